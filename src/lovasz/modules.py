@@ -17,7 +17,7 @@ class LovaszSoftmaxLoss(nn.Module):
     r"""Lovász-Softmax loss of logits, as a module.
 
     Definition, arguments, result and errors are those of
-    :func:`lovasz.functional.lovasz_softmax`; options are checked when the module is made.
+    `lovasz_softmax`; options are checked when the module is made.
 
     Args:
         classes: "present", "all", or a list of class indices.
