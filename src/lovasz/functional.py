@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 from torch import Tensor
@@ -9,7 +10,6 @@ from typing_extensions import Unpack
 
 from lovasz import _inputs
 from lovasz._class_losses import Scores, by_counting, by_sorting
-from lovasz._inputs import Classes, Weight
 from lovasz._reduction import reduce_classes
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
@@ -18,9 +18,9 @@ __all__ = ["lovasz_softmax", "lovasz_softmax_from_probabilities"]
 
 
 class _Options(TypedDict):
-    classes: Classes
+    classes: str | Sequence[int]
     ignore_index: int | None
-    weight: Weight | None
+    weight: Tensor | Sequence[float] | None
     normalize_weight: bool
     per_image: bool
     reduction: str
@@ -33,9 +33,9 @@ def lovasz_softmax(
     logits: Tensor,
     target: Tensor,
     *,
-    classes: Classes = "present",
+    classes: str | Sequence[int] = "present",
     ignore_index: int | None = None,
-    weight: Weight | None = None,
+    weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     reduction: str = "mean",
@@ -123,9 +123,9 @@ def lovasz_softmax_from_probabilities(
     probabilities: Tensor,
     target: Tensor,
     *,
-    classes: Classes = "present",
+    classes: str | Sequence[int] = "present",
     ignore_index: int | None = None,
-    weight: Weight | None = None,
+    weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     reduction: str = "mean",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from lovasz import _inputs
-from lovasz._inputs import Classes, Weight
 from lovasz.functional import lovasz_softmax
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
@@ -55,9 +56,9 @@ class LovaszSoftmaxLoss(nn.Module):
     def __init__(
         self,
         *,
-        classes: Classes = "present",
+        classes: str | Sequence[int] = "present",
         ignore_index: int | None = None,
-        weight: Weight | None = None,
+        weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         reduction: str = "mean",

@@ -128,7 +128,8 @@ def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> Set
 
     References:
         Salehi, Erdogmus, Gholipour, *Tversky loss function for image segmentation using 3D fully
-        convolutional deep networks*, MLMI 2017, equation 2 (there α weighs the false negatives).
+        convolutional deep networks*, MLMI 2017, arXiv 1706.05721 (there too α weighs the false
+        positives and β the false negatives).
     """
     for name, value in (("alpha", alpha), ("beta", beta)):
         if not (math.isfinite(value) and value > 0):
