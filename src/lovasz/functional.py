@@ -88,7 +88,7 @@ def lovasz_softmax(
         TypeError: for arguments of a wrong type or dtype.
         ValueError: for shapes and values that do not fit; on the CPU also for labels out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]], requires_grad=True)
         >>> loss = lovasz_softmax(logits, torch.tensor([0, 1, 1]), method="sort")
@@ -159,7 +159,7 @@ def lovasz_softmax_from_probabilities(
         ValueError: as for ``lovasz_softmax``, and on the CPU for values outside [0, 1] (beyond the
             rounding of 16-bit numbers), which turn the loss into NaN on other devices.
 
-    Example:
+    Examples:
         >>> import torch
         >>> probabilities = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> target = torch.tensor([0, 0])

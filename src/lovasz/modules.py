@@ -40,7 +40,7 @@ class LovaszSoftmaxLoss(nn.Module):
         TypeError: for options of a wrong type.
         ValueError: for options of a wrong value.
 
-    Example:
+    Examples:
         >>> import torch
         >>> criterion = LovaszSoftmaxLoss(ignore_index=255)
         >>> logits = torch.zeros(2, 3, 4, 4, requires_grad=True)

@@ -47,7 +47,7 @@ def jaccard(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
     Returns:
         The broadcast shape, in [0, 1].
 
-    Example:
+    Examples:
         >>> import torch
         >>> as_count = lambda n: torch.tensor(n, dtype=torch.float64)
         >>> jaccard(as_count(1), as_count(2), as_count(4)).item()
@@ -78,7 +78,7 @@ def missed_positives(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
     Returns:
         The broadcast shape, in [0, positives].
 
-    Example:
+    Examples:
         >>> import torch
         >>> as_count = lambda n: torch.tensor(n, dtype=torch.float64)
         >>> missed_positives(as_count(3), as_count(2), as_count(4)).item()
@@ -122,7 +122,7 @@ def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> Set
     Raises:
         ValueError: if a weight is not positive and finite, or ``beta < 1`` was not accepted.
 
-    Example:
+    Examples:
         >>> tversky(0.5, 2.0)
         tversky(alpha=0.5, beta=2)
 
@@ -161,7 +161,7 @@ def dice(*, accept_nonconvex: bool = False) -> SetFunction:
     Raises:
         ValueError: if the lack of convexity was not accepted.
 
-    Example:
+    Examples:
         >>> dice(accept_nonconvex=True)
         tversky(alpha=0.5, beta=0.5)
     """

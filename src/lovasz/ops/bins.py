@@ -45,7 +45,7 @@ def error_bound(bins: int) -> float:
     Returns:
         The bound, in (0, 0.5).
 
-    Example:
+    Examples:
         >>> round(error_bound(1024), 6)
         0.000781
     """
