@@ -31,7 +31,7 @@ $(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.demo
-	$(BIN)/lovasz compare --config examples/demo.yaml
+	$(BIN)/lovasz compare --config examples/demo.yaml $(if $(wildcard runs/demo/config.yaml),--resume)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
@@ -45,4 +45,4 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs/demo build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
