@@ -145,16 +145,17 @@ def find_invalid(
         inside = (scores >= -PROBABILITY_TOLERANCE) & (scores <= 1 + PROBABILITY_TOLERANCE)
         bad_score = valid & ~inside.all(1)
     if scores.device.type == "cpu":
-        _raise_for_labels(labels, bad_label, classes, ignore_index, softmax)
+        raise_for_labels(target, classes, ignore_index, softmax)
         if not softmax:
             _raise_for_probabilities(scores, bad_score)
     bad = (bad_label | bad_score).to(torch.int64)
     return bad.sum(1) if per_image else bad.sum().reshape(1)
 
 
-def _raise_for_labels(
-    labels: Tensor, bad: Tensor, classes: int, ignore_index: int | None, softmax: bool
-) -> None:
+def raise_for_labels(target: Tensor, classes: int, ignore_index: int | None, softmax: bool) -> None:
+    """Raises if a label is neither a class nor ``ignore_index``."""
+    labels, valid = split_target(target, ignore_index)
+    bad = valid & ((labels < 0) | (labels >= classes))
     if bool(bad.any()):
         name = "lovasz_softmax" if softmax else "lovasz_softmax_from_probabilities"
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops import reference
+from lovasz.ops import cpu, reference
 
 _library = torch.library.Library("lovasz", "DEF")
 _library.define(
@@ -33,6 +33,8 @@ _library.define(
 )
 for _name in ("count", "push", "rank", "push_ranked"):
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+for _name in ("count", "push"):
+    _library.impl(_name, getattr(cpu, _name), "CPU")
 
 
 class Counted(NamedTuple):
