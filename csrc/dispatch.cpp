@@ -166,6 +166,16 @@ void push_worker(int64_t, int64_t, void *context) {
   }
 }
 
+struct WeighJob {
+  const lovasz_weighing &weighing;
+  const lovasz_kernels &kernels;
+};
+
+void weigh_worker(int64_t begin, int64_t end, void *context) {
+  const WeighJob &job = *static_cast<WeighJob *>(context);
+  for (int64_t row = begin; row < end; ++row) job.kernels.weigh(&job.weighing, row);
+}
+
 }  // namespace
 
 void lovasz_set_parallel_for(void *address) {
@@ -195,6 +205,17 @@ int lovasz_count(const lovasz_problem *problem, lovasz_count_result *result, int
   CountJob job{*problem, *result, kernels(), Chunks(*problem), {}, {}, {}};
   run(threads, count_worker, &job);
   return job.failed ? -1 : 0;
+}
+
+void lovasz_weigh(const lovasz_weighing *weighing, int32_t threads) {
+  WeighJob job{*weighing, kernels()};
+  ParallelFor torch = parallel_for.load(std::memory_order_relaxed);
+  // Waking a thread takes as long as some thousand bins.
+  if (torch == nullptr || threads <= 1 || weighing->rows * weighing->bins < 32768) {
+    weigh_worker(0, weighing->rows, &job);
+  } else {
+    torch(0, weighing->rows, 1, weigh_worker, &job);
+  }
 }
 
 void lovasz_expect_writes(void *data, int64_t bytes) {

@@ -28,6 +28,7 @@ struct lovasz_kernels {
                 lovasz_table *, float *scratch);
   void (*push)(const lovasz_problem *, const float *slopes, const lovasz_scores *gradient,
                int64_t image, int64_t first, int64_t last, float *scratch);
+  void (*weigh)(const lovasz_weighing *, int64_t row);
 };
 
 extern "C" const lovasz_kernels lovasz_kernels_baseline;

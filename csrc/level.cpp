@@ -4,6 +4,7 @@
 // could be the one that this processor cannot run.
 #include "count.h"
 #include "push.h"
+#include "weigh.h"
 
 namespace LOVASZ_LEVEL {
 namespace {
@@ -83,6 +84,17 @@ void push(const lovasz_problem *problem, const float *slopes, const lovasz_score
   }
 }
 
+void weigh(const lovasz_weighing *w, int64_t row) {
+  const int64_t *counts = w->counts + row * 2 * w->bins;
+  if (w->wide) {
+    w->losses[row] = weigh_class(counts, w->centres, w->bins, w->alpha, w->beta,
+                                 static_cast<double *>(w->slopes) + row * 2 * w->bins);
+  } else {
+    w->losses[row] = weigh_class(counts, w->centres, w->bins, w->alpha, w->beta,
+                                 static_cast<float *>(w->slopes) + row * 2 * w->bins);
+  }
+}
+
 }  // namespace
 }  // namespace LOVASZ_LEVEL
 
@@ -92,4 +104,4 @@ void push(const lovasz_problem *problem, const float *slopes, const lovasz_score
 #define LOVASZ_STRING(a) LOVASZ_STRING2(a)
 extern "C" const lovasz_kernels LOVASZ_JOIN(lovasz_kernels_, LOVASZ_LEVEL);
 extern "C" const lovasz_kernels LOVASZ_JOIN(lovasz_kernels_, LOVASZ_LEVEL) = {
-    LOVASZ_STRING(LOVASZ_LEVEL), LOVASZ_LEVEL::count, LOVASZ_LEVEL::push};
+    LOVASZ_STRING(LOVASZ_LEVEL), LOVASZ_LEVEL::count, LOVASZ_LEVEL::push, LOVASZ_LEVEL::weigh};

@@ -53,6 +53,17 @@ struct lovasz_count_result {
   int64_t out_of_range;  // pixels with a probability outside [0, 1]
 };
 
+// Losses and slopes of Tversky's set functions from counts.
+struct lovasz_weighing {
+  const int64_t *counts;  // (rows, 2, B), a row for each group and class
+  const double *centres;  // (B), the error that each bin stands for
+  double *losses;         // (rows)
+  void *slopes;           // (rows, 2, B) float, or double if wide
+  int64_t rows, bins;
+  double alpha, beta;
+  int32_t wide;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -68,6 +79,8 @@ LOVASZ_API int lovasz_count(const struct lovasz_problem *, struct lovasz_count_r
                             int32_t threads);
 LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes,
                            const struct lovasz_scores *gradient, int32_t threads);
+
+LOVASZ_API void lovasz_weigh(const struct lovasz_weighing *, int32_t threads);
 
 // Tells the system that all of this fresh memory will be written, so that it may use large pages.
 LOVASZ_API void lovasz_expect_writes(void *data, int64_t bytes);

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import library, reference
+from lovasz.ops.bins import bin_centres
 
 _SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _LABEL_TYPES = {
@@ -69,6 +70,30 @@ def push(
     problem = _problem(scores, target, lse, bins, ignore_index, groups > 1, softmax)
     _check(kernels.lovasz_push(problem, slopes.data_ptr(), _address(out), torch.get_num_threads()))
     return gradient if out is gradient else gradient.copy_(out)
+
+
+def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
+    """``lovasz::weigh`` for CPU tensors."""
+    kernels = library.load()
+    if kernels is None:
+        return reference.weigh(counts, alpha, beta, wide)
+    groups, classes, _, bins = counts.shape
+    counts, centres = counts.contiguous(), bin_centres(bins)
+    losses = torch.empty((groups, classes), dtype=torch.float64)
+    slopes = torch.empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
+    weighing = library.Weighing(
+        counts=counts.data_ptr(),
+        centres=centres.data_ptr(),
+        losses=losses.data_ptr(),
+        slopes=slopes.data_ptr(),
+        rows=groups * classes,
+        bins=bins,
+        alpha=alpha,
+        beta=beta,
+        wide=wide,
+    )
+    kernels.lovasz_weigh(weighing, torch.get_num_threads())
+    return losses, slopes
 
 
 def _supported(scores: Tensor, softmax: bool) -> bool:

@@ -61,6 +61,22 @@ class CountResult(ctypes.Structure):
     )
 
 
+class Weighing(ctypes.Structure):
+    """``lovasz_weighing``."""
+
+    _fields_ = (
+        ("counts", ctypes.c_void_p),
+        ("centres", ctypes.c_void_p),
+        ("losses", ctypes.c_void_p),
+        ("slopes", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        ("bins", ctypes.c_int64),
+        ("alpha", ctypes.c_double),
+        ("beta", ctypes.c_double),
+        ("wide", ctypes.c_int32),
+    )
+
+
 @functools.cache
 def load() -> ctypes.CDLL | None:
     """The library, or None where the package was built without it, with a warning."""
@@ -81,6 +97,8 @@ def load() -> ctypes.CDLL | None:
     problem, scores = ctypes.POINTER(Problem), ctypes.POINTER(Scores)
     library.lovasz_count.argtypes = (problem, ctypes.POINTER(CountResult), ctypes.c_int32)
     library.lovasz_push.argtypes = (problem, ctypes.c_void_p, scores, ctypes.c_int32)
+    library.lovasz_weigh.argtypes = (ctypes.POINTER(Weighing), ctypes.c_int32)
+    library.lovasz_weigh.restype = None
     library.lovasz_expect_writes.argtypes = (ctypes.c_void_p, ctypes.c_int64)
     library.lovasz_expect_writes.restype = None
     library.lovasz_set_parallel_for(_parallel_for())

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops.bins import bin_index
+from lovasz.extension import extend_counts
+from lovasz.ops.bins import bin_centres, bin_index
+from lovasz.set_functions import Tversky
 
 # Probabilities may leave [0, 1] by the rounding of a 16-bit softmax.
 PROBABILITY_TOLERANCE = 1e-2
@@ -45,6 +47,13 @@ def count(
     ones = pixels.valid.to(torch.int64).expand_as(index)
     counts.scatter_add_(0, index.reshape(-1), ones.reshape(-1))
     return counts.view(groups, classes, 2, bins), lse, invalid
+
+
+def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
+    """Reference of ``lovasz::weigh``."""
+    centres = bin_centres(counts.shape[-1], counts.device)
+    losses, slopes = extend_counts(counts, centres, Tversky(alpha, beta))
+    return losses, slopes if wide else slopes.to(torch.float32)
 
 
 def push(
