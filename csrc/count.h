@@ -58,19 +58,12 @@ void count_negatives(const float *__restrict h, int64_t classes, int64_t count, 
   }
 }
 
+// Log-sum-exp, cross-entropy, and what is wrong with pixels.
 template <int T>
-void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel, int64_t count,
-                lovasz_table &table, float *h) {
-  const int64_t classes = problem.classes;
-  const float bins = static_cast<float>(problem.bins);
-  const float discard = bins + 1.0f;
-  alignas(64) int32_t label[T], positive_bin[T];
-  alignas(64) float m[T], s[T], linear[T], square[T], own[T], lse[T];
-
-  load_labels<T>(problem, image, pixel, count, label);
-  maxima<T>(x, classes, m);
-  exponentials<T>(x, classes, m, h, s);
-
+void finish_pixels(const lovasz_problem &problem, Rows x, const int32_t *label, const float *m,
+                   const float *s, int64_t image, int64_t pixel, int64_t count,
+                   lovasz_table &table) {
+  alignas(64) float lse[T];
   for (int t = 0; t < T; ++t) lse[t] = m[t] + log_positive(s[t]);
   float *lse_out = problem.lse + image * problem.length + pixel;
   int64_t invalid = 0, bad_labels = 0;
@@ -84,6 +77,22 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
   if (problem.entropy) add_entropy<T>(problem, x, label, lse, count, table.entropy);
   table.invalid += invalid;
   table.bad_labels += bad_labels;
+}
+
+template <int T>
+void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel, int64_t count,
+                lovasz_table &table, float *h) {
+  const int64_t classes = problem.classes;
+  const float bins = static_cast<float>(problem.bins);
+  const float discard = bins + 1.0f;
+  alignas(64) int32_t label[T], positive_bin[T];
+  alignas(64) float m[T], s[T], linear[T], square[T], own[T];
+
+  load_labels<T>(problem, image, pixel, count, label);
+  maxima<T>(x, classes, m);
+  exponentials<T>(x, classes, m, h, s);
+
+  finish_pixels<T>(problem, x, label, m, s, image, pixel, count, table);
 
   // u * B for p = h^2 / s, as h * (linear + square * h); an ignored pixel lands in `discard`.
   for (int t = 0; t < T; ++t) {

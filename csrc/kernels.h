@@ -34,6 +34,11 @@ struct lovasz_kernels {
                 lovasz_table *, float *scratch);
   void (*push)(const lovasz_problem *, const lovasz_slopes *, const lovasz_scores *gradient,
                int64_t image, int64_t first, int64_t last, float *scratch);
+  // Errors (N, C, L) as bits, and the gradient from slopes (N, C, L).
+  void (*errors)(const lovasz_problem *, int64_t image, int64_t first, int64_t last, lovasz_table *,
+                 uint32_t *errors, float *scratch);
+  void (*push_exact)(const lovasz_problem *, const float *slopes, const lovasz_scores *gradient,
+                     int64_t image, int64_t first, int64_t last, float *scratch);
   void (*weigh)(const lovasz_weighing *, int64_t row);
 };
 

@@ -142,33 +142,44 @@ void store_tile(const lovasz_problem &problem, const lovasz_scores &gradient, in
   }
 }
 
-template <int T, class Score>
-void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes, double total,
-               const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
-               float *p, float *s) {
-  const int64_t classes = problem.classes;
-  alignas(64) int32_t label[T];
-  alignas(64) float lse[T], sum[T];
-  load_labels<T>(problem, image, pixel, count, label);
+// Log-sum-exp of the pixels, +inf where ignored, so that p is 0; true if NaN are to be blanked.
+template <int T>
+bool load_lse(const lovasz_problem &problem, const int32_t *label, int64_t image, int64_t pixel,
+              int64_t count, float *lse) {
   const float *lse_in = problem.lse + image * problem.length + pixel;
   bool blank = false;
   for (int t = 0; t < T; ++t) {
-    lse[t] = __builtin_inff();  // ignored: p = 0
+    lse[t] = __builtin_inff();
     if (label[t] == ignored) {
       blank |= t < count && lse_in[t] != lse_in[t];
     } else {
       lse[t] = lse_in[t];
     }
   }
-  negative_slopes<T>(x, classes, problem.bins, label, lse, slopes.slopes, p, s, sum);
-  positive_slopes<T>(label, problem.bins, slopes.slopes, p, s, sum);
-  if (blank) {  // ignored pixels that hold NaN
-    for (int64_t c = 0; c < classes; ++c) {
-      for (int t = 0; t < T; ++t) {
-        if (label[t] == ignored) p[c * T + t] = s[c * T + t] = sum[t] = 0.0f;
-      }
+  return blank;
+}
+
+// Zeros for ignored pixels that hold NaN.
+template <int T>
+void blank_ignored(int64_t classes, const int32_t *label, float *p, float *s, float *sum) {
+  for (int64_t c = 0; c < classes; ++c) {
+    for (int t = 0; t < T; ++t) {
+      if (label[t] == ignored) p[c * T + t] = s[c * T + t] = sum[t] = 0.0f;
     }
   }
+}
+
+template <int T, class Score>
+void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes, double total,
+               const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
+               float *p, float *s) {
+  alignas(64) int32_t label[T];
+  alignas(64) float lse[T], sum[T];
+  load_labels<T>(problem, image, pixel, count, label);
+  const bool blank = load_lse<T>(problem, label, image, pixel, count, lse);
+  negative_slopes<T>(x, problem.classes, problem.bins, label, lse, slopes.slopes, p, s, sum);
+  positive_slopes<T>(label, problem.bins, slopes.slopes, p, s, sum);
+  if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
   if (problem.entropy) {
     const EntropySlopes<T> entropy(problem, total, slopes.entropy_scale, label);
     for (int t = 0; t < T; ++t) sum[t] -= entropy.common[t];

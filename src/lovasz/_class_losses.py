@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lovasz import ops
 from lovasz._inputs import Layout
-from lovasz.extension import Extension, extend_counts, extend_sorted
+from lovasz.extension import Extension, extend_counts
 from lovasz.set_functions import SetFunction, as_tversky
 
 
@@ -77,36 +77,27 @@ def by_counting(
 def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) -> ClassLosses:
     """Losses from the sorted errors; exact up to the rounding of the errors themselves."""
     scores, target = given.layout
-    errors, order, lse, invalid = ops.rank(
+    exact = ops.exact(
         scores.detach(),
         target,
         ignore_index=given.ignore_index,
         per_image=given.per_image,
         softmax=given.softmax,
+        set_function=set_function,
     )
-    groups, classes, pixels = errors.shape
-    labels = target.to(torch.int64).reshape(groups, 1, pixels).expand(-1, classes, -1)
-    valid = errors >= 0
-    class_index = torch.arange(classes, device=scores.device).view(1, -1, 1)
-    positive = (labels.gather(-1, order) == class_index) & valid
     counting = _counting(
-        positives=positive.sum(-1), pixels=valid[:, 0].sum(-1), invalid=invalid, mask=mask
+        positives=exact.positives, pixels=exact.pixels, invalid=exact.invalid, mask=mask
     )
-    extension = extend_sorted(errors, positive, valid, set_function)
-    losses, slopes = extension.losses, extension.slopes.to(ops.wide_dtype(scores))
-    by_pixel = torch.empty_like(slopes).scatter_(-1, order, slopes)
-    if not given.per_image:
-        by_pixel = by_pixel.view(classes, *target.shape).transpose(0, 1)
     attached = ops.attach_ranked(
-        losses,
+        exact.losses,
         scores,
         target,
-        lse,
-        by_pixel,
+        exact.lse,
+        exact.slopes,
         ignore_index=given.ignore_index,
         softmax=given.softmax,
     )
-    return _settle(attached, counting, invalid, ops.wide_dtype(scores))
+    return _settle(attached, counting, exact.invalid, ops.wide_dtype(scores))
 
 
 def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tensor | None) -> Tensor:
