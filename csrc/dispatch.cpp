@@ -43,7 +43,9 @@ void merge(CountJob &job, lovasz_table &table, int64_t group) {
   for (int64_t c = 0; c < job.problem.classes; ++c) {
     uint32_t *sources[2] = {table.negatives + c * table.row, table.positives + c * table.row};
     for (int side = 0; side < 2; ++side) {
-      uint32_t *source = sources[side];
+      uint32_t *source = sources[side], *other = source + table.half;
+      for (int64_t b = 0; b < table.row; ++b) source[b] += other[b];
+      std::memset(other, 0, static_cast<size_t>(table.row) * sizeof *other);
       source[bins - 1] += source[bins];  // an error that rounding carried to 1
       int64_t *out = job.result.counts + ((group * job.problem.classes + c) * 2 + side) * bins;
       for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
@@ -61,13 +63,14 @@ void count_worker(int64_t, int64_t, void *context) {
   const lovasz_problem &problem = job.problem;
   const int64_t row = (problem.bins + 2 + 15) / 16 * 16;
   const size_t cells = static_cast<size_t>(problem.classes * row);
-  Memory counts(2 * cells * sizeof(uint32_t));
+  Memory counts(4 * cells * sizeof(uint32_t));
   Memory scratch(static_cast<size_t>(lovasz_scratch_floats(problem.classes)) * sizeof(float));
   if (counts.data == nullptr || scratch.data == nullptr) {
     job.failed = true;
     return;
   }
-  lovasz_table table{counts.aligned<uint32_t>(), counts.aligned<uint32_t>() + cells, row, 0, 0, 0, nullptr};
+  uint32_t *first = counts.aligned<uint32_t>();
+  lovasz_table table{first, first + cells, static_cast<int64_t>(2 * cells), row, 0, 0, 0, nullptr};
   int64_t group = -1;
   uint64_t pixels = 0;
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {

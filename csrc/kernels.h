@@ -12,6 +12,7 @@ static inline int64_t lovasz_tile_pixels(int64_t classes) { return classes <= 25
 struct lovasz_table {
   uint32_t *negatives;  // (C, row)
   uint32_t *positives;  // (C, row)
+  int64_t half;         // second tables lie so far behind the first
   int64_t row;          // bins, then one for an error of 1, one for what must not be counted
   int64_t invalid, bad_labels, out_of_range;
   double *entropy;  // sums of the current chunk
