@@ -1,3 +1,27 @@
-"""The Lovász-Softmax loss for PyTorch."""
+"""The Lovász-Softmax loss for PyTorch: exact about its error, and cheap.
+
+>>> import torch
+>>> from lovasz import lovasz_softmax
+>>> logits = torch.zeros(2, 19, 8, 8, requires_grad=True)
+>>> target = torch.zeros(2, 8, 8, dtype=torch.long)
+>>> lovasz_softmax(logits, target, ignore_index=255).backward()
+"""
+
+from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
+from lovasz.modules import LovaszSoftmaxLoss
+from lovasz.ops import error_bound
+from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "LovaszSoftmaxLoss",
+    "SetFunction",
+    "dice",
+    "error_bound",
+    "jaccard",
+    "lovasz_softmax",
+    "lovasz_softmax_from_probabilities",
+    "missed_positives",
+    "tversky",
+]

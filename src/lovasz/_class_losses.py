@@ -1,0 +1,132 @@
+"""The two methods, each from scores to the losses of the classes: count or rank, weigh, push.
+
+Both share the extension of the set function, the choice of classes and the reduction; they differ
+in whether pixels are grouped by bins or by equal errors.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz import ops
+from lovasz._inputs import Layout
+from lovasz.extension import Extension, extend_counts, extend_sorted
+from lovasz.set_functions import SetFunction
+
+
+class ClassLosses(NamedTuple):
+    """Losses of the classes, one row for each group (the batch, or every image)."""
+
+    losses: Tensor  # (G, C), connected to the scores; 0 for classes that do not count
+    counting: Tensor  # (G, C) bool, classes that take part in sums and means
+
+
+class Scores(NamedTuple):
+    """Scores and labels, and how to read them: what the operators need to know."""
+
+    layout: Layout
+    ignore_index: int | None
+    per_image: bool
+    softmax: bool
+
+
+def by_counting(
+    given: Scores, mask: Tensor | None, set_function: SetFunction, bins: int
+) -> ClassLosses:
+    """Losses from histograms of the errors; off by at most ``ops.error_bound(bins)``."""
+    scores, target = given.layout
+    counts, lse, invalid = ops.count(
+        scores.detach(),
+        target,
+        bins=bins,
+        ignore_index=given.ignore_index,
+        per_image=given.per_image,
+        softmax=given.softmax,
+    )
+    centres = ops.bin_centres(bins, scores.device)
+    counting = _counting(
+        positives=counts[:, :, 1].sum(-1),
+        pixels=counts[:, 0].sum((-2, -1)),
+        invalid=invalid,
+        mask=mask,
+    )
+    losses, slopes = _settle(
+        extend_counts(counts, centres, set_function), counting, invalid, ops.wide_dtype(scores)
+    )
+    attached = ops.attach_counted(
+        losses,
+        scores,
+        target,
+        lse,
+        slopes,
+        ignore_index=given.ignore_index,
+        softmax=given.softmax,
+    )
+    return ClassLosses(attached, counting)
+
+
+def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) -> ClassLosses:
+    """Losses from the sorted errors; exact up to the rounding of the errors themselves."""
+    scores, target = given.layout
+    errors, order, lse, invalid = ops.rank(
+        scores.detach(),
+        target,
+        ignore_index=given.ignore_index,
+        per_image=given.per_image,
+        softmax=given.softmax,
+    )
+    groups, classes, _ = errors.shape
+    labels = target.to(torch.int64).reshape(groups, 1, -1).expand(-1, classes, -1)
+    valid = errors >= 0
+    class_index = torch.arange(classes, device=scores.device).view(1, -1, 1)
+    positive = (labels.gather(-1, order) == class_index) & valid
+    counting = _counting(
+        positives=positive.sum(-1), pixels=valid[:, 0].sum(-1), invalid=invalid, mask=mask
+    )
+    losses, slopes = _settle(
+        extend_sorted(errors, positive, valid, set_function),
+        counting,
+        invalid,
+        ops.wide_dtype(scores),
+    )
+    by_pixel = torch.empty_like(slopes).scatter_(-1, order, slopes)
+    if not given.per_image:
+        by_pixel = by_pixel.view(classes, *target.shape).transpose(0, 1)
+    attached = ops.attach_ranked(
+        losses,
+        scores,
+        target,
+        lse,
+        by_pixel,
+        ignore_index=given.ignore_index,
+        softmax=given.softmax,
+    )
+    return ClassLosses(attached, counting)
+
+
+def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tensor | None) -> Tensor:
+    """Classes that count, (G, C): the chosen ones, in groups that have a pixel at all."""
+    chosen = positives > 0 if mask is None else mask & (pixels > 0).unsqueeze(-1)
+    # A group with an invalid pixel counts, so that its NaN cannot be left out of the mean.
+    return chosen | (invalid > 0).unsqueeze(-1)
+
+
+def _settle(
+    extension: Extension, counting: Tensor, invalid: Tensor, dtype: torch.dtype
+) -> Extension:
+    """Zero for classes that do not count, NaN for groups with invalid pixels, in final precision.
+
+    Both are done to losses and slopes alike, so that value and gradient tell the same.
+    """
+    poison = torch.where(invalid > 0, torch.nan, 0.0).unsqueeze(-1)
+    losses = torch.where(counting, extension.losses + poison, 0.0)
+    extra = (1,) * (extension.slopes.dim() - 2)
+    slopes = torch.where(
+        counting.reshape(*counting.shape, *extra),
+        extension.slopes + poison.reshape(*poison.shape, *extra),
+        0.0,
+    )
+    return Extension(losses.to(dtype), slopes.to(dtype))

@@ -1,0 +1,242 @@
+"""Every check of user input, and the change to the layout that the operators read.
+
+Shapes, dtypes and Python values are checked here, without touching the contents of a tensor:
+contents are checked by the operators, where it costs nothing.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz.set_functions import SetFunction
+
+FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+INTEGRAL = (
+    torch.bool,
+    torch.uint8,
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+)
+
+Classes = str | Sequence[int]
+Weight = Tensor | Sequence[float]
+
+
+class Layout(NamedTuple):
+    """Scores and labels as the operators read them."""
+
+    scores: Tensor  # (N, C, L), a view where strides allow it
+    target: Tensor  # (N, L)
+
+
+def check_pair(name: str, scores_name: str, scores: Any, target: Any) -> Layout:
+    """Check scores (N, C, *) or (P, C) against target (N, *) or (P,) and flatten both."""
+    for argument, value in ((scores_name, scores), ("target", target)):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name}: expected {argument} to be a tensor, got {type(value).__name__}"
+            )
+    if scores.dtype not in FLOATING:
+        raise TypeError(
+            f"{name}: expected {scores_name} of dtype float64, float32, bfloat16 or float16,"
+            f" got {scores.dtype}"
+        )
+    if target.dtype not in INTEGRAL:
+        raise TypeError(
+            f"{name}: expected target of an integer dtype or bool (class indices),"
+            f" got {target.dtype}"
+        )
+    if scores.dim() < 2:
+        raise ValueError(
+            f"{name}: expected {scores_name} of shape (N, C, *) or (P, C),"
+            f" got {tuple(scores.shape)}"
+        )
+    if scores.shape[1] == 0:
+        raise ValueError(
+            f"{name}: expected {scores_name} with at least one class on axis 1,"
+            f" got shape {tuple(scores.shape)}"
+        )
+    expected = (scores.shape[0], *scores.shape[2:])
+    if tuple(target.shape) != expected:
+        raise ValueError(
+            f"{name}: expected target of shape {expected} to match {scores_name}"
+            f" {tuple(scores.shape)}, got {tuple(target.shape)}"
+        )
+    if scores.device != target.device:
+        raise ValueError(
+            f"{name}: expected target on the device of {scores_name}, {scores.device},"
+            f" got {target.device}"
+        )
+    if scores.dim() == 2:
+        # points first: one image whose pixels are the points
+        return Layout(scores.t().unsqueeze(0), target.unsqueeze(0))
+    return Layout(scores.flatten(2), target.flatten(1))
+
+
+def check_ignore_index(name: str, ignore_index: Any) -> None:
+    """An integer, or None for no ignored label."""
+    if ignore_index is not None and not _is_integer(ignore_index):
+        raise TypeError(
+            f"{name}: expected ignore_index to be an integer or None, got {ignore_index!r}"
+        )
+
+
+def check_choice(name: str, argument: str, value: Any, choices: tuple[str, ...]) -> None:
+    """One of a few words."""
+    if value not in choices:
+        words = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name}: expected {argument} to be one of {words}, got {value!r}")
+
+
+def check_bins(name: str, bins: Any) -> None:
+    """An integer that gives useful bins."""
+    if not _is_integer(bins) or not 2 <= bins <= 2**20:
+        raise ValueError(f"{name}: expected bins to be an integer from 2 to {2**20}, got {bins!r}")
+
+
+def check_set_function(name: str, set_function: Any) -> None:
+    """Try a set function on three sets: elementwise, and no cost where there is no mistake."""
+    if not callable(set_function):
+        raise TypeError(
+            f"{name}: expected set_function to be a callable Δ(fn, fp, positives),"
+            f" got {set_function!r}"
+        )
+    if torch.compiler.is_compiling():
+        return  # data-dependent; whoever compiles has called it once without
+    fn, fp = (torch.tensor(values, dtype=torch.float64) for values in ((0, 1, 2), (0, 0, 3)))
+    cost = set_function(fn, fp, torch.full((3,), 2.0, dtype=torch.float64))
+    if not isinstance(cost, Tensor) or cost.shape != (3,) or cost.dtype != torch.float64:
+        raise ValueError(
+            f"{name}: expected set_function to return a float64 tensor of the shape of its"
+            f" arguments, (3,), got {_describe(cost)}"
+        )
+    if float(cost[0]) != 0 or not bool(cost.isfinite().all()):
+        raise ValueError(
+            f"{name}: expected set_function to be finite, and 0 where fn = fp = 0,"
+            f" got {cost.tolist()} at (fn, fp) = (0, 0), (1, 0), (2, 3) with 2 positives"
+        )
+
+
+def class_mask(name: str, classes: Any, count: int, device: torch.device) -> Tensor | None:
+    """Mask (C,) of the chosen classes, or None for "present", which depends on the labels."""
+    if isinstance(classes, str):
+        check_choice(name, "classes", classes, ("present", "all"))
+        return torch.ones(count, dtype=torch.bool, device=device) if classes == "all" else None
+    chosen = _class_list(name, classes)
+    if not all(index < count for index in chosen):
+        raise ValueError(
+            f"{name}: expected classes to hold indices from 0 to {count - 1}, got {chosen}"
+        )
+    mask = torch.zeros(count, dtype=torch.bool, device=device)
+    # Filled on the device, run by run: a copy from the host would wait for the device.
+    for start, stop in _runs(sorted(chosen)):
+        mask[start:stop] = True
+    return mask
+
+
+def check_classes(name: str, classes: Any) -> None:
+    """As ``class_mask``, before the number of classes is known."""
+    if isinstance(classes, str):
+        check_choice(name, "classes", classes, ("present", "all"))
+    else:
+        _class_list(name, classes)
+
+
+def _class_list(name: str, classes: Any) -> list[int]:
+    wanted = f'{name}: expected classes to be "present", "all" or a list of distinct class indices'
+    if not isinstance(classes, Sequence) or not all(_is_integer(index) for index in classes):
+        raise TypeError(f"{wanted}, got {classes!r}")
+    chosen = list(classes)
+    if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0:
+        raise ValueError(f"{wanted}, got {classes!r}")
+    return chosen
+
+
+def class_weight(
+    name: str, weight: Any, count: int | None = None, device: torch.device | None = None
+) -> Tensor | None:
+    """Class weights as a tensor (C,), or None; without ``count`` and ``device`` any will do."""
+    if weight is None:
+        return None
+    values = weight if isinstance(weight, Tensor) else _weight_tensor(name, weight, device)
+    if values.dim() != 1 or (count is not None and len(values) != count):
+        raise ValueError(
+            f"{name}: expected weight of shape ({'C' if count is None else count},), one number"
+            f" for each class, got {tuple(values.shape)}"
+        )
+    if device is not None and values.device != device:
+        raise ValueError(f"{name}: expected weight on {device}, got {values.device}")
+    # Values on other devices are not looked at: that would wait for the device.
+    look = values.device.type == "cpu" and not torch.compiler.is_compiling()
+    if look and not bool((values.isfinite() & (values >= 0)).all()):
+        raise ValueError(
+            f"{name}: expected weight to be finite and not negative, got {values.tolist()}"
+        )
+    return values
+
+
+def _weight_tensor(name: str, weight: Any, device: torch.device | None) -> Tensor:
+    try:
+        return torch.tensor(weight, dtype=torch.get_default_dtype(), device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name}: expected weight to be a tensor or a sequence of numbers, got {weight!r}"
+        ) from error
+
+
+def check_flag(name: str, argument: str, value: Any) -> None:
+    """A bool, and not something that happens to be true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected {argument} to be True or False, got {value!r}")
+
+
+def check_options(
+    name: str,
+    *,
+    ignore_index: Any,
+    per_image: Any,
+    normalize_weight: Any,
+    reduction: Any,
+    set_function: SetFunction,
+    method: Any,
+    bins: Any,
+) -> None:
+    """Check everything that does not depend on the tensors."""
+    check_ignore_index(name, ignore_index)
+    check_flag(name, "per_image", per_image)
+    check_flag(name, "normalize_weight", normalize_weight)
+    check_choice(name, "reduction", reduction, ("mean", "sum", "none"))
+    check_choice(name, "method", method, ("histogram", "sort"))
+    check_bins(name, bins)
+    check_set_function(name, set_function)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
+def _runs(indices: list[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive numbers, as (start, stop)."""
+    runs: list[tuple[int, int]] = []
+    for index in indices:
+        if runs and runs[-1][1] == index:
+            runs[-1] = (runs[-1][0], index + 1)
+        else:
+            runs.append((index, index + 1))
+    return runs

@@ -1,0 +1,43 @@
+"""From the losses of the classes to the loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lovasz._class_losses import ClassLosses
+
+
+def reduce_classes(
+    class_losses: ClassLosses,
+    weight: Tensor | None,
+    *,
+    normalize_weight: bool,
+    per_image: bool,
+    reduction: str,
+) -> Tensor:
+    """Weigh the classes and reduce over them, and over images.
+
+    Args:
+        class_losses: losses and counting classes, (G, C).
+        weight: (C,) or None for ones.
+        normalize_weight: divide a mean by the weights of the counting classes, not their number.
+        per_image: whether the rows are images.
+        reduction: "mean", "sum" or "none".
+
+    Returns:
+        A scalar; with "none" the weighted losses, (C,) or with ``per_image`` (N, C).
+    """
+    losses, counting = class_losses
+    one = torch.ones((), dtype=losses.dtype, device=losses.device)
+    alpha = one.expand(losses.shape[1]) if weight is None else weight.to(losses.dtype)
+    weighted = losses * alpha
+    if reduction == "none":
+        return weighted if per_image else weighted.squeeze(0)
+    if reduction == "sum":
+        return weighted.sum()
+    share = torch.where(counting, alpha if normalize_weight else one, 0.0).sum(1)
+    by_image = weighted.sum(1) / torch.where(share > 0, share, one)
+    # Images in which nothing counts are as if they were not there.
+    images = counting.any(1).sum().clamp(min=1)
+    return by_image.sum() / images

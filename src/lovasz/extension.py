@@ -1,0 +1,139 @@
+r"""The mathematics: from counts, or sorted errors, to losses and slopes.
+
+The Lovász extension of a set function :math:`\Delta(fn, fp; G)` at the errors :math:`m` is
+
+.. math:: L(m) = \int_0^1 \Delta(fn(t), fp(t); G)\, dt,
+
+with :math:`fn(t)` and :math:`fp(t)` the positives and negatives whose error exceeds t. Both methods
+walk over groups of pixels, from the largest error down: the bins of a histogram, or the groups of
+equal errors in a sorted list. ``F0, B0`` are the positives and negatives before a group, ``F1, B1``
+those after it. The slope of a pixel, the derivative of L with respect to its error, is the increase
+of Δ when the pixel joins; inside a group, where the order is unknown, it is the average over
+"positives first" and "negatives first". These averages add up to
+:math:`\Delta(F_1, B_1) - \Delta(F_0, B_0)` exactly.
+
+Everything here is float64: differences of Δ lose at most nine of sixteen digits at ten million
+pixels, where float32 differences lose all seven of theirs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz.set_functions import SetFunction
+
+
+class Extension(NamedTuple):
+    """The extension of one set function at given errors."""
+
+    losses: Tensor  # (G, C) float64
+    slopes: Tensor  # derivatives with respect to the errors, float64
+
+
+def extend_counts(counts: Tensor, centres: Tensor, set_function: SetFunction) -> Extension:
+    """Lovász extension from histograms of the errors.
+
+    Args:
+        counts: (G, C, 2, B) integer; [:, :, 0] negatives and [:, :, 1] positives in bins of
+            ascending error.
+        centres: (B,) float64, the error that each bin stands for.
+        set_function: Δ(fn, fp, positives).
+
+    Returns:
+        losses (G, C) and slopes (G, C, 2, B), both float64. Slopes of empty bins are those of a
+        single pixel that would fall there, because the pass that uses them may round an error into
+        the bin beside the one in which it was counted.
+    """
+    per_bin = counts.flip(-1).to(torch.float64)
+    n, f = per_bin.unbind(2)
+    F1, B1 = f.cumsum(-1), n.cumsum(-1)
+    F0, B0 = F1 - f, B1 - n
+    positives, negatives = F1[..., -1:], B1[..., -1:]
+
+    # An empty bin gets a step of one pixel that stays within the counts that exist.
+    F_to = torch.minimum(F0 + f.clamp(min=1), positives)
+    F_from = (F_to - f.clamp(min=1)).clamp(min=0)
+    B_to = torch.minimum(B0 + n.clamp(min=1), negatives)
+    B_from = (B_to - n.clamp(min=1)).clamp(min=0)
+    slopes = torch.stack(
+        (
+            _step_in_fp(set_function, B_from, B_to, F0, F1, positives),
+            _step_in_fn(set_function, F_from, F_to, B0, B1, positives),
+        ),
+        dim=2,
+    )
+    increase = set_function(F1, B1, positives) - set_function(F0, B0, positives)
+    losses = (increase * centres.flip(-1)).sum(-1)
+    return Extension(losses, slopes.flip(-1))
+
+
+def extend_sorted(errors: Tensor, positive: Tensor, valid: Tensor, delta: SetFunction) -> Extension:
+    """Lovász extension from sorted errors, exact up to the rounding of the errors.
+
+    Pixels with equal errors form one group, so the slopes do not depend on the order in which a
+    sort leaves them.
+
+    Args:
+        errors: (G, C, P) floating, descending along P; pixels that are not valid must be last.
+        positive: (G, C, P) bool, whether the pixel is of the class.
+        valid: (G, C, P) bool, False for ignored pixels.
+        delta: Δ(fn, fp, positives).
+
+    Returns:
+        losses (G, C) and slopes (G, C, P), both float64; slopes of ignored pixels are 0.
+    """
+    F = (positive & valid).cumsum(-1)
+    B = (~positive & valid).cumsum(-1)
+    first, last = _tie_groups(errors)
+    # Counts before a group: those after its first pixel, without that pixel.
+    own_f, own_b = (positive & valid).gather(-1, first), (~positive & valid).gather(-1, first)
+    F0, B0 = (
+        (F.gather(-1, first) - own_f.long()).double(),
+        (B.gather(-1, first) - own_b.long()).double(),
+    )
+    F1, B1 = F.gather(-1, last).double(), B.gather(-1, last).double()
+    positives = F[..., -1:].double()
+    slopes = torch.where(
+        positive,
+        _step_in_fn(delta, F0, F1, B0, B1, positives),
+        _step_in_fp(delta, B0, B1, F0, F1, positives),
+    )
+    slopes = torch.where(valid, slopes, 0.0)
+    losses = (slopes * torch.where(valid, errors, 0.0)).sum(-1)
+    return Extension(losses, slopes)
+
+
+def _step_in_fn(
+    delta: SetFunction, F_from: Tensor, F_to: Tensor, B0: Tensor, B1: Tensor, positives: Tensor
+) -> Tensor:
+    """Mean increase of Δ per positive, over "positives first" (at B0) and "last" (at B1)."""
+    before = delta(F_from, B0, positives) + delta(F_from, B1, positives)
+    after = delta(F_to, B0, positives) + delta(F_to, B1, positives)
+    return (after - before) / (2 * (F_to - F_from).clamp(min=1))
+
+
+def _step_in_fp(
+    delta: SetFunction, B_from: Tensor, B_to: Tensor, F0: Tensor, F1: Tensor, positives: Tensor
+) -> Tensor:
+    """Mean increase of Δ per negative, over "negatives first" (at F0) and "last" (at F1)."""
+    before = delta(F0, B_from, positives) + delta(F1, B_from, positives)
+    after = delta(F0, B_to, positives) + delta(F1, B_to, positives)
+    return (after - before) / (2 * (B_to - B_from).clamp(min=1))
+
+
+def _tie_groups(errors: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the first and the last element of each run of equal values on the last axis."""
+    size = errors.shape[-1]
+    index = torch.arange(size, device=errors.device).expand(errors.shape)
+    if size == 0:
+        return index, index
+    differs = errors[..., 1:] != errors[..., :-1]
+    edge = torch.ones_like(differs[..., :1])
+    starts = torch.cat((edge, differs), -1)
+    ends = torch.cat((differs, edge), -1)
+    first = torch.where(starts, index, 0).cummax(-1).values
+    last = torch.where(ends, index, size - 1).flip(-1).cummin(-1).values.flip(-1)
+    return first, last

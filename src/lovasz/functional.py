@@ -1,0 +1,218 @@
+"""The losses as functions."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from lovasz import _inputs
+from lovasz._class_losses import Scores, by_counting, by_sorting
+from lovasz._inputs import Classes, Weight
+from lovasz._reduction import reduce_classes
+from lovasz.ops import DEFAULT_BINS
+from lovasz.set_functions import SetFunction, jaccard
+
+__all__ = ["lovasz_softmax", "lovasz_softmax_from_probabilities"]
+
+
+class _Options(TypedDict):
+    classes: Classes
+    ignore_index: int | None
+    weight: Weight | None
+    normalize_weight: bool
+    per_image: bool
+    reduction: str
+    set_function: SetFunction
+    method: str
+    bins: int
+
+
+def lovasz_softmax(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    classes: Classes = "present",
+    ignore_index: int | None = None,
+    weight: Weight | None = None,
+    normalize_weight: bool = True,
+    per_image: bool = False,
+    reduction: str = "mean",
+    set_function: SetFunction = jaccard,
+    method: str = "histogram",
+    bins: int = DEFAULT_BINS,
+) -> Tensor:
+    r"""Lovász-Softmax loss of logits.
+
+    With :math:`p = \mathrm{softmax}(\mathrm{logits})` over the classes, pixel i has for class c the
+    error :math:`m_{ic} = 1 - p_{ic}` if ``target`` is c and :math:`p_{ic}` otherwise. The loss of a
+    class is the Lovász extension of the set function Δ (by default the Jaccard loss) at its errors,
+
+    .. math::
+        L_c = \int_0^1 \Delta(fn_c(t), fp_c(t); G_c)\, dt, \qquad
+        L = \frac{\sum_c \alpha_c L_c}{\sum_c \alpha_c},
+
+    where :math:`fn_c(t), fp_c(t)` are the pixels of class c, and the others, whose error exceeds t,
+    :math:`G_c` the pixels of class c, and the sums go over the chosen ``classes``.
+
+    Args:
+        logits: (N, C, *) with any number of further axes, or (P, C); float64, float32, bfloat16 or
+            float16, any strides. Not probabilities: see ``lovasz_softmax_from_probabilities``.
+        target: (N, *) or (P,), class indices in [0, C) or ``ignore_index``; any integer dtype or
+            bool.
+        classes: which classes count. "present": those with a pixel in ``target``; "all"; or a list
+            of class indices, which count whether present or not.
+        ignore_index: label of pixels that are treated as if they were not there; any integer. None,
+            the default, ignores none (``torch.nn.functional.cross_entropy`` ignores -100).
+        weight: (C,), class weights α, finite and not negative. None: all 1.
+        normalize_weight: True divides a mean by the sum of the weights of the classes that count,
+            as ``cross_entropy`` does, so that a rare class that is missing from a batch does not
+            shrink the loss of the others; False divides by their number.
+        per_image: False takes the batch as one image; True averages the losses of the images, each
+            with its own present classes. Images in which no class counts are left out.
+        reduction: "mean" over classes (and images), "sum" of :math:`\alpha_c L_c`, or "none".
+        set_function: Δ(fn, fp, positives), see ``lovasz.set_functions``.
+        method: "histogram" counts the errors in bins, with an error of the loss of at most
+            ``error_bound(bins)`` times Δ of all pixels; "sort" is exact and slower.
+        bins: number of bins of the histogram method, from 2 to 2**20.
+
+    Returns:
+        A scalar; for "none" :math:`\alpha_c L_c` of shape (C,), or (N, C) with ``per_image``,
+        with 0 for classes that do not count. float64 for float64 logits, otherwise float32. 0,
+        connected to the graph, where nothing counts. NaN if a logit that is not ignored is NaN or +inf, or
+        (on devices other than the CPU) if a label is out of range.
+
+    Raises:
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes and values that do not fit; on the CPU also for labels out of range.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]], requires_grad=True)
+        >>> loss = lovasz_softmax(logits, torch.tensor([0, 1, 1]), method="sort")
+        >>> round(loss.item(), 4)
+        0.4251
+        >>> loss.backward()
+
+    References:
+        Berman, Triki, Blaschko, *The Lovász-Softmax loss: a tractable surrogate for the
+        optimization of the intersection-over-union measure in neural networks*, CVPR 2018,
+        arXiv 1705.08790, equations 9 (the extension), 11 (the errors) and 12 (the loss).
+    """
+    return _multiclass(
+        "lovasz_softmax",
+        "logits",
+        logits,
+        target,
+        classes=classes,
+        ignore_index=ignore_index,
+        weight=weight,
+        normalize_weight=normalize_weight,
+        per_image=per_image,
+        reduction=reduction,
+        set_function=set_function,
+        method=method,
+        bins=bins,
+    )
+
+
+def lovasz_softmax_from_probabilities(
+    probabilities: Tensor,
+    target: Tensor,
+    *,
+    classes: Classes = "present",
+    ignore_index: int | None = None,
+    weight: Weight | None = None,
+    normalize_weight: bool = True,
+    per_image: bool = False,
+    reduction: str = "mean",
+    set_function: SetFunction = jaccard,
+    method: str = "histogram",
+    bins: int = DEFAULT_BINS,
+) -> Tensor:
+    r"""Lovász-Softmax loss of probabilities, for networks that end in a softmax.
+
+    As ``lovasz_softmax``, with :math:`p` given instead of computed from logits. Prefer logits where
+    you have them: they cost less memory and keep more digits.
+
+    Args:
+        probabilities: (N, C, *) or (P, C), in [0, 1]; they are not normalised.
+        target: as for ``lovasz_softmax``.
+        classes: as for ``lovasz_softmax``.
+        ignore_index: as for ``lovasz_softmax``.
+        weight: as for ``lovasz_softmax``.
+        normalize_weight: as for ``lovasz_softmax``.
+        per_image: as for ``lovasz_softmax``.
+        reduction: as for ``lovasz_softmax``.
+        set_function: as for ``lovasz_softmax``.
+        method: as for ``lovasz_softmax``.
+        bins: as for ``lovasz_softmax``.
+
+    Returns:
+        As for ``lovasz_softmax``.
+
+    Raises:
+        TypeError: as for ``lovasz_softmax``.
+        ValueError: as for ``lovasz_softmax``, and on the CPU for values outside [0, 1] (beyond the
+            rounding of 16-bit numbers), which turn the loss into NaN on other devices.
+
+    Example:
+        >>> import torch
+        >>> probabilities = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> target = torch.tensor([0, 0])
+        >>> lovasz_softmax_from_probabilities(probabilities, target, method="sort").item()
+        0.5
+
+    References:
+        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, equations 9, 11 and 12.
+    """
+    return _multiclass(
+        "lovasz_softmax_from_probabilities",
+        "probabilities",
+        probabilities,
+        target,
+        classes=classes,
+        ignore_index=ignore_index,
+        weight=weight,
+        normalize_weight=normalize_weight,
+        per_image=per_image,
+        reduction=reduction,
+        set_function=set_function,
+        method=method,
+        bins=bins,
+    )
+
+
+def _multiclass(
+    name: str, scores_name: str, scores: Tensor, target: Tensor, **options: Unpack[_Options]
+) -> Tensor:
+    """Check, compute the losses of the classes, reduce."""
+    _inputs.check_options(
+        name,
+        ignore_index=options["ignore_index"],
+        per_image=options["per_image"],
+        normalize_weight=options["normalize_weight"],
+        reduction=options["reduction"],
+        set_function=options["set_function"],
+        method=options["method"],
+        bins=options["bins"],
+    )
+    layout = _inputs.check_pair(name, scores_name, scores, target)
+    count, device = scores.shape[1], scores.device
+    mask = _inputs.class_mask(name, options["classes"], count, device)
+    weight = _inputs.class_weight(name, options["weight"], count, device)
+    given = Scores(
+        layout, options["ignore_index"], options["per_image"], softmax=scores_name == "logits"
+    )
+    if options["method"] == "sort":
+        class_losses = by_sorting(given, mask, options["set_function"])
+    else:
+        class_losses = by_counting(given, mask, options["set_function"], options["bins"])
+    return reduce_classes(
+        class_losses,
+        weight,
+        normalize_weight=options["normalize_weight"],
+        per_image=options["per_image"],
+        reduction=options["reduction"],
+    )

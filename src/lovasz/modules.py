@@ -1,0 +1,118 @@
+"""The losses as modules: they keep the options and call the functions."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lovasz import _inputs
+from lovasz._inputs import Classes, Weight
+from lovasz.functional import lovasz_softmax
+from lovasz.ops import DEFAULT_BINS
+from lovasz.set_functions import SetFunction, jaccard
+
+__all__ = ["LovaszSoftmaxLoss"]
+
+
+class LovaszSoftmaxLoss(nn.Module):
+    r"""Lovász-Softmax loss of logits, as a module.
+
+    Definition, arguments, result and errors are those of
+    :func:`lovasz.functional.lovasz_softmax`; options are checked when the module is made.
+
+    Args:
+        classes: "present", "all", or a list of class indices.
+        ignore_index: label of the pixels to leave out, or None.
+        weight: (C,), class weights, or None; a buffer that moves with the module.
+        normalize_weight: divide a mean by the weights of the counting classes, not their number.
+        per_image: average the losses of the images.
+        reduction: "mean", "sum" or "none".
+        set_function: Δ(fn, fp, positives).
+        method: "histogram" or "sort".
+        bins: number of bins of the histogram method.
+
+    Shape:
+        - logits: (N, C, *) or (P, C).
+        - target: (N, *) or (P,).
+        - output: scalar; (C,) or (N, C) for ``reduction="none"``.
+
+    Raises:
+        TypeError: for options of a wrong type.
+        ValueError: for options of a wrong value.
+
+    Example:
+        >>> import torch
+        >>> criterion = LovaszSoftmaxLoss(ignore_index=255)
+        >>> logits = torch.zeros(2, 3, 4, 4, requires_grad=True)
+        >>> target = torch.zeros(2, 4, 4, dtype=torch.uint8)
+        >>> criterion(logits, target).backward()
+
+    References:
+        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        classes: Classes = "present",
+        ignore_index: int | None = None,
+        weight: Weight | None = None,
+        normalize_weight: bool = True,
+        per_image: bool = False,
+        reduction: str = "mean",
+        set_function: SetFunction = jaccard,
+        method: str = "histogram",
+        bins: int = DEFAULT_BINS,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        _inputs.check_options(
+            name,
+            ignore_index=ignore_index,
+            per_image=per_image,
+            normalize_weight=normalize_weight,
+            reduction=reduction,
+            set_function=set_function,
+            method=method,
+            bins=bins,
+        )
+        _inputs.check_classes(name, classes)
+        self.classes = classes
+        self.ignore_index = ignore_index
+        self.register_buffer("weight", _inputs.class_weight(name, weight))
+        self.normalize_weight = normalize_weight
+        self.per_image = per_image
+        self.reduction = reduction
+        self.set_function = set_function
+        self.method = method
+        self.bins = bins
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of logits (N, C, *) or (P, C) and labels (N, *) or (P,)."""
+        return lovasz_softmax(
+            logits,
+            target,
+            classes=self.classes,
+            ignore_index=self.ignore_index,
+            weight=self.weight,
+            normalize_weight=self.normalize_weight,
+            per_image=self.per_image,
+            reduction=self.reduction,
+            set_function=self.set_function,
+            method=self.method,
+            bins=self.bins,
+        )
+
+    def extra_repr(self) -> str:
+        """Options that differ from their defaults are what a reader looks for: print them all."""
+        return (
+            f"classes={self.classes!r}, ignore_index={self.ignore_index},"
+            f" normalize_weight={self.normalize_weight}, per_image={self.per_image},"
+            f" reduction={self.reduction!r}, set_function={_name(self.set_function)},"
+            f" method={self.method!r}, bins={self.bins}"
+        )
+
+
+def _name(set_function: SetFunction) -> str:
+    return getattr(set_function, "__name__", None) or repr(set_function)

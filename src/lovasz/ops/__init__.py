@@ -1,0 +1,29 @@
+"""The two passes over the logits, count and push, as torch operators, and their autograd.
+
+========================  =======================================================================
+``count``, ``rank``       read scores and labels once: histograms of the errors, or sorted errors
+``push``, ``push_ranked`` turn slopes (derivatives by the errors) into the gradient of the scores
+========================  =======================================================================
+
+They know softmax, labels, ``ignore_index`` and bins, and nothing of set functions, class weights or
+reductions. PyTorch's dispatcher picks the implementation by device; ``reference`` is plain torch,
+serves every device that has no kernel of its own, and is the specification.
+
+Shapes: scores (N, C, L) with any strides, target (N, L), groups G = N with ``per_image`` else 1.
+"""
+
+from lovasz.ops.autograd import attach_counted, attach_ranked
+from lovasz.ops.bins import DEFAULT_BINS, bin_centres, bin_edges, error_bound
+from lovasz.ops.schema import count, rank, wide_dtype
+
+__all__ = [
+    "DEFAULT_BINS",
+    "attach_counted",
+    "attach_ranked",
+    "bin_centres",
+    "bin_edges",
+    "count",
+    "error_bound",
+    "rank",
+    "wide_dtype",
+]

@@ -1,0 +1,198 @@
+"""The operators in plain torch: the specification, and the fallback of every device.
+
+No Python loop over classes and no host synchronisation (the checks that raise run on the CPU
+alone). Memory is a few tensors of the size of the scores.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz.ops.bins import bin_index
+
+# Probabilities may leave [0, 1] by the rounding of a 16-bit softmax.
+PROBABILITY_TOLERANCE = 1e-2
+
+
+class Pixels(NamedTuple):
+    """What both passes see of every pixel."""
+
+    probabilities: Tensor  # (N, C, L) wide
+    errors: Tensor  # (N, C, L) wide, in [0, 1]
+    positive: Tensor  # (N, C, L) bool, the pixel is of the class
+    valid: Tensor  # (N, 1, L) bool, the pixel is not ignored
+
+
+def count(
+    scores: Tensor,
+    target: Tensor,
+    bins: int,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Reference of ``lovasz::count``."""
+    lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide(scores).dtype)
+    pixels = look(scores, target, lse, ignore_index, softmax)
+    invalid = find_invalid(scores, target, lse, ignore_index, per_image, softmax)
+    row = _histogram_row(pixels.positive, per_image)
+    index = row * bins + bin_index(pixels.errors, bins)
+    groups, classes = scores.shape[0] if per_image else 1, scores.shape[1]
+    counts = torch.zeros(groups * classes * 2 * bins, dtype=torch.int64, device=scores.device)
+    ones = pixels.valid.to(torch.int64).expand_as(index)
+    counts.scatter_add_(0, index.reshape(-1), ones.reshape(-1))
+    return counts.view(groups, classes, 2, bins), lse, invalid
+
+
+def push(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    softmax: bool,
+) -> Tensor:
+    """Reference of ``lovasz::push``, differentiable in ``scores``, ``lse`` and ``slopes``."""
+    pixels = look(scores, target, lse, ignore_index, softmax)
+    groups, _, _, bins = slopes.shape
+    row = _histogram_row(pixels.positive, per_image=groups > 1)
+    index = row * bins + bin_index(pixels.errors.detach(), bins)
+    return _pull_back(pixels, slopes.reshape(-1)[index], scores, softmax)
+
+
+def rank(
+    scores: Tensor, target: Tensor, ignore_index: int | None, per_image: bool, softmax: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Reference of ``lovasz::rank``."""
+    lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide(scores).dtype)
+    pixels = look(scores, target, lse, ignore_index, softmax)
+    invalid = find_invalid(scores, target, lse, ignore_index, per_image, softmax)
+    errors = torch.where(pixels.valid, pixels.errors, -1.0)
+    if not per_image:
+        errors = errors.transpose(0, 1).flatten(1).unsqueeze(0)
+    # Stable, so that a run can be repeated; the slopes do not depend on the order of equal errors.
+    errors, order = errors.sort(dim=-1, descending=True, stable=True)
+    return errors, order, lse, invalid
+
+
+def push_ranked(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    softmax: bool,
+) -> Tensor:
+    """Reference of ``lovasz::push_ranked``, differentiable like ``push``."""
+    pixels = look(scores, target, lse, ignore_index, softmax)
+    return _pull_back(pixels, slopes, scores, softmax)
+
+
+def wide(scores: Tensor) -> Tensor:
+    """Scores in the precision in which everything is computed: float64 stays, the rest float32."""
+    return scores if scores.dtype == torch.float64 else scores.to(torch.float32)
+
+
+def log_sum_exp(scores: Tensor) -> Tensor:
+    """Log-sum-exp over the classes, (N, L), in wide precision."""
+    return torch.logsumexp(wide(scores), 1)
+
+
+def split_target(target: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]:
+    """Labels as int64 and which pixels count, both (N, L)."""
+    labels = target.to(torch.int64)
+    if ignore_index is None:
+        return labels, torch.ones_like(labels, dtype=torch.bool)
+    return labels, labels != ignore_index
+
+
+def look(
+    scores: Tensor, target: Tensor, lse: Tensor, ignore_index: int | None, softmax: bool
+) -> Pixels:
+    """Probabilities and errors of every pixel and class."""
+    labels, valid = split_target(target, ignore_index)
+    valid = valid.unsqueeze(1)
+    if softmax:
+        probabilities = torch.exp(wide(scores) - lse.unsqueeze(1))
+    else:
+        probabilities = wide(scores)
+    classes = torch.arange(scores.shape[1], device=scores.device)
+    positive = (labels.unsqueeze(1) == classes.view(1, -1, 1)) & valid
+    # Rounding can carry a probability past 1; an error outside [0, 1] would have no bin.
+    errors = torch.where(positive, 1 - probabilities, probabilities).clamp(0.0, 1.0)
+    return Pixels(probabilities, errors, positive, valid)
+
+
+def find_invalid(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+) -> Tensor:
+    """Number of pixels per group that make the loss meaningless; raises for them on the CPU."""
+    labels, valid = split_target(target, ignore_index)
+    classes = scores.shape[1]
+    bad_label = valid & ((labels < 0) | (labels >= classes))
+    if softmax:
+        bad_score = valid & ~lse.isfinite()
+    else:
+        # Written so that NaN is outside too.
+        inside = (scores >= -PROBABILITY_TOLERANCE) & (scores <= 1 + PROBABILITY_TOLERANCE)
+        bad_score = valid & ~inside.all(1)
+    if scores.device.type == "cpu":
+        _raise_for_labels(labels, bad_label, classes, ignore_index, softmax)
+        if not softmax:
+            _raise_for_probabilities(scores, bad_score)
+    bad = (bad_label | bad_score).to(torch.int64)
+    return bad.sum(1) if per_image else bad.sum().reshape(1)
+
+
+def _raise_for_labels(
+    labels: Tensor, bad: Tensor, classes: int, ignore_index: int | None, softmax: bool
+) -> None:
+    if bool(bad.any()):
+        name = "lovasz_softmax" if softmax else "lovasz_softmax_from_probabilities"
+        raise ValueError(
+            f"{name}: expected every label to be in [0, {classes - 1}] or equal to"
+            f" ignore_index={ignore_index}, got {int(labels[bad][0])}"
+            f" (and {int(bad.sum()) - 1} more outside)"
+        )
+
+
+def _raise_for_probabilities(scores: Tensor, bad: Tensor) -> None:
+    # NaN is not raised for: it makes the loss NaN, as it does for logits.
+    candidates = scores.transpose(1, 2)[bad]
+    outside = (candidates < -PROBABILITY_TOLERANCE) | (candidates > 1 + PROBABILITY_TOLERANCE)
+    if bool(outside.any()):
+        raise ValueError(
+            "lovasz_softmax_from_probabilities: expected probabilities in [0, 1] (use"
+            f" lovasz_softmax for logits), got {float(candidates[outside][0]):g}"
+        )
+
+
+def _histogram_row(positive: Tensor, per_image: bool) -> Tensor:
+    """Row of the (G · C · 2, B) table in which each pixel and class is counted, (N, C, L)."""
+    images, classes, _ = positive.shape
+    first = torch.arange(classes, device=positive.device).view(1, -1, 1) * 2
+    if per_image:
+        first = first + torch.arange(images, device=positive.device).view(-1, 1, 1) * (2 * classes)
+    return first + positive
+
+
+def _pull_back(pixels: Pixels, slopes: Tensor, scores: Tensor, softmax: bool) -> Tensor:
+    """Gradient of the scores from the derivatives by the errors, (N, C, L)."""
+    # The error of a positive falls as its probability rises.
+    by_probability = torch.where(pixels.positive, -slopes, slopes)
+    if softmax:
+        p = pixels.probabilities
+        gradient = p * (by_probability - (p * by_probability).sum(1, keepdim=True))
+    else:
+        gradient = by_probability
+    gradient = torch.where(pixels.valid, gradient, 0.0)
+    # The gradient has the layout of the scores, so that no later pass has to copy it.
+    return torch.empty_like(scores).copy_(gradient)

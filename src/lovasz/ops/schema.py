@@ -1,0 +1,127 @@
+"""The operators: schema, shapes of their results, and the functions that call them.
+
+Only shapes, strides and dtypes are decided here, so that compilers can trace through without
+running anything. Results of the scores' own precision ("wide") are float64 for float64 scores and
+float32 for everything narrower.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz.ops import reference
+
+_library = torch.library.Library("lovasz", "DEF")
+_library.define(
+    "count(Tensor scores, Tensor target, int bins, int? ignore_index, bool per_image, bool softmax)"
+    " -> (Tensor counts, Tensor lse, Tensor invalid)"
+)
+_library.define(
+    "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax)"
+    " -> Tensor"
+)
+_library.define(
+    "rank(Tensor scores, Tensor target, int? ignore_index, bool per_image, bool softmax)"
+    " -> (Tensor errors, Tensor order, Tensor lse, Tensor invalid)"
+)
+_library.define(
+    "push_ranked(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index,"
+    " bool softmax) -> Tensor"
+)
+for _name in ("count", "push", "rank", "push_ranked"):
+    _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+
+
+class Counted(NamedTuple):
+    """Result of ``count``."""
+
+    counts: Tensor  # (G, C, 2, B) int64, negatives and positives by bin of ascending error
+    lse: Tensor  # (N, L) wide, log-sum-exp of the scores; (0,) without softmax
+    invalid: Tensor  # (G,) int64, pixels with an impossible label or a score that is no number
+
+
+class Ranked(NamedTuple):
+    """Result of ``rank``."""
+
+    errors: Tensor  # (G, C, P) wide, descending; ignored pixels are last, with error -1
+    order: Tensor  # (G, C, P) int64, the pixel of the group at each rank
+    lse: Tensor  # as for Counted
+    invalid: Tensor  # as for Counted
+
+
+def count(
+    scores: Tensor,
+    target: Tensor,
+    *,
+    bins: int,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+) -> Counted:
+    """Count the errors of every class in bins.
+
+    Args:
+        scores: (N, C, L), logits if ``softmax``, else probabilities in [0, 1].
+        target: (N, L), integer or bool labels.
+        bins: number of bins B.
+        ignore_index: label of the pixels to leave out, or None.
+        per_image: one group per image instead of one for all.
+        softmax: whether the scores are logits.
+
+    Returns:
+        Counts, log-sum-exp, and the number of invalid pixels per group.
+
+    Raises:
+        ValueError: on the CPU, if a label is neither a class nor ``ignore_index``, or a
+            probability is outside [0, 1]. Other devices report both in ``invalid`` alone, because
+            raising would have to wait for them.
+    """
+    return Counted(*torch.ops.lovasz.count(scores, target, bins, ignore_index, per_image, softmax))
+
+
+def rank(
+    scores: Tensor, target: Tensor, *, ignore_index: int | None, per_image: bool, softmax: bool
+) -> Ranked:
+    """Sort the errors of every class; arguments and errors as for ``count``."""
+    return Ranked(*torch.ops.lovasz.rank(scores, target, ignore_index, per_image, softmax))
+
+
+def wide_dtype(scores: Tensor) -> torch.dtype:
+    """Dtype of errors, log-sum-exp and losses for scores of a given dtype."""
+    return torch.float64 if scores.dtype == torch.float64 else torch.float32
+
+
+def _groups(scores: Tensor, per_image: bool) -> int:
+    return scores.shape[0] if per_image else 1
+
+
+@torch.library.register_fake("lovasz::count")
+def _(scores, target, bins, ignore_index, per_image, softmax):  # type: ignore[no-untyped-def]
+    groups, classes = _groups(scores, per_image), scores.shape[1]
+    return (
+        scores.new_empty((groups, classes, 2, bins), dtype=torch.int64),
+        scores.new_empty(target.shape if softmax else (0,), dtype=wide_dtype(scores)),
+        scores.new_empty((groups,), dtype=torch.int64),
+    )
+
+
+@torch.library.register_fake("lovasz::rank")
+def _(scores, target, ignore_index, per_image, softmax):  # type: ignore[no-untyped-def]
+    images, classes, length = scores.shape
+    groups = _groups(scores, per_image)
+    shape = (groups, classes, length if per_image else images * length)
+    return (
+        scores.new_empty(shape, dtype=wide_dtype(scores)),
+        scores.new_empty(shape, dtype=torch.int64),
+        scores.new_empty(target.shape if softmax else (0,), dtype=wide_dtype(scores)),
+        scores.new_empty((groups,), dtype=torch.int64),
+    )
+
+
+@torch.library.register_fake("lovasz::push")
+@torch.library.register_fake("lovasz::push_ranked")
+def _(scores, target, lse, slopes, ignore_index, softmax):  # type: ignore[no-untyped-def]
+    return torch.empty_like(scores)

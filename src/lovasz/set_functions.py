@@ -1,0 +1,172 @@
+r"""Set functions: what a set of mispredicted pixels costs.
+
+A set function :math:`\Delta(fn, fp; G)` gives the cost of one class from three counts: ``fn``
+mispredicted positives (pixels of the class, false negatives), ``fp`` mispredicted negatives (false
+positives) and the number ``positives`` :math:`= G` of pixels of the class. The losses of this
+package are Lovász extensions of such functions, and any callable of the same form can be passed as
+``set_function``. It gets float64 tensors that broadcast against each other, must work elementwise
+in differentiable or plain torch, and must be 0 where ``fn`` and ``fp`` are both 0.
+
+Only a monotone, submodular function has a convex extension (Lovász 1983; Berman et al. 2018,
+section 2). The functions here that are not submodular have to be asked for with
+``accept_nonconvex=True``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["SetFunction", "dice", "jaccard", "missed_positives", "tversky"]
+
+SetFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    # 0/0 is the empty set of an absent class, which costs nothing.
+    safe = torch.where(denominator > 0, denominator, torch.ones_like(denominator))
+    return torch.where(denominator > 0, numerator / safe, torch.zeros_like(denominator))
+
+
+def jaccard(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
+    r"""Jaccard loss, one minus the intersection over union.
+
+    .. math:: \Delta(fn, fp; G) = \frac{fn + fp}{G + fp} = 1 - \mathrm{IoU}
+
+    Monotone and submodular, so its Lovász extension is convex in the errors.
+
+    Args:
+        fn: any shape, false negatives, in [0, positives].
+        fp: shape that broadcasts with ``fn``, false positives, non-negative.
+        positives: shape that broadcasts with ``fn``, pixels of the class.
+
+    Returns:
+        The broadcast shape, in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> as_count = lambda n: torch.tensor(n, dtype=torch.float64)
+        >>> jaccard(as_count(1), as_count(2), as_count(4)).item()
+        0.5
+
+    References:
+        Berman, Triki, Blaschko, *The Lovász-Softmax loss*, CVPR 2018, equations 1-3.
+    """
+    return _ratio(fn + fp, positives + fp)
+
+
+def missed_positives(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
+    r"""Number of missed positives, a modular set function.
+
+    .. math:: \Delta(fn, fp; G) = fn
+
+    Its Lovász extension is the plain sum :math:`\sum_{i: y_i = c} \max(0, 1 - p_{ic})` over the
+    pixels of the class. It is *not* the Lovász extension of the Jaccard loss: false positives cost
+    nothing, and there is no division by the union, so the loss grows with the number of pixels.
+    With ``reduction="sum"`` and class weights α it is
+    :math:`\sum_c \alpha_c \sum_i \phi_{ic} \max(0, 1 - p_{ic})`.
+
+    Args:
+        fn: any shape, false negatives, in [0, positives].
+        fp: shape that broadcasts with ``fn``, false positives (not used beyond its shape).
+        positives: shape that broadcasts with ``fn``, pixels of the class (likewise).
+
+    Returns:
+        The broadcast shape, in [0, positives].
+
+    Example:
+        >>> import torch
+        >>> as_count = lambda n: torch.tensor(n, dtype=torch.float64)
+        >>> missed_positives(as_count(3), as_count(2), as_count(4)).item()
+        3.0
+    """
+    shape = torch.broadcast_shapes(fn.shape, fp.shape, positives.shape)
+    return fn.expand(shape)
+
+
+@dataclass(frozen=True)
+class _Tversky:
+    """A picklable set function, so that modules that hold one can be saved and copied."""
+
+    alpha: float
+    beta: float
+
+    def __call__(self, fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
+        mistakes = self.alpha * fp + self.beta * fn
+        return _ratio(mistakes, positives - fn + mistakes)
+
+    def __repr__(self) -> str:
+        return f"tversky(alpha={self.alpha:g}, beta={self.beta:g})"
+
+
+def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> SetFunction:
+    r"""Tversky loss: false positives and false negatives weighed differently.
+
+    .. math:: \Delta(fn, fp; G) = 1 - \frac{G - fn}{G - fn + \alpha\, fp + \beta\, fn}
+
+    ``tversky(1, 1)`` is the Jaccard loss. It is monotone, and submodular for ``beta >= 1``. For
+    ``beta < 1`` its extension is not convex and has to be accepted.
+
+    Args:
+        alpha: weight of a false positive, > 0.
+        beta: weight of a false negative, > 0.
+        accept_nonconvex: allows ``beta < 1``.
+
+    Returns:
+        A set function to pass as ``set_function``.
+
+    Raises:
+        ValueError: if a weight is not positive and finite, or ``beta < 1`` was not accepted.
+
+    Example:
+        >>> tversky(0.5, 2.0)
+        tversky(alpha=0.5, beta=2)
+
+    References:
+        Salehi, Erdogmus, Gholipour, *Tversky loss function for image segmentation using 3D fully
+        convolutional deep networks*, MLMI 2017, equation 2 (there α weighs the false negatives).
+    """
+    for name, value in (("alpha", alpha), ("beta", beta)):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"tversky: expected {name} to be positive and finite, got {value!r}")
+    if beta < 1 and not accept_nonconvex:
+        raise ValueError(
+            "tversky: expected beta >= 1, because the set function is not submodular and its Lovász"
+            f" extension not convex otherwise (pass accept_nonconvex=True to use it all the same),"
+            f" got beta={beta!r}"
+        )
+    return _Tversky(float(alpha), float(beta))
+
+
+def dice(*, accept_nonconvex: bool = False) -> SetFunction:
+    r"""Sørensen-Dice loss, which is not submodular.
+
+    .. math:: \Delta(fn, fp; G) = 1 - \frac{2 (G - fn)}{2 (G - fn) + fp + fn}
+
+    Its extension is defined and can be minimised, but it is not convex in the errors (Yu and
+    Blaschko, *A convex surrogate operator for general non-modular loss functions*, AISTATS 2016,
+    arXiv 1604.03373), so the caller has to accept that.
+
+    Args:
+        accept_nonconvex: must be True.
+
+    Returns:
+        A set function to pass as ``set_function``.
+
+    Raises:
+        ValueError: if the lack of convexity was not accepted.
+
+    Example:
+        >>> dice(accept_nonconvex=True)
+        tversky(alpha=0.5, beta=0.5)
+    """
+    if not accept_nonconvex:
+        raise ValueError(
+            "dice: expected accept_nonconvex=True, because the Dice loss is not submodular and its"
+            f" Lovász extension not convex, got {accept_nonconvex!r}"
+        )
+    return _Tversky(0.5, 0.5)
