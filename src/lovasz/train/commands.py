@@ -76,7 +76,7 @@ def _parser() -> ArgumentParser:
 
 def _train(config: TrainConfig, console: Console) -> int:
     data = load_data(config)
-    build_loss(config)  # a wrong option shows before the folder is claimed
+    build_loss(config, len(data.classes))  # a wrong option shows before the folder is claimed
     build_model(config, len(data.classes))
     out = claim_folder(config)
     _introduce(console, data.title, data.evaluated)
@@ -103,7 +103,7 @@ def _compare(config: CompareConfig, console: Console) -> int:
     data = load_data(config)
     first = config.run(config.losses[0], config.learning_rates[0], config.seeds[0])
     for loss in config.losses:
-        build_loss(config.run(loss, first.lr, first.seed))
+        build_loss(config.run(loss, first.lr, first.seed), len(data.classes))
     build_model(first, len(data.classes))
     out = claim_folder(config)
     _introduce(console, data.title, data.evaluated)

@@ -60,7 +60,7 @@ class Scores:
     @property
     def accuracy(self) -> float:
         """Share of the labelled pixels that are right."""
-        return (self.confusion.diag().sum() / self.confusion.sum().clamp(min=1)).item()
+        return int(self.confusion.diag().sum()) / max(1, int(self.confusion.sum()))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -89,6 +89,7 @@ def evaluate(
     fabric: Fabric,
     model: nn.Module,
     data: DataSet,
+    *,
     part: str,
     config: Config,
     stop: Callable[[], bool],

@@ -53,7 +53,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     network = build_model(config, len(data.classes))
     model, optimizer = fabric.setup(network, _optimizer(config, network))
     scheduler = LambdaLR(optimizer, lambda step: _lr_factor(config, step, total))
-    criterion = build_loss(config).to(fabric.device)
+    criterion = build_loss(config, len(data.classes)).to(fabric.device)
     state = checkpoint.State(network, optimizer, scheduler, criterion)
     at = checkpoint.load(out, state)
     started = time.perf_counter() - at.seconds
@@ -77,7 +77,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
                     if stop():
                         raise Interrupted
 
-                scores = evaluate(fabric, model, data, "val", config, stop)
+                scores = evaluate(fabric, model, data, part="val", config=config, stop=stop)
                 at.end_epoch(loss_sum.item() / at.step, scores, optimizer.param_groups[0]["lr"])
                 loss_sum.zero_()
                 checkpoint.write_log(out, at.log)
@@ -105,7 +105,7 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     model.load_state_dict(state["model"])
     model = fabric.setup(model)
     part = data.parts[data.evaluated]
-    scores = evaluate(fabric, model, data, data.evaluated, config, stop)
+    scores = evaluate(fabric, model, data, part=data.evaluated, config=config, stop=stop)
     np.savez_compressed(out / "pictures.npz", **pictures(fabric, model, part, config.crop))  # type: ignore[arg-type]
     with (out / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

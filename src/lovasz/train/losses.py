@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
@@ -40,12 +41,21 @@ class Sum(nn.Module):
         return total
 
 
-def build_loss(config: TrainConfig) -> nn.Module:
-    """The loss that the configuration names."""
+def build_loss(config: TrainConfig, num_classes: int) -> nn.Module:
+    """The loss that the configuration names, tried once.
+
+    Raises:
+        UserError: If `lovasz_args` do not suit the loss or the number of classes.
+    """
     if config.loss == "cross-entropy":
         return CrossEntropy()
     try:
         lovasz = LovaszSoftmaxLoss(ignore_index=IGNORE, **config.lovasz_args)
+        trial = lovasz(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
     except (TypeError, ValueError) as error:
         raise UserError(f"lovasz_args: {error}") from error
+    if trial.ndim:
+        raise UserError(
+            f"lovasz_args: expected options that give one number, got {config.lovasz_args}"
+        )
     return lovasz if config.loss == "lovasz-softmax" else Sum(CrossEntropy(), lovasz)
