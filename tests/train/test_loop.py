@@ -65,9 +65,10 @@ def run(config):
     evaluate_run(config, data, never)
 
 
-# Each epoch asks after 3 steps and before 2 batches of evaluation: in the middle of an epoch,
-# after the last step before the evaluation, in the middle of the evaluation, in the last epoch.
-@pytest.mark.parametrize("stops", [[1], [2], [4], [1, 1, 6], [12]])
+# Each epoch asks after 3 steps and before 2 batches of evaluation: in the middle of the first and
+# of the second epoch, after the last step before the evaluation, in the middle of the evaluation,
+# three times, in the last epoch.
+@pytest.mark.parametrize("stops", [[1], [5], [2], [4], [1, 1, 6], [12]])
 @pytest.mark.parametrize("loss", ["cross-entropy", "both"])
 def test_resume_is_bit_for_bit(train_config, tmp_path, stops, loss):
     straight = train_config(loss=loss)
@@ -93,7 +94,7 @@ def test_resume_restores_random_numbers_of_dropout(train_config, tmp_path, monke
     run(straight)
     broken = train_config(**options, out=str(tmp_path / "broken"))
     with pytest.raises(Interrupted):
-        train(broken, load_data(broken), quiet, StopAfter(1))
+        train(broken, load_data(broken), quiet, StopAfter(5))
     run(broken)
     assert_same(outcome(broken), outcome(straight))
 

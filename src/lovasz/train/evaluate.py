@@ -94,7 +94,7 @@ def evaluate(
     config: Config,
     stop: Callable[[], bool],
 ) -> Scores:
-    """The confusion matrix over a whole part; the model is left in training mode.
+    """The confusion matrix over a whole part; the model is left in evaluation mode.
 
     Raises:
         Interrupted: If the user asks to stop in between.
@@ -109,7 +109,6 @@ def evaluate(
             raise Interrupted
         predicted = predict(model, images.to(fabric.device), config.crop).argmax(1)
         confusion.update(predicted, labels.to(fabric.device).long())
-    model.train()
     return Scores(confusion.compute().cpu())
 
 
@@ -128,7 +127,6 @@ def pictures(
         kept[f"image{k}"] = image.movedim(0, -1)[::step, ::step].numpy()
         kept[f"truth{k}"] = labels[::step, ::step].numpy()
         kept[f"prediction{k}"] = predicted[::step, ::step].to(torch.uint8).numpy()
-    model.train()
     return kept
 
 

@@ -63,6 +63,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     with SummaryWriter(str(out), purge_step=at.epoch) as board:
         try:
             while at.epoch < config.epochs:
+                model.train()
                 batches = training_batches(data.parts["train"], config, at.epoch, at.step)
                 for images, labels in batches:
                     logits = model(normalise(images.to(fabric.device)))

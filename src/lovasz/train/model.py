@@ -10,28 +10,44 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.networks.nets import UNet
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 from lovasz.train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lovasz.train.config import Config
 
 CHANNELS = 3  # all images are read as RGB
 
 
-def unet(
-    in_channels: int, num_classes: int, channels: tuple[int, ...] = (16, 32, 64, 128)
-) -> nn.Module:
-    """A plain U-Net with batch normalisation that halves the image once for each level but one.
+class HalfResolutionUNet(nn.Module):
+    """MONAI's U-Net on 2 x 2 pixels at a time; its logits are enlarged bilinearly.
 
-    Of six sizes tried on two cores with cross-entropy alone, this one had the best validation
-    mIoU for the same processor time: 5 ms for a training step of one 96 x 96 image.
+    Most segmentation networks predict at a lower resolution than that of the image. It saves
+    time for more epochs, and the checkerboards of transposed convolutions.
     """
-    strides = (2,) * (len(channels) - 1)
-    return UNet(2, in_channels, num_classes, tuple(channels), strides, norm="batch")
+
+    def __init__(self, in_channels: int, num_classes: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        strides = (2,) * (len(channels) - 1)
+        self.unet = UNet(
+            2, 4 * in_channels, num_classes, tuple(channels), strides, num_res_units=1, norm="batch"
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, in_channels, H, W) to logits (N, num_classes, H, W)."""
+        blocks = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
+        return F.interpolate(self.unet(blocks), scale_factor=2, mode="bilinear")
+
+
+def unet(
+    in_channels: int, num_classes: int, channels: Sequence[int] = (24, 48, 96, 128)
+) -> nn.Module:
+    """The default network: crops must be multiples of 2 to the power of len(channels)."""
+    return HalfResolutionUNet(in_channels, num_classes, channels)
 
 
 def build_model(config: Config, num_classes: int) -> nn.Module:
@@ -56,7 +72,7 @@ def build_model(config: Config, num_classes: int) -> nn.Module:
             f"got {type(model).__name__}"
         )
     _check_output(model, config, num_classes)
-    # 5.2 instead of 6.0 ms for the step of one image on a processor; the images come like it.
+    # The images come in this format too, which is the faster one for convolutions.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

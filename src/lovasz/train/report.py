@@ -25,7 +25,7 @@ from lovasz.train.figures import (
     learning_curves,
     picture,
 )
-from lovasz.train.summary import TITLES
+from lovasz.train.summary import TITLES, Spread
 
 if TYPE_CHECKING:
     from lovasz.train.summary import Summary
@@ -130,11 +130,11 @@ def _headline(summary: Summary) -> str:
         for pair in summary.differences:
             if {pair.first, pair.second} == {loss.name, best.name}:
                 sign = 1 if pair.second == best.name else -1
-                ahead = sum(sign * value > 0 for value in pair.by_seed.values())
+                ahead = Spread([sign * value for value in pair.by_seed.values()])
+                seeds = sum(value > 0 for value in ahead.values)
                 words += (
-                    f" Paired by seed it is {100 * sign * pair.spread.mean:.1f} ± "
-                    f"{100 * pair.spread.deviation:.1f} points ahead of {loss.title} "
-                    f"(ahead for {ahead} of {len(pair.by_seed)} seeds)."
+                    f" Paired by seed it is {ahead} points ahead of {loss.title} "
+                    f"(ahead for {seeds} of {len(ahead.values)} seeds)."
                 )
     return words
 
