@@ -153,7 +153,7 @@ ERRORS = {
     ),
     "other size": (
         lambda root: save(root / "train/masks/0.png", grey(0)),
-        r"masks/0.png: expected a mask of 16 x 16 pixels like .*images/0.png, got 4 x 6",
+        r"masks/0.png: expected a mask of 16 x 16 pixels like .*images/0.png, got 6 x 4",
     ),
     "label out of range": (
         lambda root: save(root / "train/masks/0.png", grey(3, (16, 16))),

@@ -139,3 +139,14 @@ def test_damaged_checkpoint_is_one_sentence(train_config):
 
 def test_sgd_bf16_and_cosine_run(train_config):
     run(train_config(epochs=1, optimizer="sgd", precision="bf16-mixed", schedule="cosine"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_mask_ends_the_run_with_its_sentence(train_config, squares, workers):
+    from PIL import Image
+
+    for mask in (squares / "train/masks").iterdir():
+        Image.new("L", (16, 16), 7).save(mask)
+    config = train_config(workers=workers)
+    with pytest.raises(UserError, match=r"^/.*\.png: expected labels from 0 to 2 .*, got 7$"):
+        train(config, load_data(config), quiet, never)

@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
     """Something the user can mend: a wrong folder, mask, label, model or option."""
+
+    def __init__(self, sentence: str) -> None:
+        # A process that loads data hands its error on with its traceback around the sentence.
+        super().__init__(sentence.rpartition("UserError: ")[2].strip())

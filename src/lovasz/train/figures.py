@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lovasz.train.summary import LossSummary, Summary
 
+BAR_CLASSES = 30  # more are not read in a picture; the table has all
 # Told apart by colour-blind readers too (Okabe and Ito).
 LOSS_COLOURS = ("#0072b2", "#d55e00", "#009e73")
 _INK, _GRID = "#33373d", "#e3e6ea"
@@ -72,9 +73,10 @@ def _curve(axes: Axes, loss: LossSummary, key: str, factor: float, colour: str) 
 
 
 def class_bars(summary: Summary) -> str:
-    """IoU of each class present, the most frequent class first."""
+    """IoU of the classes present, the most frequent class first, at most BAR_CLASSES of them."""
     shares = summary.shares()
     present = sorted((k for k, share in enumerate(shares) if share > 0), key=lambda k: -shares[k])
+    present = present[:BAR_CLASSES]
     count = len(summary.losses)
     height = 0.8 / count
     places = np.arange(len(present))

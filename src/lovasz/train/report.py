@@ -19,6 +19,7 @@ from lovasz import __version__
 from lovasz.train.compare import cores
 from lovasz.train.config import CompareConfig, TrainConfig, options
 from lovasz.train.figures import (
+    BAR_CLASSES,
     LOSS_COLOURS,
     class_bars,
     label_picture,
@@ -62,6 +63,7 @@ def write_report(
         complete=complete,
         titles=TITLES,
         loss_colours=LOSS_COLOURS,
+        bar_classes=BAR_CLASSES,
         headline=_headline(summary),
         command=f"lovasz {'compare' if comparing else 'train'} --config config.yaml",
         options=_shown_options(config),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from lovasz.train.data.base import IGNORE, DataSet, Part
+from lovasz.train.data.base import IGNORE, DataSet
 from lovasz.train.data.layouts import LAYOUTS, Layout
 from lovasz.train.errors import UserError
 
@@ -38,11 +38,6 @@ class Files:
         image_path, mask_path = self.pairs[index]
         image = torch.from_numpy(_pixels(image_path, "RGB").copy()).movedim(-1, 0)
         values = _mask(mask_path)
-        if values.shape != image.shape[1:]:
-            raise UserError(
-                f"{mask_path}: expected a mask of {_size(image.shape[1:])} pixels like "
-                f"{image_path}, got {_size(values.shape)}"
-            )
         labels = self.table[values]
         if (labels < 0).any():
             raise UserError(
@@ -72,7 +67,7 @@ def load_folder(root: Path, class_names: Path | None, ignore_index: int) -> Data
         )
     classes = _class_names(root, layout, class_names)
     table = layout.table(len(classes), ignore_index)
-    parts: dict[str, Part] = {}
+    parts: dict[str, Files] = {}
     for part, name in layout.parts.items():
         pairs = _pairs(root, layout, name)
         if pairs:
@@ -81,8 +76,10 @@ def load_folder(root: Path, class_names: Path | None, ignore_index: int) -> Data
         if needed not in parts:
             where = (layout.lists or layout.images).format(part=layout.parts[needed])
             raise UserError(f"data: expected images in {root / where}, found none")
+    for files in parts.values():
+        _check_sizes(files)
     title = f"{root.resolve().name} ({layout.name}), {len(classes)} classes"
-    return DataSet(title, classes, parts)
+    return DataSet(title, classes, dict(parts))
 
 
 def _class_names(root: Path, layout: Layout, given: Path | None) -> list[str]:
@@ -140,6 +137,26 @@ def _listed(path: Path, folder: Path) -> list[Path]:
     return images
 
 
+def _check_sizes(files: Files) -> None:
+    """Compare the sizes of images and masks by their headers, before a run fails hours later."""
+    for paths in files.pairs:
+        image, mask = (_header(path) for path in paths)
+        if image != mask:
+            raise UserError(
+                f"{paths[1]}: expected a mask of {_size(image)} pixels like {paths[0]}, "
+                f"got {_size(mask)}"
+            )
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """Width and height."""
+    try:
+        with Image.open(path) as file:
+            return file.size
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: expected an image, cannot read it") from error
+
+
 def _mask(path: Path) -> np.ndarray:
     values = _pixels(path)
     if values.ndim != 2 or values.dtype not in (np.uint8, np.bool_):
@@ -155,9 +172,9 @@ def _pixels(path: Path, mode: str | None = None) -> np.ndarray:
     try:
         with Image.open(path) as file:
             return np.asarray(file if mode is None else file.convert(mode))
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: expected an image, cannot read it") from error
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in shape)
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
