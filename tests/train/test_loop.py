@@ -81,6 +81,24 @@ def test_resume_is_bit_for_bit(train_config, tmp_path, stops, loss):
     assert_same(outcome(broken), outcome(straight))
 
 
+def test_a_run_that_was_killed_goes_on_after_its_last_epoch(train_config, tmp_path):
+    straight = train_config()
+    run(straight)
+    broken = train_config(out=str(tmp_path / "broken"))
+
+    def crash() -> bool:
+        log = Path(broken.out) / "log.jsonl"
+        if len(log.read_text().splitlines()) == 2:
+            raise MemoryError
+        return False
+
+    with pytest.raises(MemoryError):
+        train(broken, load_data(broken), quiet, crash)
+    assert checkpoint.read(Path(broken.out) / "checkpoint.pt")["progress"]["epoch"] == 2
+    run(broken)
+    assert_same(outcome(broken), outcome(straight))
+
+
 def test_resume_restores_random_numbers_of_dropout(train_config, tmp_path, monkeypatch):
     (tmp_path / "dropping.py").write_text(
         "from torch import nn\n"

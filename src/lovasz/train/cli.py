@@ -34,9 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     # After the check, and only for those who train: these imports take seconds.
-    from lovasz.train.commands import run  # noqa: PLC0415
+    try:
+        from lovasz.train.commands import run  # noqa: PLC0415
 
-    return run(sys.argv[1:] if argv is None else list(argv))
+        return run(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt:  # before the training starts, or a second Ctrl-C
+        return 130
 
 
 if __name__ == "__main__":

@@ -48,8 +48,6 @@ def run(argv: Sequence[str]) -> int:
     except UserError as error:
         print(f"lovasz: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def _parser() -> ArgumentParser:

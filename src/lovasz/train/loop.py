@@ -60,6 +60,10 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     # On the device, so that no step waits for the one before only to show a number.
     loss_sum = torch.tensor(at.loss_sum, device=fabric.device)
 
+    def save() -> None:
+        at.seconds, at.loss_sum = time.perf_counter() - started, loss_sum.item()
+        checkpoint.save(out, at, state)
+
     with SummaryWriter(str(out), purge_step=at.epoch) as board:
         try:
             while at.epoch < config.epochs:
@@ -86,9 +90,10 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
                     board.add_scalar(name, math.nan if value is None else value, at.epoch)
                 if at.epoch == config.epochs:
                     _write_json(out / "val.json", scores.as_dict())
-        finally:  # after an interruption and after an error, the run can go on from here
-            at.seconds, at.loss_sum = time.perf_counter() - started, loss_sum.item()
-            checkpoint.save(out, at, state)
+                save()  # after val.json, so that a finished checkpoint always has one
+        except Interrupted:
+            save()
+            raise
 
 
 def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
