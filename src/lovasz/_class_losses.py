@@ -78,8 +78,8 @@ def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) ->
         per_image=given.per_image,
         softmax=given.softmax,
     )
-    groups, classes, _ = errors.shape
-    labels = target.to(torch.int64).reshape(groups, 1, -1).expand(-1, classes, -1)
+    groups, classes, pixels = errors.shape
+    labels = target.to(torch.int64).reshape(groups, 1, pixels).expand(-1, classes, -1)
     valid = errors >= 0
     class_index = torch.arange(classes, device=scores.device).view(1, -1, 1)
     positive = (labels.gather(-1, order) == class_index) & valid

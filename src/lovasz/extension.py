@@ -131,7 +131,7 @@ def _tie_groups(errors: Tensor) -> tuple[Tensor, Tensor]:
     if size == 0:
         return index, index
     differs = errors[..., 1:] != errors[..., :-1]
-    edge = torch.ones_like(differs[..., :1])
+    edge = differs.new_ones((*errors.shape[:-1], 1))
     starts = torch.cat((edge, differs), -1)
     ends = torch.cat((differs, edge), -1)
     first = torch.where(starts, index, 0).cummax(-1).values

@@ -1,0 +1,131 @@
+"""Lovász-Softmax in plain Python floats, straight from the definition.
+
+It shares nothing with the package: no torch, no sort-and-difference, no bins. The extension is the
+integral of the set function over the threshold, and a slope is what the integral gains when one
+error is moved, so both follow the definition and not an algorithm. Only for small inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+Delta = Callable[[int, int, int], float]
+
+
+def jaccard(fn: int, fp: int, positives: int) -> float:
+    union = positives + fp
+    return (fn + fp) / union if union else 0.0
+
+
+def missed_positives(fn: int, fp: int, positives: int) -> float:
+    return float(fn)
+
+
+def tversky(alpha: float, beta: float) -> Delta:
+    def delta(fn: int, fp: int, positives: int) -> float:
+        mistakes = alpha * fp + beta * fn
+        whole = positives - fn + mistakes
+        return mistakes / whole if whole else 0.0
+
+    return delta
+
+
+def extension(errors: Sequence[float], positive: Sequence[bool], delta: Delta) -> float:
+    """Integral over t of Δ(positives with error > t, negatives with error > t)."""
+    total = sum(positive)
+    levels = sorted({0.0, *errors})
+    integral = 0.0
+    for low, high in zip(levels, levels[1:], strict=False):
+        above = [
+            is_positive for error, is_positive in zip(errors, positive, strict=True) if error > low
+        ]
+        integral += (high - low) * delta(sum(above), len(above) - sum(above), total)
+    return integral
+
+
+def slopes(errors: Sequence[float], positive: Sequence[bool], delta: Delta) -> list[float]:
+    """Derivative of the extension by each error, for distinct errors: Δ(above + i) − Δ(above)."""
+    total = sum(positive)
+    result = []
+    for error, is_positive in zip(errors, positive, strict=True):
+        above = [p for e, p in zip(errors, positive, strict=True) if e > error]
+        fn, fp = sum(above), len(above) - sum(above)
+        joined = (fn + is_positive, fp + (not is_positive))
+        result.append(delta(*joined, total) - delta(fn, fp, total))
+    return result
+
+
+def softmax(row: Sequence[float]) -> list[float]:
+    top = max(row)
+    powers = [math.exp(value - top) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def class_losses(
+    rows: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    delta: Delta = jaccard,
+    ignore_index: int | None = None,
+) -> tuple[list[float], list[list[list[float]]]]:
+    """Loss of every class, and its gradient by every logit, as gradient[c][pixel][class].
+
+    Args:
+        rows: logits, one row of C numbers for each pixel.
+        labels: label of each pixel.
+        delta: set function.
+        ignore_index: label of the pixels to leave out.
+    """
+    kept = [i for i, label in enumerate(labels) if label != ignore_index]
+    probabilities = [softmax(row) for row in rows]
+    classes = len(rows[0])
+    losses, gradients = [], []
+    for c in range(classes):
+        positive = [labels[i] == c for i in kept]
+        errors = [
+            1 - probabilities[i][c] if is_positive else probabilities[i][c]
+            for i, is_positive in zip(kept, positive, strict=True)
+        ]
+        losses.append(extension(errors, positive, delta))
+        gradient = [[0.0] * classes for _ in rows]
+        for i, is_positive, slope in zip(
+            kept, positive, slopes(errors, positive, delta), strict=True
+        ):
+            by_probability = -slope if is_positive else slope
+            for k in range(classes):
+                by_logit = probabilities[i][c] * ((k == c) - probabilities[i][k])
+                gradient[i][k] = by_probability * by_logit
+        gradients.append(gradient)
+    return losses, gradients
+
+
+def lovasz_softmax(
+    rows: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    *,
+    classes: str | Sequence[int] = "present",
+    weight: Sequence[float] | None = None,
+    normalize_weight: bool = True,
+    delta: Delta = jaccard,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> tuple[float, list[list[float]]]:
+    """Loss of one group of pixels and its gradient by every logit."""
+    losses, gradients = class_losses(rows, labels, delta, ignore_index)
+    count = len(losses)
+    kept = [label for label in labels if label != ignore_index]
+    if classes == "present":
+        chosen = sorted(set(kept))
+    elif classes == "all":
+        chosen = list(range(count)) if kept else []
+    else:
+        chosen = list(classes) if kept else []
+    alpha = [1.0] * count if weight is None else list(weight)
+    share = sum(alpha[c] if normalize_weight else 1.0 for c in chosen)
+    share = share if reduction == "mean" and share else 1.0
+    loss = sum(alpha[c] * losses[c] for c in chosen) / share
+    gradient = [
+        [sum(alpha[c] * gradients[c][i][k] for c in chosen) / share for k in range(count)]
+        for i in range(len(rows))
+    ]
+    return loss, gradient
