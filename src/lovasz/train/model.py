@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 
 from lovasz.train.errors import UserError
 

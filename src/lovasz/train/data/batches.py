@@ -12,7 +12,7 @@ import torch
 from monai.data.meta_obj import set_track_meta
 from monai.transforms import Compose, RandFlip, RandRotate90, RandSpatialCrop
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from lovasz.train.data.base import IGNORE
