@@ -7,6 +7,7 @@ error is moved, so both follow the definition and not an algorithm. Only for sma
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -36,7 +37,7 @@ def extension(errors: Sequence[float], positive: Sequence[bool], delta: Delta) -
     total = sum(positive)
     levels = sorted({0.0, *errors})
     integral = 0.0
-    for low, high in zip(levels, levels[1:], strict=False):
+    for low, high in itertools.pairwise(levels):
         above = [
             is_positive for error, is_positive in zip(errors, positive, strict=True) if error > low
         ]

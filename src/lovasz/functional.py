@@ -80,8 +80,8 @@ def lovasz_softmax(
     Returns:
         A scalar; for "none" :math:`\alpha_c L_c` of shape (C,), or (N, C) with ``per_image``,
         with 0 for classes that do not count. float64 for float64 logits, otherwise float32. 0,
-        connected to the graph, where nothing counts. NaN if a logit that is not ignored is NaN or +inf, or
-        (on devices other than the CPU) if a label is out of range.
+        connected to the graph, where nothing counts. NaN if a logit that is not ignored is NaN or
+        +inf, or (on devices other than the CPU) if a label is out of range.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.

@@ -1,0 +1,1 @@
+"""Measurements: ``python -m benchmarks`` lists them. Every number in the docs comes from here."""

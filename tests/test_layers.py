@@ -1,0 +1,89 @@
+"""The structure that CONTRIBUTING describes: who may import whom, and how long a file may be."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "lovasz"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# From the ground up; a module imports only from floors below its own. Modules of one floor are
+# strangers to each other.
+FLOORS = [
+    ["set_functions", "ops.bins"],
+    ["ops.reference", "extension"],
+    ["ops.schema", "ops.autograd"],
+    ["ops"],
+    ["_inputs"],
+    ["_class_losses"],
+    ["_reduction"],
+    ["functional"],
+    ["modules"],
+    [""],
+    ["train"],
+]
+
+
+def module_of(path):
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def floor_of(module):
+    """Floor of the longest listed prefix of a module."""
+    names = {name: level for level, floor in enumerate(FLOORS) for name in floor}
+    parts = module.split(".") if module else []
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in names:
+            return names[".".join(parts[:end])]
+    assert not parts, f"{module} stands on no floor: add it to FLOORS"
+    return names[""]
+
+
+def imports_of(path):
+    known = {module_of(file) for file in FILES}
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name == "lovasz" or name.startswith("lovasz."):
+                inner = name.removeprefix("lovasz").removeprefix(".")
+                yield inner if inner in known else inner.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_go_down(path):
+    module = module_of(path)
+    for imported in imports_of(path):
+        inside = imported.split(".")[0] == module.split(".")[0] == "train"
+        assert inside or floor_of(imported) < floor_of(module), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_files_and_functions_are_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            start = first.end_lineno if documented else node.lineno
+            assert node.end_lineno - start <= 60, node.name
+
+
+def test_the_loss_needs_torch_alone():
+    code = (
+        "import sys; import torch; before = set(sys.modules); import lovasz;"
+        "print(sorted({m.split('.')[0] for m in set(sys.modules) - before}"
+        " - set(sys.stdlib_module_names)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "['lovasz']"
