@@ -45,23 +45,28 @@ _STYLE: Any = {
 }
 
 
-def learning_curves(summary: Summary) -> str:
-    """Validation mIoU and training loss over the epochs: mean of the seeds, lowest to highest."""
+def learning_curves(summary: Summary) -> list[str]:
+    """Validation mIoU and training loss over the epochs, two pictures."""
+    return [
+        _curves(summary, "miou", 100, "Validation mIoU, %"),
+        _curves(summary, "loss", 1, "Training loss (each has its own scale)"),
+    ]
+
+
+def _curves(summary: Summary, key: str, factor: float, title: str) -> str:
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9.6, 3.5), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        figure = Figure(figsize=(4.8, 3.3), layout="constrained")
+        axes = figure.subplots()
         for loss, colour in zip(summary.losses, LOSS_COLOURS, strict=False):
-            _curve(left, loss, "miou", 100, colour)
-            _curve(right, loss, "loss", 1, colour)
-        left.set(title="Validation mIoU, %", xlabel="epoch")
-        right.set(title="Training loss (each has its own scale)", xlabel="epoch")
-        for axes in (left, right):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        left.legend(loc="lower right")
+            _curve(axes, loss, key, factor, colour)
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
         return _svg(figure)
 
 
 def _curve(axes: Axes, loss: LossSummary, key: str, factor: float, colour: str) -> None:
+    """The mean of the seeds, and a band from the lowest to the highest."""
     epochs = [row["epoch"] for row in loss.runs[0].log]
     curves = [[np.nan if r[key] is None else factor * r[key] for r in run.log] for run in loss.runs]
     rows = list(zip(*curves, strict=True))

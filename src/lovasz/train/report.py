@@ -70,7 +70,7 @@ def write_report(
         versions=_versions(),
         machine=machine(),
         date=datetime.now(timezone.utc).date().isoformat(),
-        curves=learning_curves(summary) if summary.losses else "",
+        curves=learning_curves(summary) if summary.losses else [],
         bars=class_bars(summary) if summary.losses else "",
         picture_rows=rows,
         legend=seen,
