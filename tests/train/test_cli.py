@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,17 @@ def test_train_writes_all_its_files_and_its_config_reproduces_it(options, tmp_pa
     assert (again / "confusion.csv").read_bytes() == (out / "confusion.csv").read_bytes()
     first, second = (yaml.safe_load((p / "config.yaml").read_text()) for p in (out, again))
     assert {name for name in first if first[name] != second[name]} == {"out"}
+
+
+def test_without_test_part_screen_and_report_say_so(options, squares, capsys):
+    shutil.rmtree(squares / "test")
+    assert run(["train", *arguments(options, epochs=1)]) == 0
+    printed = capsys.readouterr().out
+    assert "There is no test part: results are those of the validation part." in printed
+    assert "mIoU on the validation part" in printed
+    report = (Path(options["out"]) / "report.html").read_text(encoding="utf-8")
+    assert "The data set has no test part" in report
+    assert "Differences" not in report
 
 
 @pytest.mark.parametrize(
