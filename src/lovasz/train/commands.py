@@ -36,7 +36,7 @@ INTERRUPTED = 130  # what shells expect after Ctrl-C
 def run(argv: Sequence[str]) -> int:
     """Run `lovasz` with these arguments; returns the exit status."""
     parser = _parser()
-    parsed = parser.parse_args(list(argv))
+    parsed = parser.parse_args([_underscored(word) for word in argv])
     chosen = parsed[parsed.subcommand].as_dict()
     del chosen["config"]
     _quiet()
@@ -54,7 +54,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="lovasz",
         description="Train segmentation networks and compare losses.",
-        version=f"lovasz {__version__}",
+        version=__version__,
     )
     commands = parser.add_subcommands(dest="subcommand", required=True)
     kinds: dict[str, tuple[type[Config], str]] = {
@@ -70,6 +70,16 @@ def _parser() -> ArgumentParser:
         )
         commands.add_subcommand(name, command, help=text)
     return parser
+
+
+def _underscored(word: str) -> str:
+    """--batch-size means --batch_size.
+
+    >>> _underscored("--batch-size=4"), _underscored("cross-entropy")
+    ('--batch_size=4', 'cross-entropy')
+    """
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if name[:2] == "--" else word
 
 
 def _train(config: TrainConfig, console: Console) -> int:

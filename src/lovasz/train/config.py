@@ -26,8 +26,8 @@ class Config:
             (all forests one class, both shrublands one, both savannas one, both croplands one).
         class_names: Text file with one class name per line, for `--data FOLDER`; by default
             classes.txt in the folder.
-        ignore_index: Value in the mask files of pixels without a label (embedded layouts of
-            public data sets bring their own).
+        ignore_index: Value in the mask files of pixels without a label. The folder layouts of
+            public data sets bring their own.
         model: `unet`, a small U-Net of MONAI, or `package.module:factory`, which is called as
             factory(in_channels=3, num_classes=...) and returns a torch.nn.Module.
         model_args: Further keyword arguments for the model, for example '{"channels": [32, 64]}'.
