@@ -121,7 +121,7 @@ class CompareConfig(Config):
     losses: list[LossName] = field(
         default_factory=lambda: ["cross-entropy", "lovasz-softmax", "both"]
     )
-    learning_rates: list[float] = field(default_factory=lambda: [0.002, 0.006, 0.02])
+    learning_rates: list[float] = field(default_factory=lambda: [0.001, 0.003, 0.01])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     jobs: int = 0
     out: str = "runs/compare"
