@@ -56,6 +56,8 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     criterion = build_loss(config, len(data.classes)).to(fabric.device)
     state = checkpoint.State(network, optimizer, scheduler, criterion)
     at = checkpoint.load(out, state)
+    if at.epoch == config.epochs:
+        return
     started = time.perf_counter() - at.seconds
     # On the device, so that no step waits for the one before only to show a number.
     loss_sum = torch.tensor(at.loss_sum, device=fabric.device)
