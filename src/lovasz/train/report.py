@@ -123,21 +123,20 @@ def _headline(summary: Summary) -> str:
     best = max(summary.losses, key=lambda loss: loss.miou.mean)
     if len(summary.losses) == 1:
         return f"{best.title} reaches {best.miou} % mIoU on the {summary.part_name} part."
-    words = (
-        f"The highest mIoU on the {summary.part_name} part is that of {best.title}: {best.miou} %."
-    )
-    for loss in summary.losses:
-        if loss is best:
-            continue
-        for pair in summary.differences:
-            if {pair.first, pair.second} == {loss.name, best.name}:
-                sign = 1 if pair.second == best.name else -1
-                ahead = Spread([sign * value for value in pair.by_seed.values()])
-                seeds = sum(value > 0 for value in ahead.values)
-                words += (
-                    f" Paired by seed it is {ahead} points ahead of {loss.title} "
-                    f"(ahead for {seeds} of {len(ahead.values)} seeds)."
-                )
+    ahead_of = []
+    for pair in summary.differences:
+        if best.name in (pair.first, pair.second):
+            sign = 1 if pair.second == best.name else -1
+            other = pair.first if sign == 1 else pair.second
+            ahead = Spread([sign * value for value in pair.by_seed.values()])
+            seeds = sum(value > 0 for value in ahead.values)
+            ahead_of.append(
+                f"{ahead} points ahead of {TITLES[other]} "
+                f"(ahead for {seeds} of {len(ahead.values)} seeds)"
+            )
+    words = f"{best.title} has the highest mIoU on the {summary.part_name} part, {best.miou} %."
+    if ahead_of:
+        words += f" Paired by seed it is {' and '.join(ahead_of)}."
     return words
 
 

@@ -25,8 +25,8 @@ TITLES = {
 class Spread:
     """Numbers of several runs.
 
-    >>> str(Spread([0.20, 0.22, 0.24])), f"{Spread([0.02, -0.01]):+}", str(Spread([0.5]))
-    ('22.0 ± 2.0', '+0.5 ± 2.1', '50.0')
+    >>> str(Spread([0.20, 0.22, 0.24])), f"{Spread([0.02, -0.03]):+}", str(Spread([0.5]))
+    ('22.0 ± 2.0', '−0.5 ± 3.5', '50.0')
     """
 
     values: list[float]
@@ -42,7 +42,7 @@ class Spread:
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
     def __format__(self, sign: str) -> str:
-        mean = f"{100 * self.mean:{sign}.1f}"
+        mean = f"{100 * self.mean:{sign}.1f}".replace("-", "−")
         return f"{mean} ± {100 * self.deviation:.1f}" if len(self.values) > 1 else mean
 
     def __str__(self) -> str:
