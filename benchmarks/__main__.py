@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import accuracy
+from benchmarks import accuracy, maps
 
-COMMANDS = {"accuracy": accuracy}
+COMMANDS = {"accuracy": accuracy, "maps": maps}
 
 
 def main() -> int:

@@ -28,9 +28,6 @@ INTEGRAL = (
     torch.int64,
 )
 
-Classes = str | Sequence[int]
-Weight = Tensor | Sequence[float]
-
 
 class Layout(NamedTuple):
     """Scores and labels as the operators read them."""

@@ -1,16 +1,16 @@
 r"""The mathematics: from counts, or sorted errors, to losses and slopes.
 
-The Lovász extension of a set function :math:`\Delta(fn, fp; G)` at the errors :math:`m` is
+The Lovász extension of a set function $\Delta(fn, fp; G)$ at the errors $m$ is
 
-.. math:: L(m) = \int_0^1 \Delta(fn(t), fp(t); G)\, dt,
+$$L(m) = \int_0^1 \Delta(fn(t), fp(t); G)\, dt,$$
 
-with :math:`fn(t)` and :math:`fp(t)` the positives and negatives whose error exceeds t. Both methods
+with $fn(t)$ and $fp(t)$ the positives and negatives whose error exceeds t. Both methods
 walk over groups of pixels, from the largest error down: the bins of a histogram, or the groups of
 equal errors in a sorted list. ``F0, B0`` are the positives and negatives before a group, ``F1, B1``
 those after it. The slope of a pixel, the derivative of L with respect to its error, is the increase
 of Δ when the pixel joins; inside a group, where the order is unknown, it is the average over
 "positives first" and "negatives first". These averages add up to
-:math:`\Delta(F_1, B_1) - \Delta(F_0, B_0)` exactly.
+$\Delta(F_1, B_1) - \Delta(F_0, B_0)$ exactly.
 
 Everything here is float64: differences of Δ lose at most nine of sixteen digits at ten million
 pixels, where float32 differences lose all seven of theirs.

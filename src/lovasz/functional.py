@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 from torch import Tensor
@@ -9,7 +10,6 @@ from typing_extensions import Unpack
 
 from lovasz import _inputs
 from lovasz._class_losses import Scores, by_counting, by_sorting
-from lovasz._inputs import Classes, Weight
 from lovasz._reduction import reduce_classes
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
@@ -18,9 +18,9 @@ __all__ = ["lovasz_softmax", "lovasz_softmax_from_probabilities"]
 
 
 class _Options(TypedDict):
-    classes: Classes
+    classes: str | Sequence[int]
     ignore_index: int | None
-    weight: Weight | None
+    weight: Tensor | Sequence[float] | None
     normalize_weight: bool
     per_image: bool
     reduction: str
@@ -33,9 +33,9 @@ def lovasz_softmax(
     logits: Tensor,
     target: Tensor,
     *,
-    classes: Classes = "present",
+    classes: str | Sequence[int] = "present",
     ignore_index: int | None = None,
-    weight: Weight | None = None,
+    weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     reduction: str = "mean",
@@ -45,16 +45,17 @@ def lovasz_softmax(
 ) -> Tensor:
     r"""Lovász-Softmax loss of logits.
 
-    With :math:`p = \mathrm{softmax}(\mathrm{logits})` over the classes, pixel i has for class c the
-    error :math:`m_{ic} = 1 - p_{ic}` if ``target`` is c and :math:`p_{ic}` otherwise. The loss of a
+    With $p = \mathrm{softmax}(\mathrm{logits})$ over the classes, pixel i has for class c the
+    error $m_{ic} = 1 - p_{ic}$ if ``target`` is c and $p_{ic}$ otherwise. The loss of a
     class is the Lovász extension of the set function Δ (by default the Jaccard loss) at its errors,
 
-    .. math::
-        L_c = \int_0^1 \Delta(fn_c(t), fp_c(t); G_c)\, dt, \qquad
-        L = \frac{\sum_c \alpha_c L_c}{\sum_c \alpha_c},
+    $$
+    L_c = \int_0^1 \Delta(fn_c(t), fp_c(t); G_c)\, dt, \qquad
+    L = \frac{\sum_c \alpha_c L_c}{\sum_c \alpha_c},
+    $$
 
-    where :math:`fn_c(t), fp_c(t)` are the pixels of class c, and the others, whose error exceeds t,
-    :math:`G_c` the pixels of class c, and the sums go over the chosen ``classes``.
+    where $fn_c(t), fp_c(t)$ are the pixels of class c, and the others, whose error exceeds t,
+    $G_c$ the pixels of class c, and the sums go over the chosen ``classes``.
 
     Args:
         logits: (N, C, *) with any number of further axes, or (P, C); float64, float32, bfloat16 or
@@ -71,14 +72,14 @@ def lovasz_softmax(
             shrink the loss of the others; False divides by their number.
         per_image: False takes the batch as one image; True averages the losses of the images, each
             with its own present classes. Images in which no class counts are left out.
-        reduction: "mean" over classes (and images), "sum" of :math:`\alpha_c L_c`, or "none".
+        reduction: "mean" over classes (and images), "sum" of $\alpha_c L_c$, or "none".
         set_function: Δ(fn, fp, positives), see ``lovasz.set_functions``.
         method: "histogram" counts the errors in bins, with an error of the loss of at most
             ``error_bound(bins)`` times Δ of all pixels; "sort" is exact and slower.
         bins: number of bins of the histogram method, from 2 to 2**20.
 
     Returns:
-        A scalar; for "none" :math:`\alpha_c L_c` of shape (C,), or (N, C) with ``per_image``,
+        A scalar; for "none" $\alpha_c L_c$ of shape (C,), or (N, C) with ``per_image``,
         with 0 for classes that do not count. float64 for float64 logits, otherwise float32. 0,
         connected to the graph, where nothing counts. NaN if a logit that is not ignored is NaN or
         +inf, or (on devices other than the CPU) if a label is out of range.
@@ -87,7 +88,7 @@ def lovasz_softmax(
         TypeError: for arguments of a wrong type or dtype.
         ValueError: for shapes and values that do not fit; on the CPU also for labels out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]], requires_grad=True)
         >>> loss = lovasz_softmax(logits, torch.tensor([0, 1, 1]), method="sort")
@@ -98,7 +99,8 @@ def lovasz_softmax(
     References:
         Berman, Triki, Blaschko, *The Lovász-Softmax loss: a tractable surrogate for the
         optimization of the intersection-over-union measure in neural networks*, CVPR 2018,
-        arXiv 1705.08790, equations 9 (the extension), 11 (the errors) and 12 (the loss).
+        arXiv 1705.08790: equations 2 to 4 (softmax, Jaccard loss), definition 2 (the extension),
+        algorithm 1 (its slopes, here in closed form).
     """
     return _multiclass(
         "lovasz_softmax",
@@ -121,9 +123,9 @@ def lovasz_softmax_from_probabilities(
     probabilities: Tensor,
     target: Tensor,
     *,
-    classes: Classes = "present",
+    classes: str | Sequence[int] = "present",
     ignore_index: int | None = None,
-    weight: Weight | None = None,
+    weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     reduction: str = "mean",
@@ -133,7 +135,7 @@ def lovasz_softmax_from_probabilities(
 ) -> Tensor:
     r"""Lovász-Softmax loss of probabilities, for networks that end in a softmax.
 
-    As ``lovasz_softmax``, with :math:`p` given instead of computed from logits. Prefer logits where
+    As ``lovasz_softmax``, with $p$ given instead of computed from logits. Prefer logits where
     you have them: they cost less memory and keep more digits.
 
     Args:
@@ -157,7 +159,7 @@ def lovasz_softmax_from_probabilities(
         ValueError: as for ``lovasz_softmax``, and on the CPU for values outside [0, 1] (beyond the
             rounding of 16-bit numbers), which turn the loss into NaN on other devices.
 
-    Example:
+    Examples:
         >>> import torch
         >>> probabilities = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> target = torch.tensor([0, 0])
@@ -165,7 +167,7 @@ def lovasz_softmax_from_probabilities(
         0.5
 
     References:
-        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, equations 9, 11 and 12.
+        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, definition 2.
     """
     return _multiclass(
         "lovasz_softmax_from_probabilities",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from lovasz import _inputs
-from lovasz._inputs import Classes, Weight
 from lovasz.functional import lovasz_softmax
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
@@ -17,7 +18,7 @@ class LovaszSoftmaxLoss(nn.Module):
     r"""Lovász-Softmax loss of logits, as a module.
 
     Definition, arguments, result and errors are those of
-    :func:`lovasz.functional.lovasz_softmax`; options are checked when the module is made.
+    `lovasz_softmax`; options are checked when the module is made.
 
     Args:
         classes: "present", "all", or a list of class indices.
@@ -39,7 +40,7 @@ class LovaszSoftmaxLoss(nn.Module):
         TypeError: for options of a wrong type.
         ValueError: for options of a wrong value.
 
-    Example:
+    Examples:
         >>> import torch
         >>> criterion = LovaszSoftmaxLoss(ignore_index=255)
         >>> logits = torch.zeros(2, 3, 4, 4, requires_grad=True)
@@ -55,9 +56,9 @@ class LovaszSoftmaxLoss(nn.Module):
     def __init__(
         self,
         *,
-        classes: Classes = "present",
+        classes: str | Sequence[int] = "present",
         ignore_index: int | None = None,
-        weight: Weight | None = None,
+        weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         reduction: str = "mean",

@@ -1,8 +1,8 @@
 r"""Set functions: what a set of mispredicted pixels costs.
 
-A set function :math:`\Delta(fn, fp; G)` gives the cost of one class from three counts: ``fn``
+A set function $\Delta(fn, fp; G)$ gives the cost of one class from three counts: ``fn``
 mispredicted positives (pixels of the class, false negatives), ``fp`` mispredicted negatives (false
-positives) and the number ``positives`` :math:`= G` of pixels of the class. The losses of this
+positives) and the number ``positives`` $= G$ of pixels of the class. The losses of this
 package are Lovász extensions of such functions, and any callable of the same form can be passed as
 ``set_function``. It gets float64 tensors that broadcast against each other, must work elementwise
 in differentiable or plain torch, and must be 0 where ``fn`` and ``fp`` are both 0.
@@ -35,7 +35,7 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 def jaccard(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
     r"""Jaccard loss, one minus the intersection over union.
 
-    .. math:: \Delta(fn, fp; G) = \frac{fn + fp}{G + fp} = 1 - \mathrm{IoU}
+    $$\Delta(fn, fp; G) = \frac{fn + fp}{G + fp} = 1 - \mathrm{IoU}$$
 
     Monotone and submodular, so its Lovász extension is convex in the errors.
 
@@ -47,14 +47,14 @@ def jaccard(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
     Returns:
         The broadcast shape, in [0, 1].
 
-    Example:
+    Examples:
         >>> import torch
         >>> as_count = lambda n: torch.tensor(n, dtype=torch.float64)
         >>> jaccard(as_count(1), as_count(2), as_count(4)).item()
         0.5
 
     References:
-        Berman, Triki, Blaschko, *The Lovász-Softmax loss*, CVPR 2018, equations 1-3.
+        Berman, Triki, Blaschko, *The Lovász-Softmax loss*, CVPR 2018, equations 3 and 4.
     """
     return _ratio(fn + fp, positives + fp)
 
@@ -62,13 +62,13 @@ def jaccard(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
 def missed_positives(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
     r"""Number of missed positives, a modular set function.
 
-    .. math:: \Delta(fn, fp; G) = fn
+    $$\Delta(fn, fp; G) = fn$$
 
-    Its Lovász extension is the plain sum :math:`\sum_{i: y_i = c} \max(0, 1 - p_{ic})` over the
+    Its Lovász extension is the plain sum $\sum_{i: y_i = c} \max(0, 1 - p_{ic})$ over the
     pixels of the class. It is *not* the Lovász extension of the Jaccard loss: false positives cost
     nothing, and there is no division by the union, so the loss grows with the number of pixels.
     With ``reduction="sum"`` and class weights α it is
-    :math:`\sum_c \alpha_c \sum_i \phi_{ic} \max(0, 1 - p_{ic})`.
+    $\sum_c \alpha_c \sum_i \phi_{ic} \max(0, 1 - p_{ic})$.
 
     Args:
         fn: any shape, false negatives, in [0, positives].
@@ -78,7 +78,7 @@ def missed_positives(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
     Returns:
         The broadcast shape, in [0, positives].
 
-    Example:
+    Examples:
         >>> import torch
         >>> as_count = lambda n: torch.tensor(n, dtype=torch.float64)
         >>> missed_positives(as_count(3), as_count(2), as_count(4)).item()
@@ -106,7 +106,7 @@ class _Tversky:
 def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> SetFunction:
     r"""Tversky loss: false positives and false negatives weighed differently.
 
-    .. math:: \Delta(fn, fp; G) = 1 - \frac{G - fn}{G - fn + \alpha\, fp + \beta\, fn}
+    $$\Delta(fn, fp; G) = 1 - \frac{G - fn}{G - fn + \alpha\, fp + \beta\, fn}$$
 
     ``tversky(1, 1)`` is the Jaccard loss. It is monotone, and submodular for ``beta >= 1``. For
     ``beta < 1`` its extension is not convex and has to be accepted.
@@ -122,13 +122,14 @@ def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> Set
     Raises:
         ValueError: if a weight is not positive and finite, or ``beta < 1`` was not accepted.
 
-    Example:
+    Examples:
         >>> tversky(0.5, 2.0)
         tversky(alpha=0.5, beta=2)
 
     References:
         Salehi, Erdogmus, Gholipour, *Tversky loss function for image segmentation using 3D fully
-        convolutional deep networks*, MLMI 2017, equation 2 (there α weighs the false negatives).
+        convolutional deep networks*, MLMI 2017, arXiv 1706.05721 (there too α weighs the false
+        positives and β the false negatives).
     """
     for name, value in (("alpha", alpha), ("beta", beta)):
         if not (math.isfinite(value) and value > 0):
@@ -145,7 +146,7 @@ def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> Set
 def dice(*, accept_nonconvex: bool = False) -> SetFunction:
     r"""Sørensen-Dice loss, which is not submodular.
 
-    .. math:: \Delta(fn, fp; G) = 1 - \frac{2 (G - fn)}{2 (G - fn) + fp + fn}
+    $$\Delta(fn, fp; G) = 1 - \frac{2 (G - fn)}{2 (G - fn) + fp + fn}$$
 
     Its extension is defined and can be minimised, but it is not convex in the errors (Yu and
     Blaschko, *A convex surrogate operator for general non-modular loss functions*, AISTATS 2016,
@@ -160,7 +161,7 @@ def dice(*, accept_nonconvex: bool = False) -> SetFunction:
     Raises:
         ValueError: if the lack of convexity was not accepted.
 
-    Example:
+    Examples:
         >>> dice(accept_nonconvex=True)
         tversky(alpha=0.5, beta=0.5)
     """

@@ -1,6 +1,6 @@
 r"""The bins of the histogram method: which error falls where, and what each bin stands for.
 
-Errors in [0, 1] are mapped by the monotone :math:`u(m) = \tfrac14 (3 \sqrt m + m)` onto [0, 1],
+Errors in [0, 1] are mapped by the monotone $u(m) = \tfrac14 (3 \sqrt m + m)$ onto [0, 1],
 which is cut into equal parts. The square root makes the bins fine near 0, where nearly all errors
 of a converged network lie; the linear part makes the widest bin, the one below 1, narrower by a
 fifth than the square root alone does. ``docs/mathematics.md`` compares the maps that were tried.
@@ -36,8 +36,8 @@ def bin_centres(bins: int, device: torch.device | None = None) -> Tensor:
 def error_bound(bins: int) -> float:
     r"""Largest possible error of the loss of one class, half the width of the widest bin.
 
-    It holds for every monotone set function with :math:`\Delta(\text{all}) = 1`, such as Jaccard,
-    and scales with :math:`\Delta(\text{all})` otherwise; proof in ``docs/mathematics.md``.
+    It holds for every monotone set function with $\Delta(\text{all}) = 1$, such as Jaccard,
+    and scales with $\Delta(\text{all})$ otherwise; proof in ``docs/mathematics.md``.
 
     Args:
         bins: number of bins, at least 2.
@@ -45,7 +45,7 @@ def error_bound(bins: int) -> float:
     Returns:
         The bound, in (0, 0.5).
 
-    Example:
+    Examples:
         >>> round(error_bound(1024), 6)
         0.000781
     """
