@@ -55,14 +55,14 @@ def compare(config: CompareConfig, stop: Stop, console: Console) -> bool:
             while True:
                 if stop():
                     halt.set()
-                else:
-                    for task in open_tasks(config):
-                        # No more than can run now: what is not submitted needs no cancelling.
-                        if len(running) < jobs and task not in running.values():
-                            running[pool.submit(_work, task, config)] = task
+                elif len(running) < jobs:
+                    waiting = [task for task in open_tasks(config) if task not in running.values()]
+                    # No more than can run now: what is not submitted needs no cancelling.
+                    for task in waiting[: jobs - len(running)]:
+                        running[pool.submit(_work, task, config)] = task
                 if not running:
                     break
-                done, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 display.update(messages)
                 for future in done:
                     display.finish(running.pop(future), complete=future.result())
