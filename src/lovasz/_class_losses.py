@@ -59,7 +59,7 @@ def by_counting(
         invalid=counted.invalid,
         mask=mask,
     )
-    losses, slopes = _weigh(counts, set_function, ops.wide_dtype(scores))
+    losses, slopes = _weigh(counts, counting, set_function, ops.wide_dtype(scores))
     attached, sums = ops.attach_counted(
         losses,
         scores,
@@ -93,7 +93,8 @@ def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) ->
         positives=positive.sum(-1), pixels=valid[:, 0].sum(-1), invalid=invalid, mask=mask
     )
     extension = extend_sorted(errors, positive, valid, set_function)
-    losses, slopes = extension.losses, extension.slopes.to(ops.wide_dtype(scores))
+    losses = extension.losses
+    slopes = _mute(extension.slopes, counting).to(ops.wide_dtype(scores))
     by_pixel = torch.empty_like(slopes).scatter_(-1, order, slopes)
     if not given.per_image:
         by_pixel = by_pixel.view(classes, *target.shape).transpose(0, 1)
@@ -116,15 +117,23 @@ def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tenso
     return chosen | (invalid > 0).unsqueeze(-1)
 
 
-def _weigh(counts: Tensor, set_function: SetFunction, dtype: torch.dtype) -> Extension:
+def _weigh(
+    counts: Tensor, counting: Tensor, set_function: SetFunction, dtype: torch.dtype
+) -> Extension:
     """The extension, by an operator for the set functions that it knows."""
     tversky = as_tversky(set_function)
     if tversky is None:
         centres = ops.bin_centres(counts.shape[-1], counts.device)
         losses, slopes = extend_counts(counts, centres, set_function)
-        return Extension(losses, slopes.to(dtype))
+        return Extension(losses, _mute(slopes, counting).to(dtype))
     wide = dtype == torch.float64
     return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide))
+
+
+def _mute(slopes: Tensor, counting: Tensor) -> Tensor:
+    """Zero for classes that do not count, where a set function of the caller's may divide by 0."""
+    shape = (*counting.shape, *(1,) * (slopes.dim() - 2))
+    return torch.where(counting.reshape(shape), slopes, 0.0)
 
 
 def _settle(losses: Tensor, counting: Tensor, invalid: Tensor, dtype: torch.dtype) -> ClassLosses:
