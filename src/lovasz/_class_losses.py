@@ -59,7 +59,7 @@ def by_counting(
         invalid=counted.invalid,
         mask=mask,
     )
-    losses, slopes = _weigh(counts, set_function, ops.wide_dtype(scores))
+    losses, slopes = _weigh(counts, counting, set_function, ops.wide_dtype(scores))
     attached, sums = ops.attach_counted(
         losses,
         scores,
@@ -88,12 +88,15 @@ def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) ->
     counting = _counting(
         positives=exact.positives, pixels=exact.pixels, invalid=exact.invalid, mask=mask
     )
+    slopes = exact.slopes
+    if as_tversky(set_function) is None:
+        slopes = _mute(slopes, counting)
     attached = ops.attach_ranked(
         exact.losses,
         scores,
         target,
         exact.lse,
-        exact.slopes,
+        slopes,
         ignore_index=given.ignore_index,
         softmax=given.softmax,
     )
@@ -107,15 +110,23 @@ def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tenso
     return chosen | (invalid > 0).unsqueeze(-1)
 
 
-def _weigh(counts: Tensor, set_function: SetFunction, dtype: torch.dtype) -> Extension:
+def _weigh(
+    counts: Tensor, counting: Tensor, set_function: SetFunction, dtype: torch.dtype
+) -> Extension:
     """The extension, by an operator for the set functions that it knows."""
     tversky = as_tversky(set_function)
     if tversky is None:
         centres = ops.bin_centres(counts.shape[-1], counts.device)
         losses, slopes = extend_counts(counts, centres, set_function)
-        return Extension(losses, slopes.to(dtype))
+        return Extension(losses, _mute(slopes, counting).to(dtype))
     wide = dtype == torch.float64
     return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide))
+
+
+def _mute(slopes: Tensor, counting: Tensor) -> Tensor:
+    """Zero for classes that do not count, where a set function of the caller's may divide by 0."""
+    shape = (*counting.shape, *(1,) * (slopes.dim() - 2))
+    return torch.where(counting.reshape(shape), slopes, 0.0)
 
 
 def _settle(losses: Tensor, counting: Tensor, invalid: Tensor, dtype: torch.dtype) -> ClassLosses:

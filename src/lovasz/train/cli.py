@@ -1,0 +1,46 @@
+"""The `lovasz` command: `lovasz train` and `lovasz compare`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What the extra brings, by import name: the command line itself must start without it.
+_NEEDED = [
+    "jinja2",
+    "jsonargparse",
+    "lightning_fabric",
+    "matplotlib",
+    "monai",
+    "numpy",
+    "PIL",
+    "rich",
+    "tensorboard",
+    "torchmetrics",
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status is 0, 2 for an error of the user, 130 for Ctrl-C."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        print(
+            f"lovasz: training needs {', '.join(missing)}: pip install 'lovasz[train]'",
+            file=sys.stderr,
+        )
+        return 2
+    # After the check, and only for those who train: these imports take seconds.
+    try:
+        from lovasz.train.commands import run  # noqa: PLC0415
+
+        return run(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt:  # before the training starts, or a second Ctrl-C
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""From the words of the command line to a run, its report and its exit status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from jsonargparse import ActionConfigFile, ArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from lovasz import __version__
+from lovasz.train.compare import compare, cores
+from lovasz.train.config import CompareConfig, Config, TrainConfig, claim_folder
+from lovasz.train.data import load_data
+from lovasz.train.errors import UserError
+from lovasz.train.evaluate import Interrupted
+from lovasz.train.loop import test, train
+from lovasz.train.losses import build_loss
+from lovasz.train.model import build_model
+from lovasz.train.progress import bars, stop_on_signal, throttled
+from lovasz.train.report import write_report
+from lovasz.train.runs import finished_runs, read_run
+from lovasz.train.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+INTERRUPTED = 130  # what shells expect after Ctrl-C
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run `lovasz` with these arguments; returns the exit status."""
+    parser = _parser()
+    parsed = parser.parse_args([_underscored(word) for word in argv])
+    chosen = parsed[parsed.subcommand].as_dict()
+    del chosen["config"]
+    _quiet()
+    console = Console()
+    try:
+        if parsed.subcommand == "train":
+            return _train(TrainConfig(**chosen), console)
+        return _compare(CompareConfig(**chosen), console)
+    except UserError as error:
+        print(f"lovasz: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="lovasz",
+        description="Train segmentation networks and compare losses.",
+        version=__version__,
+    )
+    commands = parser.add_subcommands(dest="subcommand", required=True)
+    kinds: dict[str, tuple[type[Config], str]] = {
+        "train": (TrainConfig, "train a network with one loss and evaluate it"),
+        "compare": (CompareConfig, "train the same network with several losses and seeds"),
+    }
+    for name, (kind, text) in kinds.items():
+        command = ArgumentParser(description=(kind.__doc__ or "").split("\n\n    Args:")[0])
+        command.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
+        command.add_class_arguments(kind, skip={"resume"})
+        command.add_argument(
+            "--resume", action="store_true", help="Continue the run in `out` where it stopped."
+        )
+        commands.add_subcommand(name, command, help=text)
+    return parser
+
+
+def _underscored(word: str) -> str:
+    """--batch-size means --batch_size.
+
+    >>> _underscored("--batch-size=4"), _underscored("cross-entropy")
+    ('--batch_size=4', 'cross-entropy')
+    """
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if name[:2] == "--" else word
+
+
+def _train(config: TrainConfig, console: Console) -> int:
+    data = load_data(config)
+    build_loss(config, len(data.classes))  # a wrong option shows before the folder is claimed
+    build_model(config, len(data.classes))
+    out = claim_folder(config)
+    _introduce(console, data.title, data.evaluated)
+    config.threads = config.threads or cores()
+    complete = True
+    with stop_on_signal() as stop, bars(console) as progress:
+        bar = progress.add_task(config.loss, text="")
+
+        def send(done: int, total: int, text: str) -> None:
+            progress.update(bar, completed=done, total=total, text=text)
+
+        try:
+            train(config, data, throttled(send), stop)
+            test(config, data, stop)
+        except Interrupted:
+            complete = False
+    finished = read_run(config)
+    return _conclude(
+        config, out, summarise(config, data, [finished] if finished else []), complete, console
+    )
+
+
+def _compare(config: CompareConfig, console: Console) -> int:
+    data = load_data(config)
+    first = config.run(config.losses[0], config.learning_rates[0], config.seeds[0])
+    for loss in config.losses:
+        build_loss(config.run(loss, first.lr, first.seed), len(data.classes))
+    build_model(first, len(data.classes))
+    out = claim_folder(config)
+    _introduce(console, data.title, data.evaluated)
+    with stop_on_signal() as stop:
+        complete = compare(config, stop, console)
+    return _conclude(config, out, summarise(config, data, finished_runs(config)), complete, console)
+
+
+def _introduce(console: Console, title: str, evaluated: str) -> None:
+    console.print(title, highlight=False)
+    if evaluated == "val":
+        console.print("There is no test part: results are those of the validation part.")
+
+
+def _conclude(
+    config: TrainConfig | CompareConfig,
+    out: Path,
+    summary: Summary,
+    complete: bool,
+    console: Console,
+) -> int:
+    """Write the report, print its main table and how to go on."""
+    write_report(out / "report.html", config, summary, complete=complete)
+    if summary.losses:
+        console.print(_table(summary))
+    console.print(f"Report: {out / 'report.html'}", highlight=False, soft_wrap=True)
+    if complete:
+        return 0
+    command = "train" if isinstance(config, TrainConfig) else "compare"
+    console.print(
+        f"Interrupted. Continue with: lovasz {command} --config {out / 'config.yaml'} --resume",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return INTERRUPTED
+
+
+def _table(summary: Summary) -> Table:
+    table = Table(title=f"mIoU on the {summary.part_name} part, in %")
+    for column in ("loss", "learning rate", "mIoU", "runs", f"minus {summary.losses[0].name}"):
+        table.add_column(column, justify="left" if column == "loss" else "right")
+    for row in summary.losses:
+        table.add_row(row.name, f"{row.lr:g}", str(row.miou), str(len(row.runs)), row.difference)
+    return table
+
+
+def _quiet() -> None:
+    """Only our own words on the screen."""
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # tensorboard looks for tensorflow

@@ -1,0 +1,195 @@
+"""The options of `lovasz train` and `lovasz compare`, and the file that keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from lovasz.train.errors import UserError
+
+LossName = Literal["cross-entropy", "lovasz-softmax", "both"]
+
+# Options that say where or how fast a run goes, not what it computes: they may change on resume.
+_FREE_ON_RESUME = {"out", "resume", "threads", "workers", "jobs", "accelerator"}
+
+
+@dataclass(kw_only=True)
+class Config:
+    """Options that every run shares.
+
+    Args:
+        data: `landcover`, the embedded data set, or a folder with images and masks.
+        grouping: Classes of the embedded data set: the 17 of the source, or its 10 families
+            (all forests one class, both shrublands one, both savannas one, both croplands one).
+        class_names: Text file with one class name per line, for `--data FOLDER`; by default
+            classes.txt in the folder.
+        ignore_index: Value in the mask files of pixels without a label. The folder layouts of
+            public data sets bring their own.
+        model: `unet`, a small U-Net of MONAI, or `package.module:factory`, which is called as
+            factory(in_channels=3, num_classes=...) and returns a torch.nn.Module.
+        model_args: Further keyword arguments for the model, for example '{"channels": [32, 64]}'.
+        crop: Side in pixels of the square training crops and of the window that slides over
+            larger images in evaluation.
+        batch_size: Images in a training step.
+        epochs: Passes over the training part.
+        optimizer: AdamW, or SGD with Nesterov momentum 0.9.
+        weight_decay: Weight decay of the optimiser.
+        schedule: How the learning rate falls after the warm-up: (1 - t)^0.9, half a cosine,
+            or not at all.
+        warmup: Fraction of the training steps in which the learning rate rises linearly.
+        lovasz_args: Keyword arguments for lovasz.LovaszSoftmaxLoss, for example
+            '{"per_image": true}'.
+        accelerator: Where to compute.
+        precision: Number format of the network; bf16-mixed computes in bfloat16 under autocast.
+        threads: Threads of the processor for one run; 0 shares all cores among the runs.
+        workers: Processes that load the data of one run; 0 loads between the steps.
+        out: Folder for everything that the run writes.
+        resume: Continue the run in `out` where it stopped.
+    """
+
+    data: str = "landcover"
+    grouping: Literal["igbp17", "families"] = "igbp17"
+    class_names: str | None = None
+    ignore_index: int = 255
+    model: str = "unet"
+    model_args: dict[str, Any] = field(default_factory=dict)
+    crop: int = 96
+    batch_size: int = 8
+    epochs: int = 40
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.01
+    schedule: Literal["poly", "cosine", "constant"] = "poly"
+    warmup: float = 0.05
+    lovasz_args: dict[str, Any] = field(default_factory=dict)
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    threads: int = 0
+    workers: int = 0
+    out: str = "runs/lovasz"
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges that the types do not say."""
+        for name in ("crop", "batch_size", "epochs"):
+            _expect(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        for name in ("threads", "workers", "weight_decay"):
+            _expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        _expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
+        _expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
+
+
+@dataclass(kw_only=True)
+class TrainConfig(Config):
+    """Train a segmentation network with one loss and evaluate it.
+
+    Args:
+        loss: `both` is the sum of cross-entropy and Lovász-Softmax.
+        lr: Learning rate after the warm-up.
+        seed: Fixes the initial weights, the order of the data and the augmentation.
+    """
+
+    loss: LossName = "both"
+    lr: float = 0.003
+    seed: int = 0
+    out: str = "runs/train"
+
+    def __post_init__(self) -> None:
+        """Check the ranges that the types do not say."""
+        super().__post_init__()
+        _expect(self.lr > 0, "lr", "more than 0", self.lr)
+        _expect(self.seed >= 0, "seed", "0 or more", self.seed)
+
+
+@dataclass(kw_only=True)
+class CompareConfig(Config):
+    """Train the same network with several losses and seeds and report the difference.
+
+    For each loss the learning rate is the one of `learning_rates` with the highest mIoU on the
+    validation part (with the first seed); the numbers come from the test part.
+
+    Args:
+        losses: Losses to compare; the differences are taken to the first.
+        learning_rates: The grid, the same for every loss.
+        seeds: One run for each loss and seed.
+        jobs: Runs at the same time, each in its own process; 0 means one for each core, or one
+            on an accelerator.
+    """
+
+    losses: list[LossName] = field(
+        default_factory=lambda: ["cross-entropy", "lovasz-softmax", "both"]
+    )
+    learning_rates: list[float] = field(default_factory=lambda: [0.001, 0.003, 0.01])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    jobs: int = 0
+    out: str = "runs/compare"
+
+    def __post_init__(self) -> None:
+        """Check the ranges that the types do not say."""
+        super().__post_init__()
+        for name in ("losses", "learning_rates", "seeds"):
+            values = getattr(self, name)
+            distinct = bool(values) and len(set(values)) == len(values)
+            _expect(distinct, name, "one or more different values", values)
+        _expect(min(self.learning_rates) > 0, "learning_rates", "more than 0", self.learning_rates)
+        _expect(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
+        _expect(self.jobs >= 0, "jobs", "0 or more", self.jobs)
+
+    def run(self, loss: LossName, lr: float, seed: int) -> TrainConfig:
+        """The configuration of one of the compared runs, in its own folder below `out`."""
+        shared = {f.name: getattr(self, f.name) for f in fields(Config)}
+        shared["out"] = str(Path(self.out) / "runs" / f"{loss}-lr{lr:g}-seed{seed}")
+        return TrainConfig(**shared, loss=loss, lr=lr, seed=seed)
+
+
+AnyConfig = TypeVar("AnyConfig", TrainConfig, CompareConfig)
+
+
+def _expect(condition: bool, name: str, expected: str, value: object) -> None:
+    if not condition:
+        raise UserError(f"{name}: expected {expected}, got {value}")
+
+
+def options(config: Config) -> dict[str, Any]:
+    """The options as the file keeps them: all but `resume`, which says nothing about the run."""
+    kept = asdict(config)
+    del kept["resume"]
+    return kept
+
+
+def claim_folder(config: Config) -> Path:
+    """Make `out` ready for a run: write its config.yaml, or check it when the run is resumed.
+
+    Raises:
+        UserError: If `out` holds another run, or none to resume.
+    """
+    out = Path(config.out)
+    path = out / "config.yaml"
+    if config.resume:
+        _check_same(config, path)
+    elif path.exists():
+        raise UserError(
+            f"out: {out} already holds a run; continue it with --resume or name another folder"
+        )
+    else:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(options(config), sort_keys=False, allow_unicode=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"out: cannot write to {out}: {error.strerror}") from error
+    return out
+
+
+def _check_same(config: Config, path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"resume: expected a run in {path.parent}, found no {path.name} there")
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, value in options(config).items():
+        if name not in _FREE_ON_RESUME and before.get(name) != value:
+            raise UserError(
+                f"resume: expected {name} {before.get(name)} as in {path}, got {value}; "
+                f"pass --config {path} to continue that run"
+            )

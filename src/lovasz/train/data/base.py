@@ -1,0 +1,62 @@
+"""What a data set is to the rest of the trainer."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# The label of pixels that are neither trained on nor evaluated, whatever the files say. Labels
+# are kept as bytes, so that there can be up to 255 classes.
+IGNORE = 255
+
+
+class Part(Protocol):
+    """The training, validation or test part of a data set."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """The image (3, H, W) and its labels (H, W), both as bytes."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Named classes and the parts of the data.
+
+    Attributes:
+        title: One line for the report.
+        classes: Class names; label k is classes[k].
+        parts: `train` and `val`, and `test` if there is one.
+        colours: One RGB triple for each class, for the pictures.
+        caveats: Sentences that a reader of the results should know.
+    """
+
+    title: str
+    classes: list[str]
+    parts: dict[str, Part]
+    colours: list[tuple[int, int, int]] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Give classes without colours of their own the colours of a wheel."""
+        if not self.colours:
+            object.__setattr__(self, "colours", _wheel(len(self.classes)))
+
+    @property
+    def evaluated(self) -> str:
+        """The part that results are reported on: `test`, or `val` where there is no test part."""
+        return "test" if "test" in self.parts else "val"
+
+
+def _wheel(count: int) -> list[tuple[int, int, int]]:
+    """Colours that differ between neighbours: golden-angle hues, three brightnesses."""
+    wheel = []
+    for k in range(count):
+        rgb = colorsys.hls_to_rgb(k * 0.618 % 1, (0.45, 0.62, 0.32)[k % 3], 0.65)
+        wheel.append((round(255 * rgb[0]), round(255 * rgb[1]), round(255 * rgb[2])))
+    return wheel

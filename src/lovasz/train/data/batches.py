@@ -1,0 +1,97 @@
+"""Training batches whose content depends only on seed, epoch and position.
+
+So a run that was interrupted anywhere continues with the same pixels, with any number of workers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from monai.data.meta_obj import set_track_meta
+from monai.transforms import Compose, RandFlip, RandRotate90, RandSpatialCrop
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from lovasz.train.data.base import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lovasz.train.config import TrainConfig
+    from lovasz.train.data.base import Part
+
+# Mean and spread of ImageNet, which most networks that users bring were trained with.
+_MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+_SPREAD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Bytes (N, 3, H, W) to numbers around 0, channels last, which is faster on processors."""
+    mean, spread = _MEAN.to(images.device), _SPREAD.to(images.device)
+    return ((images.float() - mean) / spread).contiguous(memory_format=torch.channels_last)
+
+
+class Augmented(Dataset[tuple[Tensor, Tensor]]):
+    """Random crops, flips and quarter turns of a part, drawn anew for each (seed, epoch, index)."""
+
+    def __init__(self, part: Part, crop: int, seed: int) -> None:
+        set_track_meta(False)  # plain tensors: nothing here needs the metadata of medical images
+        self.part, self.crop, self.seed = part, crop, seed
+        self.transform = Compose(
+            [
+                RandSpatialCrop((crop, crop), random_size=False),
+                RandFlip(prob=0.5, spatial_axis=1),
+                RandRotate90(prob=0.75),
+            ]
+        )
+
+    def __getitem__(self, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The crop (3, S, S) and labels (S, S) for an (epoch, index), both as bytes."""
+        epoch, index = at
+        # 32 bits that differ for each triple; hashing of this kind is what SeedSequence is for.
+        self.transform.set_random_state(
+            int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
+        )
+        image, labels = self.part[index]
+        # As one tensor of four channels, image and labels are cut and turned alike.
+        both = torch.cat([_grown(image, self.crop, 0), _grown(labels[None], self.crop, IGNORE)])
+        both = self.transform(both)
+        return both[:3], both[3]
+
+
+def _grown(pixels: Tensor, side: int, value: int) -> Tensor:
+    """Pad images that are smaller than the crop at the right and at the bottom."""
+    missing = [max(0, side - length) for length in pixels.shape[1:]]
+    return F.pad(pixels, (0, missing[1], 0, missing[0]), value=value) if any(missing) else pixels
+
+
+def steps_per_epoch(part: Part, batch_size: int) -> int:
+    """Full batches in an epoch; a part smaller than one batch makes one small batch."""
+    return max(1, len(part) // batch_size)
+
+
+def training_batches(
+    part: Part, config: TrainConfig, epoch: int, start: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch from step `start` on: bytes (N, 3, S, S) and labels (N, S, S).
+
+    The rest of the part that does not fill a batch is left out, another one in each epoch.
+    """
+    order = np.random.default_rng([config.seed, epoch]).permutation(len(part))
+    size = config.batch_size
+    batches = [
+        [(epoch, int(index)) for index in order[step * size : (step + 1) * size]]
+        for step in range(start, steps_per_epoch(part, size))
+    ]
+    loader = DataLoader(
+        Augmented(part, config.crop, config.seed),
+        batch_sampler=batches,
+        num_workers=config.workers,
+        # The loader draws a seed for its workers from this generator instead of the global one,
+        # whose state belongs to the network.
+        generator=torch.Generator(),
+    )
+    yield from loader

@@ -1,0 +1,152 @@
+"""Where folders of images and masks keep what: our own three layouts and four well-known ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lovasz.train.data.base import IGNORE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VOC = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+CAMVID = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+CITYSCAPES = {
+    7: "road",
+    8: "sidewalk",
+    11: "building",
+    12: "wall",
+    13: "fence",
+    17: "pole",
+    19: "traffic light",
+    20: "traffic sign",
+    21: "vegetation",
+    22: "terrain",
+    23: "sky",
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to arrange a data set in folders; `{part}` stands for the folder name of a part.
+
+    Attributes:
+        name: For messages and the report.
+        images: Folder of the images.
+        masks: Folder of the masks, with the same sub-folders.
+        lists: Text file that names the images of a part, one on a line, if there is one.
+        parts: Folder or list name of each part.
+        suffixes: What ends the name of an image and of its mask, before the file extension.
+        classes: Class names; empty if a file in the folder names them.
+        labels: Value in the mask files of each class, if it is not the number of the class.
+        ignore: Values in the mask files of pixels without label, if the layout fixes them; -1
+            stands for all values without a class.
+    """
+
+    name: str
+    images: str
+    masks: str
+    lists: str | None = None
+    parts: dict[str, str] = field(
+        default_factory=lambda: {"train": "train", "val": "val", "test": "test"}
+    )
+    suffixes: tuple[str, str] = ("", "")
+    classes: tuple[str, ...] = ()
+    labels: tuple[int, ...] = ()
+    ignore: int | None = None
+
+    def fits(self, root: Path) -> bool:
+        """Whether the training part stands where this layout has it."""
+        train = self.parts["train"]
+        places = [self.images.format(part=train), self.masks.format(part=train)]
+        has_list = self.lists is None or (root / self.lists.format(part=train)).is_file()
+        return has_list and all((root / place).is_dir() for place in places)
+
+    def table(self, count: int, ignore_index: int) -> np.ndarray:
+        """Mask value to label, 256 entries: IGNORE where ignored, -1 where it is an error."""
+        ignore = ignore_index if self.ignore is None else self.ignore
+        table = np.full(256, IGNORE if ignore < 0 else -1, dtype=np.int16)
+        table[list(self.labels) or range(count)] = range(count)
+        if ignore >= 0:
+            table[ignore] = IGNORE
+        return table
+
+
+# The first that fits is taken.
+LAYOUTS = [
+    Layout(
+        "Pascal VOC",
+        "JPEGImages",
+        "SegmentationClass",
+        lists="ImageSets/Segmentation/{part}.txt",
+        classes=VOC,
+        ignore=255,
+    ),
+    Layout("CamVid (SegNet)", "{part}", "{part}annot", classes=CAMVID, ignore=11),
+    Layout(
+        "ADE20K",
+        "images/{part}",
+        "annotations/{part}",
+        parts={"train": "training", "val": "validation"},
+        labels=tuple(range(1, 151)),
+        ignore=0,
+    ),
+    Layout(
+        "Cityscapes",
+        "leftImg8bit/{part}",
+        "gtFine/{part}",
+        parts={"train": "train", "val": "val"},  # the masks of its test part are not public
+        suffixes=("_leftImg8bit", "_gtFine_labelIds"),
+        classes=tuple(CITYSCAPES.values()),
+        labels=tuple(CITYSCAPES),
+        ignore=-1,
+    ),
+    Layout("folders by part", "{part}/images", "{part}/masks"),
+    Layout("folders by kind", "images/{part}", "masks/{part}"),
+    Layout("lists", "images", "masks", lists="{part}.txt"),
+]

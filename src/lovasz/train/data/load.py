@@ -1,0 +1,21 @@
+"""From the configuration to a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lovasz.train.data.folders import load_folder
+from lovasz.train.data.landcover import load_landcover
+
+if TYPE_CHECKING:
+    from lovasz.train.config import Config
+    from lovasz.train.data.base import DataSet
+
+
+def load_data(config: Config) -> DataSet:
+    """The data set that the configuration names."""
+    if config.data == "landcover":
+        return load_landcover(config.grouping)
+    names = Path(config.class_names) if config.class_names else None
+    return load_folder(Path(config.data), names, config.ignore_index)

@@ -1,0 +1,145 @@
+"""Confusion matrix, IoU and a few pictures of one part of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from lovasz.train.data import IGNORE, DataSet, Part, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from lightning_fabric import Fabric
+
+    from lovasz.train.config import Config
+
+PICTURES = 6
+_PICTURE_SIDE = 256  # pixels, at most
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error)
+    """The user asked the run to stop."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a confusion matrix (truth in rows) says.
+
+    >>> scores = Scores(torch.tensor([[6, 2, 0], [1, 1, 0], [0, 0, 0]]))
+    >>> scores.iou
+    [0.6666666666666666, 0.25, None]
+    >>> round(scores.miou, 3), scores.accuracy
+    (0.458, 0.7)
+    """
+
+    confusion: Tensor
+
+    @property
+    def iou(self) -> list[float | None]:
+        """Intersection over union of each class; None for classes absent from the truth."""
+        matrix = self.confusion.double()
+        hits, truth = matrix.diag(), matrix.sum(1)
+        union = truth + matrix.sum(0) - hits
+        return [
+            (h / u).item() if t > 0 else None for h, u, t in zip(hits, union, truth, strict=True)
+        ]
+
+    @property
+    def miou(self) -> float:
+        """Mean of the IoU over the classes present in the truth."""
+        present = [value for value in self.iou if value is not None]
+        return sum(present) / max(1, len(present))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the labelled pixels that are right."""
+        return int(self.confusion.diag().sum()) / max(1, int(self.confusion.sum()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "miou": self.miou,
+            "accuracy": self.accuracy,
+            "iou": self.iou,
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def predict(model: nn.Module, images: Tensor, window: int) -> Tensor:
+    """Logits for images of any size: at once if they fit the window, else a window slides."""
+    normal = normalise(images)
+    if tuple(images.shape[2:]) == (window, window):
+        return model(normal)  # type: ignore[no-any-return]
+    logits = sliding_window_inference(
+        normal, (window, window), sw_batch_size=4, predictor=model, overlap=0.25, mode="gaussian"
+    )
+    assert isinstance(logits, Tensor)
+    return logits
+
+
+@torch.no_grad()
+def evaluate(
+    fabric: Fabric,
+    model: nn.Module,
+    data: DataSet,
+    *,
+    part: str,
+    config: Config,
+    stop: Callable[[], bool],
+) -> Scores:
+    """The confusion matrix over a whole part; the model is left in evaluation mode.
+
+    Raises:
+        Interrupted: If the user asks to stop in between.
+    """
+    model.eval()
+    confusion = MulticlassConfusionMatrix(
+        len(data.classes), ignore_index=IGNORE, validate_args=False
+    )
+    confusion.to(fabric.device)
+    for images, labels in _batches(data.parts[part], config.batch_size):
+        if stop():
+            raise Interrupted
+        predicted = predict(model, images.to(fabric.device), config.crop).argmax(1)
+        confusion.update(predicted, labels.to(fabric.device).long())
+    return Scores(confusion.compute().cpu())
+
+
+@torch.no_grad()
+def pictures(
+    fabric: Fabric, model: nn.Module, part: Part, window: int
+) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Image, truth and prediction of a few images spread evenly over the part, as byte arrays."""
+    model.eval()
+    kept = {}
+    count = min(PICTURES, len(part))
+    for k in range(count):
+        image, labels = part[(2 * k + 1) * len(part) // (2 * count)]
+        predicted = predict(model, image[None].to(fabric.device), window).argmax(1)[0].cpu()
+        step = -(-max(labels.shape) // _PICTURE_SIDE)  # every step-th pixel: labels have no mean
+        kept[f"image{k}"] = image.movedim(0, -1)[::step, ::step].numpy()
+        kept[f"truth{k}"] = labels[::step, ::step].numpy()
+        kept[f"prediction{k}"] = predicted[::step, ::step].to(torch.uint8).numpy()
+    return kept
+
+
+def _batches(part: Part, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images in order; neighbours of equal size go together."""
+    images: list[Tensor] = []
+    labels: list[Tensor] = []
+    for index in range(len(part)):
+        image, label = part[index]
+        if images and (len(images) == batch_size or image.shape != images[0].shape):
+            yield torch.stack(images), torch.stack(labels)
+            images, labels = [], []
+        images.append(image)
+        labels.append(label)
+    if images:
+        yield torch.stack(images), torch.stack(labels)

@@ -1,0 +1,141 @@
+"""The pictures of the report, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from lovasz.train.data import IGNORE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from lovasz.train.summary import LossSummary, Summary
+
+BAR_CLASSES = 30  # more are not read in a picture; the table has all
+# Told apart by colour-blind readers too (Okabe and Ito).
+LOSS_COLOURS = ("#0072b2", "#d55e00", "#009e73")
+_INK, _GRID = "#33373d", "#e3e6ea"
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": "#b9bec6",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+    "svg.hashsalt": "lovasz",  # the same report for the same numbers
+}
+
+
+def learning_curves(summary: Summary) -> list[str]:
+    """Validation mIoU and training loss over the epochs, two pictures."""
+    return [
+        _curves(summary, "miou", 100, "Validation mIoU, %"),
+        _curves(summary, "loss", 1, "Training loss (each has its own scale)"),
+    ]
+
+
+def _curves(summary: Summary, key: str, factor: float, title: str) -> str:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.8, 3.3), layout="constrained")
+        axes = figure.subplots()
+        for loss, colour in zip(summary.losses, LOSS_COLOURS, strict=False):
+            _curve(axes, loss, key, factor, colour)
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        return _svg(figure)
+
+
+def _curve(axes: Axes, loss: LossSummary, key: str, factor: float, colour: str) -> None:
+    """The mean of the seeds, and a band from the lowest to the highest."""
+    epochs = [row["epoch"] for row in loss.runs[0].log]
+    curves = [[np.nan if r[key] is None else factor * r[key] for r in run.log] for run in loss.runs]
+    rows = list(zip(*curves, strict=True))
+    marker = "o" if len(epochs) == 1 else None
+    means = [statistics.fmean(row) for row in rows]
+    axes.plot(epochs, means, color=colour, label=loss.title, linewidth=1.8, marker=marker)
+    lowest, highest = [min(row) for row in rows], [max(row) for row in rows]
+    axes.fill_between(epochs, lowest, highest, color=colour, alpha=0.15, linewidth=0)
+
+
+def class_bars(summary: Summary) -> str:
+    """IoU of the classes present, the most frequent class first, at most BAR_CLASSES of them."""
+    shares = summary.shares()
+    present = sorted((k for k, share in enumerate(shares) if share > 0), key=lambda k: -shares[k])
+    present = present[:BAR_CLASSES]
+    count = len(summary.losses)
+    height = 0.8 / count
+    places = np.arange(len(present))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(
+            figsize=(9.6, 1.0 + len(present) * (0.16 + 0.14 * count)), layout="constrained"
+        )
+        axes = figure.subplots()
+        for n, (loss, colour) in enumerate(zip(summary.losses, LOSS_COLOURS, strict=False)):
+            spreads = [spread for k in present if (spread := loss.iou(k)) is not None]
+            axes.barh(
+                places + (n - (count - 1) / 2) * height,
+                [100 * spread.mean for spread in spreads],
+                height * 0.92,
+                xerr=[100 * spread.deviation for spread in spreads] if len(loss.runs) > 1 else None,
+                error_kw={"elinewidth": 1, "ecolor": _INK, "capsize": 1.5},
+                color=colour,
+                label=loss.title,
+            )
+        axes.set_yticks(places, [f"{summary.data.classes[k]}" for k in present])
+        axes.set_ylim(len(present) - 0.4, -0.6)
+        axes.set_xlim(0, 100)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(f"IoU on the {summary.part_name} part, %")
+        figure.legend(loc="outside upper left", ncols=count, borderaxespad=0)
+        return _svg(figure)
+
+
+def picture(pixels: np.ndarray[Any, Any]) -> str:
+    """An RGB image (H, W, 3)."""
+    return _png(Image.fromarray(pixels))
+
+
+def label_picture(labels: np.ndarray[Any, Any], colours: list[tuple[int, int, int]]) -> str:
+    """Labels (H, W) in the colours of the classes; pixels without label stay white."""
+    image = Image.fromarray(labels)
+    palette = [channel for colour in colours for channel in colour]
+    palette += [255] * (3 * (IGNORE + 1) - len(palette))
+    image.putpalette(palette)
+    return _png(image)
+
+
+def _png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return _uri("image/png", buffer.getvalue())
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _uri("image/svg+xml", buffer.getvalue())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

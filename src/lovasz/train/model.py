@@ -1,0 +1,119 @@
+"""The network: a small U-Net of MONAI, or any factory that can be imported."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from monai.networks.nets import UNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lovasz.train.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lovasz.train.config import Config
+
+CHANNELS = 3  # all images are read as RGB
+
+
+class HalfResolutionUNet(nn.Module):
+    """MONAI's U-Net on 2 x 2 pixels at a time; its logits are enlarged bilinearly.
+
+    Most segmentation networks predict at a lower resolution than that of the image. It saves
+    time for more epochs, and the checkerboards of transposed convolutions.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        strides = (2,) * (len(channels) - 1)
+        self.unet = UNet(
+            2, 4 * in_channels, num_classes, tuple(channels), strides, num_res_units=1, norm="batch"
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, in_channels, H, W) to logits (N, num_classes, H, W)."""
+        blocks = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
+        return F.interpolate(self.unet(blocks), scale_factor=2, mode="bilinear")
+
+
+def unet(
+    in_channels: int, num_classes: int, channels: Sequence[int] = (24, 48, 96, 128)
+) -> nn.Module:
+    """The default network: crops must be multiples of 2 to the power of len(channels)."""
+    return HalfResolutionUNet(in_channels, num_classes, channels)
+
+
+def build_model(config: Config, num_classes: int) -> nn.Module:
+    """The network that the configuration names, tried once on a blank image.
+
+    Raises:
+        UserError: If the factory cannot be imported or called, or its network does not return
+            logits of shape (N, num_classes, H, W).
+    """
+    factory = unet if config.model == "unet" else _import_factory(config.model)
+    try:
+        model = factory(in_channels=CHANNELS, num_classes=num_classes, **config.model_args)
+    except Exception as error:  # a user's factory may raise anything
+        raise UserError(
+            f"model: {config.model}(in_channels={CHANNELS}, num_classes={num_classes}"
+            f"{''.join(f', {k}={v!r}' for k, v in config.model_args.items())}) failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"model: expected {config.model} to return a torch.nn.Module, "
+            f"got {type(model).__name__}"
+        )
+    _check_output(model, config, num_classes)
+    # The images come in this format too, which is the faster one for convolutions.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _import_factory(name: str) -> Callable[..., Any]:
+    module_name, _, attribute = name.partition(":")
+    if not attribute:
+        raise UserError(f"model: expected unet or package.module:factory, got {name}")
+    # A module beside the user's data or script: the console script does not look there itself.
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything
+        raise UserError(
+            f"model: cannot import {module_name}: {type(error).__name__}: {error}"
+        ) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        public = [n for n, v in vars(module).items() if inspect.isroutine(v) or inspect.isclass(v)]
+        raise UserError(
+            f"model: expected a function {attribute} in {module_name}, "
+            f"found {', '.join(public[:8]) or 'none'}"
+        )
+    return factory  # type: ignore[no-any-return]
+
+
+def _check_output(model: nn.Module, config: Config, num_classes: int) -> None:
+    expected = (1, num_classes, config.crop, config.crop)
+    blank = torch.zeros(1, CHANNELS, config.crop, config.crop)
+    model.eval()  # so that the trial changes no statistics and draws no random numbers
+    try:
+        with torch.no_grad():
+            logits = model(blank)
+    except Exception as error:  # a user's network may raise anything
+        raise UserError(
+            f"model: {config.model} failed on an image of shape {tuple(blank.shape)}: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+    got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if got != expected:
+        raise UserError(
+            f"model: expected {config.model} to return logits of shape {expected} for an image "
+            f"of shape {tuple(blank.shape)}, got {got}"
+        )

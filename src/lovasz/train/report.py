@@ -1,0 +1,162 @@
+"""The report of a run or a comparison: one page of HTML that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lovasz import __version__
+from lovasz.train.compare import cores
+from lovasz.train.config import CompareConfig, TrainConfig, options
+from lovasz.train.figures import (
+    BAR_CLASSES,
+    LOSS_COLOURS,
+    class_bars,
+    label_picture,
+    learning_curves,
+    picture,
+)
+from lovasz.train.summary import TITLES, Spread
+
+if TYPE_CHECKING:
+    from lovasz.train.summary import Summary
+
+_PACKAGES = ("torch", "monai", "lightning-fabric", "torchmetrics", "numpy")
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """One image with its truth and the prediction of each loss, as data URIs."""
+
+    image: str
+    truth: str
+    predictions: list[str]
+
+
+def write_report(
+    path: Path, config: TrainConfig | CompareConfig, summary: Summary, *, complete: bool
+) -> None:
+    """Write report.html for what is there; `complete` tells whether runs are still missing."""
+    environment = Environment(
+        loader=PackageLoader("lovasz.train", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    comparing = isinstance(config, CompareConfig)
+    rows, seen = _picture_rows(summary) if summary.losses else ([], [])
+    text = environment.get_template("report.html.j2").render(
+        summary=summary,
+        config=config,
+        comparing=comparing,
+        complete=complete,
+        titles=TITLES,
+        loss_colours=LOSS_COLOURS,
+        bar_classes=BAR_CLASSES,
+        headline=_headline(summary),
+        command=f"lovasz {'compare' if comparing else 'train'} --config config.yaml",
+        options=_shown_options(config),
+        versions=_versions(),
+        machine=machine(),
+        date=datetime.now(timezone.utc).date().isoformat(),
+        curves=learning_curves(summary) if summary.losses else [],
+        bars=class_bars(summary) if summary.losses else "",
+        picture_rows=rows,
+        legend=seen,
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def machine() -> str:
+    """Processor, cores and accelerator; never a name or a path of the machine."""
+    words = f"{_processor()}, {cores()} cores"
+    if torch.cuda.is_available():
+        words += f", {torch.cuda.get_device_name()}"
+    return words
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> str:
+    found = [f"lovasz {__version__}", f"Python {platform.python_version()}"]
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:  # for example a torch that was built in place
+            found.append(name)
+    return ", ".join(found)
+
+
+def _shown_options(config: TrainConfig | CompareConfig) -> str:
+    """The configuration as YAML, without the folders of the machine it ran on."""
+    kept = options(config)
+    for name in ("data", "out", "class_names"):
+        if kept[name] is not None and os.path.isabs(kept[name]):
+            kept[name] = Path(kept[name]).name
+    text: str = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _headline(summary: Summary) -> str:
+    """The result in a sentence or two."""
+    if not summary.losses:
+        return "No run is complete yet."
+    best = max(summary.losses, key=lambda loss: loss.miou.mean)
+    if len(summary.losses) == 1:
+        return f"{best.title} reaches {best.miou} % mIoU on the {summary.part_name} part."
+    ahead_of = []
+    for pair in summary.differences:
+        if best.name in (pair.first, pair.second):
+            sign = 1 if pair.second == best.name else -1
+            other = pair.first if sign == 1 else pair.second
+            ahead = Spread([sign * value for value in pair.by_seed.values()])
+            seeds = sum(value > 0 for value in ahead.values)
+            ahead_of.append(
+                f"{ahead} points ahead of {TITLES[other]} "
+                f"(ahead for {seeds} of {len(ahead.values)} seeds)"
+            )
+    words = f"{best.title} has the highest mIoU on the {summary.part_name} part, {best.miou} %."
+    if ahead_of:
+        words += f" Paired by seed it is {' and '.join(ahead_of)}."
+    return words
+
+
+def _picture_rows(summary: Summary) -> tuple[list[PictureRow], list[tuple[str, str]]]:
+    """Pictures of the first seed of each loss, and the legend of the classes in them."""
+    colours = summary.data.colours
+    kept: list[dict[str, np.ndarray[Any, Any]]] = []
+    for loss in summary.losses:
+        with np.load(loss.runs[0].folder / "pictures.npz") as file:
+            kept.append(dict(file))
+    rows = []
+    labels: set[int] = set()
+    for k in range(len(kept[0]) // 3):
+        shown = [kept[0][f"truth{k}"], *(arrays[f"prediction{k}"] for arrays in kept)]
+        labels.update(*(np.unique(array).tolist() for array in shown))
+        truth, *predictions = [label_picture(array, colours) for array in shown]
+        rows.append(PictureRow(picture(kept[0][f"image{k}"]), truth, predictions))
+    legend = [
+        (name, "#{:02x}{:02x}{:02x}".format(*colours[k]))
+        for k, name in enumerate(summary.data.classes)
+        if k in labels
+    ]
+    return rows, legend

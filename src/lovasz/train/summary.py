@@ -1,0 +1,151 @@
+"""From the runs on disk to the numbers of the report: means, spreads, differences by seed."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from lovasz.train.config import CompareConfig, TrainConfig
+from lovasz.train.runs import search_outcome
+
+if TYPE_CHECKING:
+    from lovasz.train.data import DataSet
+    from lovasz.train.runs import Run
+
+TITLES = {
+    "cross-entropy": "Cross-entropy",
+    "lovasz-softmax": "Lovász-Softmax",
+    "both": "Cross-entropy + Lovász-Softmax",
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Numbers of several runs.
+
+    >>> str(Spread([0.20, 0.22, 0.24])), f"{Spread([0.02, -0.03]):+}", str(Spread([0.5]))
+    ('22.0 ± 2.0', '−0.5 ± 3.5', '50.0')
+    """
+
+    values: list[float]
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """The sample standard deviation; 0 for a single run."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+
+    def __format__(self, sign: str) -> str:
+        mean = f"{100 * self.mean:{sign}.1f}".replace("-", "−")
+        return f"{mean} ± {100 * self.deviation:.1f}" if len(self.values) > 1 else mean
+
+    def __str__(self) -> str:
+        return format(self)
+
+
+@dataclass(frozen=True)
+class LossSummary:
+    """All complete runs of one loss."""
+
+    name: str
+    runs: list[Run]
+    difference: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name for headings."""
+        return TITLES[self.name]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of all the runs."""
+        return self.runs[0].lr
+
+    @property
+    def miou(self) -> Spread:
+        """Mean IoU over the classes present."""
+        return Spread([run.result["miou"] for run in self.runs])
+
+    @property
+    def accuracy(self) -> Spread:
+        """Share of right pixels."""
+        return Spread([run.result["accuracy"] for run in self.runs])
+
+    @property
+    def minutes(self) -> float:
+        """Training time of a run."""
+        return statistics.fmean(run.result["seconds"] for run in self.runs) / 60
+
+    def iou(self, label: int) -> Spread | None:
+        """IoU of a class; None if it is absent from the truth."""
+        values = [run.result["iou"][label] for run in self.runs]
+        return None if values[0] is None else Spread(values)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second loss minus first loss, for the seeds that both have."""
+
+    first: str
+    second: str
+    by_seed: dict[int, float]
+
+    @property
+    def spread(self) -> Spread:
+        """Mean and deviation over the seeds."""
+        return Spread(list(self.by_seed.values()))
+
+    @property
+    def higher(self) -> int:
+        """Seeds for which the second loss is ahead."""
+        return sum(value > 0 for value in self.by_seed.values())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that the report shows about the runs."""
+
+    data: DataSet
+    losses: list[LossSummary]
+    differences: list[Difference]
+    search: dict[str, dict[float, float]]
+
+    @property
+    def part_name(self) -> str:
+        """The part that was evaluated, in words."""
+        return "test" if self.data.evaluated == "test" else "validation"
+
+    def shares(self) -> list[float]:
+        """Share of each class among the labelled pixels of the evaluated part."""
+        rows = [sum(row) for row in self.losses[0].runs[0].result["confusion"]]
+        return [row / max(1, sum(rows)) for row in rows]
+
+
+def summarise(config: TrainConfig | CompareConfig, data: DataSet, runs: list[Run]) -> Summary:
+    """Group the runs by loss and pair them by seed."""
+    by_loss: dict[str, list[Run]] = {}
+    for run in runs:
+        by_loss.setdefault(run.loss, []).append(run)
+    differences = []
+    for first, second in combinations(by_loss, 2):
+        before = {run.seed: run.result["miou"] for run in by_loss[first]}
+        pairs = {
+            run.seed: run.result["miou"] - before[run.seed]
+            for run in by_loss[second]
+            if run.seed in before
+        }
+        if pairs:
+            differences.append(Difference(first, second, pairs))
+    first_loss = next(iter(by_loss), "")
+    to_first = {d.second: f"{d.spread:+}" for d in differences if d.first == first_loss}
+    losses = [LossSummary(name, found, to_first.get(name, "")) for name, found in by_loss.items()]
+    search = {}
+    if isinstance(config, CompareConfig) and len(config.learning_rates) > 1:
+        search = {str(loss): scores for loss, scores in search_outcome(config).items()}
+    return Summary(data, losses, differences, search)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lovasz.train.commands import run
+from lovasz.train.config import CompareConfig
+from lovasz.train.runs import Task, chosen_lr, open_tasks
+
+LOSSES = ["cross-entropy", "lovasz-softmax"]
+
+
+@pytest.fixture
+def config(options):
+    return CompareConfig(
+        **{**options, "epochs": 2},
+        losses=LOSSES,
+        learning_rates=[0.001, 0.02],
+        seeds=[3, 5],
+    )
+
+
+def finish(config, loss, lr, seed, miou):
+    out = Path(config.run(loss, lr, seed).out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "val.json").write_text(json.dumps({"miou": miou}))
+
+
+def test_the_search_comes_first(config):
+    assert open_tasks(config) == [
+        Task(loss, lr, 3, test=False) for loss in LOSSES for lr in (0.001, 0.02)
+    ]
+
+
+def test_a_loss_with_a_whole_grid_goes_on_with_its_best_rate(config):
+    finish(config, "cross-entropy", 0.001, 3, 0.4)
+    assert chosen_lr(config, "cross-entropy") is None
+    finish(config, "cross-entropy", 0.02, 3, 0.3)
+    assert chosen_lr(config, "cross-entropy") == 0.001
+    assert open_tasks(config) == [
+        Task("lovasz-softmax", 0.001, 3, test=False),
+        Task("lovasz-softmax", 0.02, 3, test=False),
+        Task("cross-entropy", 0.001, 3, test=True),
+        Task("cross-entropy", 0.001, 5, test=True),
+    ]
+
+
+def test_runs_of_a_seed_differ_in_the_loss_and_its_rate_only(config):
+    one = vars(config.run("cross-entropy", 0.02, 3))
+    other = vars(config.run("lovasz-softmax", 0.001, 3))
+    assert {name for name in one if one[name] != other[name]} == {"loss", "lr", "out"}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, make_squares):
+    """A whole comparison, run once for the tests below."""
+    root = tmp_path_factory.mktemp("compare")
+    make_squares(root / "data", {"train": 4, "val": 2, "test": 3})
+    (root / "data/classes.txt").write_text("dark\nred\ngreen\nnever seen\n", encoding="utf-8")
+    arguments = [
+        "compare",
+        f"--data={root / 'data'}",
+        '--model_args={"channels": [4, 8]}',
+        "--crop=12",
+        "--batch_size=2",
+        "--epochs=2",
+        "--accelerator=cpu",
+        '--losses=["cross-entropy","lovasz-softmax"]',
+        "--learning_rates=[0.001,0.02]",
+        "--seeds=[3,5]",
+        f"--out={root / 'out'}",
+    ]
+    assert run(arguments) == 0
+    return root / "out", arguments
+
+
+def test_compare_runs_grid_and_seeds(done):
+    runs = {path.name for path in (done[0] / "runs").iterdir()}
+    assert len(runs) == 2 * 2 + 2  # the grid with one seed, then the other seed of each loss
+    assert len(list(done[0].glob("runs/*/result.json"))) == 2 * 2
+
+
+def test_report_of_a_comparison_is_complete_and_needs_no_network(done):
+    text = (done[0] / "report.html").read_text(encoding="utf-8")
+    for heading in (
+        "Result",
+        "Differences, paired by seed",
+        "Learning curves",
+        "Classes",
+        "Predictions",
+        "Choice of the learning rate",
+        "What was run",
+    ):
+        assert f"<h2>{heading}</h2>" in text
+    assert text.count('alt="truth"') == 3
+    assert text.count('alt="prediction, Lovász-Softmax"') == 3
+    assert "never seen" in text
+    assert "<td>absent</td>" in text
+    assert "Interrupted" not in text
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\(|@import|https?://""", text)
+
+
+def test_report_names_no_folder_of_the_machine(done):
+    text = (done[0] / "report.html").read_text(encoding="utf-8")
+    assert str(done[0].parent) not in text
+    assert not re.findall(r"(?<![<\w.])/(?:home|tmp|root|work|usr)/", text)
+
+
+def test_report_has_the_numbers_of_the_runs(done):
+    from lovasz.train.summary import Spread
+
+    text = (done[0] / "report.html").read_text(encoding="utf-8")
+    for loss in LOSSES:
+        results = [json.loads(p.read_text()) for p in done[0].glob(f"runs/{loss}-*/result.json")]
+        values = [result["miou"] for result in results]
+        assert f">{Spread(values)}</td>" in text
+
+
+def test_a_complete_comparison_is_not_run_again(done):
+    out, arguments = done
+    times = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")}
+    assert run([*arguments, "--resume"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")} == times
+
+
+def test_resume_wants_the_same_options(done, capsys):
+    _, arguments = done
+    assert run([*arguments, "--resume", "--epochs=3"]) == 2
+    assert "resume: expected epochs 2 as in" in capsys.readouterr().err

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lovasz.train.data import IGNORE, DataSet
+from lovasz.train.evaluate import Interrupted, Scores, evaluate, pictures, predict
+from lovasz.train.loop import make_fabric
+
+
+class Brightness(nn.Module):
+    """Class 1 where the (normalised) image is bright: needs no surroundings."""
+
+    def forward(self, images):
+        return torch.cat([-images[:, :1], images[:, :1]], dim=1)
+
+
+def example(shapes):
+    random = torch.Generator().manual_seed(0)
+    part = []
+    for shape in shapes:
+        labels = torch.randint(0, 2, shape, generator=random, dtype=torch.uint8)
+        image = (labels * 255).expand(3, *shape).contiguous()
+        wrong = torch.rand(shape, generator=random) < 0.2
+        labels = torch.where(wrong, 1 - labels, labels)
+        labels[0, 0] = IGNORE
+        part.append((image, labels))
+    return part
+
+
+def plain_confusion(part):
+    """Counted pixel by pixel; rows are the truth."""
+    counts = [[0, 0], [0, 0]]
+    for image, labels in part:
+        for value, truth in zip(
+            image[0].flatten().tolist(), labels.flatten().tolist(), strict=True
+        ):
+            if truth != IGNORE:
+                counts[truth][value > 128] += 1
+    return counts
+
+
+# Equal, mixed, and smaller and larger than the window of 12 pixels.
+@pytest.mark.parametrize(
+    "shapes", [[(12, 12)] * 5, [(12, 12), (20, 9), (20, 9), (8, 31)], [(5, 5)], [(40, 30)]]
+)
+def test_confusion_matrix_over_images_of_any_size(train_config, shapes):
+    config = train_config()
+    part = example(shapes)
+    data = DataSet("", ["dark", "bright"], {"val": part})
+    fabric = make_fabric(config)
+    scores = evaluate(fabric, Brightness(), data, part="val", config=config, stop=lambda: False)
+    assert scores.confusion.tolist() == plain_confusion(part)
+
+
+def test_evaluation_can_be_interrupted(train_config):
+    data = DataSet("", ["dark", "bright"], {"val": example([(12, 12)])})
+    fabric = make_fabric(train_config())
+    with pytest.raises(Interrupted):
+        evaluate(fabric, Brightness(), data, part="val", config=train_config(), stop=lambda: True)
+
+
+def test_the_sliding_window_covers_every_pixel():
+    images = torch.randint(0, 256, (1, 3, 30, 50), dtype=torch.uint8)
+    whole = predict(Brightness(), images, 64)
+    assert torch.equal(predict(Brightness(), images, 16).argmax(1), whole.argmax(1))
+
+
+def test_absent_classes_do_not_count():
+    # Class 2 is predicted, but does not occur in the truth.
+    scores = Scores(torch.tensor([[3, 0, 1], [0, 2, 2], [0, 0, 0]]))
+    assert scores.iou == [3 / 4, 2 / 4, None]
+    assert scores.miou == (3 / 4 + 2 / 4) / 2
+
+
+def test_pictures_are_small_and_spread_over_the_part(train_config):
+    part = example([(12, 12)] * 2 + [(600, 300)] + [(12, 12)] * 9)
+    kept = pictures(make_fabric(train_config()), Brightness(), part, 64)
+    assert len(kept) == 3 * 6
+    assert (kept["prediction0"] == kept["image0"][..., 0] // 255).all()
+    assert max(array.shape[0] for array in kept.values()) <= 256

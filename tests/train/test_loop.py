@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lovasz.train import checkpoint
+from lovasz.train.data import load_data
+from lovasz.train.errors import UserError
+from lovasz.train.evaluate import Interrupted
+from lovasz.train.loop import test as evaluate_run
+from lovasz.train.loop import train
+
+
+def never() -> bool:
+    return False
+
+
+def quiet(done, total, loss, miou) -> None:
+    pass
+
+
+class StopAfter:
+    """Asks to stop once it has been asked a number of times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def outcome(config):
+    """All that two runs must have in common, bit for bit."""
+    out = Path(config.out)
+    result = json.loads((out / "result.json").read_text())
+    del result["seconds"]
+    state = checkpoint.read(out / "checkpoint.pt")
+    del state["progress"]["seconds"]
+    return result, (out / "log.jsonl").read_text(), state
+
+
+def assert_same(left, right):
+    assert type(left) is type(right)
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right)
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert_same(left[key], right[key])
+    elif isinstance(left, (list, tuple)):
+        assert len(left) == len(right)
+        for one, other in zip(left, right, strict=True):
+            assert_same(one, other)
+    else:
+        assert left == right
+
+
+def run(config):
+    data = load_data(config)
+    train(config, data, quiet, never)
+    evaluate_run(config, data, never)
+
+
+# Each epoch asks after 3 steps and before 2 batches of evaluation: in the middle of the first and
+# of the second epoch, after the last step before the evaluation, in the middle of the evaluation,
+# three times, in the last epoch.
+@pytest.mark.parametrize("stops", [[1], [5], [2], [4], [1, 1, 6], [12]])
+@pytest.mark.parametrize("loss", ["cross-entropy", "both"])
+def test_resume_is_bit_for_bit(train_config, tmp_path, stops, loss):
+    straight = train_config(loss=loss)
+    run(straight)
+    broken = train_config(loss=loss, out=str(tmp_path / "broken"))
+    for times in stops:
+        with pytest.raises(Interrupted):
+            train(broken, load_data(broken), quiet, StopAfter(times))
+    run(broken)
+    assert_same(outcome(broken), outcome(straight))
+
+
+def test_a_run_that_was_killed_goes_on_after_its_last_epoch(train_config, tmp_path):
+    straight = train_config()
+    run(straight)
+    broken = train_config(out=str(tmp_path / "broken"))
+
+    def crash() -> bool:
+        log = Path(broken.out) / "log.jsonl"
+        if len(log.read_text().splitlines()) == 2:
+            raise MemoryError
+        return False
+
+    with pytest.raises(MemoryError):
+        train(broken, load_data(broken), quiet, crash)
+    assert checkpoint.read(Path(broken.out) / "checkpoint.pt")["progress"]["epoch"] == 2
+    run(broken)
+    assert_same(outcome(broken), outcome(straight))
+
+
+def test_resume_restores_random_numbers_of_dropout(train_config, tmp_path, monkeypatch):
+    (tmp_path / "dropping.py").write_text(
+        "from torch import nn\n"
+        "def net(in_channels, num_classes):\n"
+        "    return nn.Sequential(nn.Conv2d(in_channels, 8, 3, padding=1), nn.Dropout(0.5),\n"
+        "                         nn.Conv2d(8, num_classes, 1))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    options = {"model": "dropping:net", "model_args": {}}
+    straight = train_config(**options)
+    run(straight)
+    broken = train_config(**options, out=str(tmp_path / "broken"))
+    with pytest.raises(Interrupted):
+        train(broken, load_data(broken), quiet, StopAfter(5))
+    run(broken)
+    assert_same(outcome(broken), outcome(straight))
+
+
+def test_workers_do_not_change_the_run(train_config, tmp_path):
+    alone, helped = train_config(), train_config(workers=1, out=str(tmp_path / "helped"))
+    run(alone)
+    run(helped)
+    assert_same(outcome(helped), outcome(alone))
+
+
+def test_it_learns(train_config):
+    config = train_config(epochs=20, lr=0.02)
+    run(config)
+    assert outcome(config)[0]["miou"] > 0.8
+
+
+def test_all_pixels_ignored_is_survived(train_config, squares):
+    config = train_config(ignore_index=0, epochs=1)
+    for folder in ("train", "val", "test"):
+        for mask in (squares / folder / "masks").iterdir():
+            _blank(mask)
+    run(config)
+    weights = outcome(config)[2]["model"]
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def _blank(path: Path) -> None:
+    from PIL import Image
+
+    Image.new("L", (16, 16), 0).save(path)
+
+
+def test_damaged_checkpoint_is_one_sentence(train_config):
+    config = train_config(epochs=1)
+    run(config)
+    path = Path(config.out) / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"checkpoint.pt: expected a checkpoint, cannot read it"):
+        train(config, load_data(config), quiet, never)
+
+
+def test_sgd_bf16_and_cosine_run(train_config):
+    run(train_config(epochs=1, optimizer="sgd", precision="bf16-mixed", schedule="cosine"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_mask_ends_the_run_with_its_sentence(train_config, squares, workers):
+    from PIL import Image
+
+    for mask in (squares / "train/masks").iterdir():
+        Image.new("L", (16, 16), 7).save(mask)
+    config = train_config(workers=workers)
+    with pytest.raises(UserError, match=r"^/.*\.png: expected labels from 0 to 2 .*, got 7$"):
+        train(config, load_data(config), quiet, never)

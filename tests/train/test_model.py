@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lovasz.train.errors import UserError
+from lovasz.train.model import build_model
+
+FACTORIES = """
+from torch import nn
+
+class Halved(nn.Module):
+    def forward(self, x):
+        return x[:, :1, ::2, ::2]
+
+class Broken(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("no such layer")
+
+def good(in_channels, num_classes, kernel=1):
+    return nn.Conv2d(in_channels, num_classes, kernel, padding=kernel // 2)
+def halved(in_channels, num_classes): return Halved()
+def broken(in_channels, num_classes): return Broken()
+def text(in_channels, num_classes): return "a network"
+def other(channels): return None
+number = 3
+"""
+
+
+@pytest.fixture
+def factories(tmp_path, monkeypatch):
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    (tmp_path / "damaged.py").write_text("import no_such_package\n")
+    monkeypatch.chdir(tmp_path)  # a module in the current folder is found
+
+
+@pytest.mark.usefixtures("factories")
+def test_a_factory_of_the_user_gets_its_arguments(train_config):
+    config = train_config(model="factories:good", model_args={"kernel": 3})
+    assert build_model(config, 5)(torch.zeros(2, 3, 8, 8)).shape == (2, 5, 8, 8)
+
+
+@pytest.mark.usefixtures("factories")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "vnet"}, r"model: expected unet or package.module:factory, got vnet"),
+        ({"model": "nowhere:net"}, r"model: cannot import nowhere: ModuleNotFoundError: No module"),
+        ({"model": "damaged:net"}, r"model: cannot import damaged: .*no_such_package"),
+        ({"model": "factories:net"}, r"model: expected a function net in factories, found .*good"),
+        ({"model": "factories:number"}, r"model: expected a function number in factories, found"),
+        ({"model": "factories:other"}, r"model: factories:other\(in_channels=3, .*TypeError"),
+        ({"model": "factories:text"}, r"to return a torch.nn.Module, got str"),
+        ({"model": "factories:broken"}, r"failed on an image of shape .*: no such layer"),
+        (
+            {"model": "factories:halved"},
+            r"logits of shape \(1, 5, 12, 12\) for an image of shape \(1, 3, 12, 12\), "
+            r"got \(1, 1, 6, 6\)",
+        ),
+        ({"model": "unet", "model_args": {"depth": 3}}, r"model: unet\(.*depth=3\) failed: TypeE"),
+        ({"model": "unet", "crop": 13}, r"model: unet failed on an image of shape \(1, 3, 13, 13"),
+    ],
+)
+def test_errors_are_one_sentence(train_config, changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        build_model(train_config(**{"model_args": {}, **changes}), 5)
+    assert "\n" not in str(caught.value)
+
+
+def test_equal_seeds_give_equal_weights(train_config):
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        weights.append(build_model(train_config(), 3).state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
