@@ -7,6 +7,9 @@ import sys
 COMMANDS = {
     "accuracy": "loss and gradient against float64",
     "maps": "maps from errors to bins",
+    "speed": "time and memory against F.cross_entropy, on published workloads",
+    "scaling": "time against pixels and classes",
+    "tables": "the tables and plots of docs/performance.md, from the results",
     "picture": "the picture of the README, from a finished make demo",
 }
 

@@ -177,7 +177,7 @@ int lovasz_count(const lovasz_problem *problem, lovasz_count_result *result, int
   Memory entropy(problem->entropy ? 2 * sizeof(double) * static_cast<size_t>(chunks.total) : 0);
   if (entropy.data == nullptr) return -1;
   CountJob job{*problem, *result, kernels(), chunks, entropy.aligned<double>(), {}, {}, {}};
-  run(threads, threads, count_worker, &job);
+  run(threads, job.chunks.workers(threads), count_worker, &job);
   for (int64_t i = 0; problem->entropy && i < chunks.total; ++i) {
     result->entropy[0] += job.entropy[2 * i];
     result->entropy[1] += job.entropy[2 * i + 1];
@@ -207,6 +207,6 @@ void lovasz_expect_writes(void *data, int64_t bytes) {
 int lovasz_push(const lovasz_problem *problem, const float *slopes, float entropy_scale,
                 const lovasz_scores *gradient, int32_t threads) {
   PushJob job{*problem, slopes, entropy_scale, *gradient, kernels(), Chunks(*problem), {}, {}};
-  run(threads, threads, push_worker, &job);
+  run(threads, job.chunks.workers(threads), push_worker, &job);
   return job.failed ? -1 : 0;
 }

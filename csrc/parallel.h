@@ -29,6 +29,8 @@ struct Chunks {
     total = per_image * problem.images;
   }
   int64_t image(int64_t index) const { return index / per_image; }
+  // Threads that find something to do; waking one takes longer than a chunk.
+  int64_t workers(int32_t threads) const { return threads < total ? threads : total; }
   int64_t first(int64_t index) const { return index % per_image * chunk; }
   int64_t last(int64_t index) const {
     const int64_t end = first(index) + chunk;

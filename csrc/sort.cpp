@@ -205,8 +205,8 @@ void push_exact_worker(int64_t, int64_t, void *context) {
 
 int lovasz_exact(const lovasz_problem *problem, lovasz_exact_result *result, int32_t threads) {
   ExactJob job{*problem, *result, Chunks(*problem), {}, {}, {}, {}};
-  run(threads, threads, errors_worker, &job);
-  if (!job.failed) run(threads, threads, sort_worker, &job);
+  run(threads, job.chunks.workers(threads), errors_worker, &job);
+  if (!job.failed) run(threads, job.chunks.workers(threads), sort_worker, &job);
   result->bad_labels = job.bad_labels;
   return job.failed ? -1 : 0;
 }
@@ -214,6 +214,6 @@ int lovasz_exact(const lovasz_problem *problem, lovasz_exact_result *result, int
 int lovasz_push_exact(const lovasz_problem *problem, const float *slopes,
                       const lovasz_scores *gradient, int32_t threads) {
   PushExactJob job{*problem, slopes, *gradient, Chunks(*problem), {}, {}};
-  run(threads, threads, push_exact_worker, &job);
+  run(threads, job.chunks.workers(threads), push_exact_worker, &job);
   return job.failed ? -1 : 0;
 }
