@@ -142,6 +142,8 @@ def load() -> ctypes.CDLL | None:
 def _find() -> Path | None:
     if os.environ.get("LOVASZ_DISABLE_KERNELS") == "1":
         return None
+    if chosen := os.environ.get("LOVASZ_LIBRARY"):
+        return Path(chosen)
     # An editable installation keeps the library elsewhere than beside this file.
     spec = importlib.util.find_spec("lovasz._kernels")
     origins = [spec.origin] if spec is not None and spec.origin else []
