@@ -71,7 +71,7 @@ void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__res
 template <int T, class Score>
 void push_exact_tile(const lovasz_problem &problem, Rows x, const float *slopes,
                      const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
-                     float *p, float *s) {
+                     float *p, float *s, float *spare) {
   alignas(64) int32_t label[T];
   alignas(64) float lse[T], sum[T];
   load_labels<T>(problem, image, pixel, count, label);
@@ -79,7 +79,7 @@ void push_exact_tile(const lovasz_problem &problem, Rows x, const float *slopes,
   const float *own = slopes + image * problem.classes * problem.length + pixel;
   slopes_by_pixel<T>(x, problem, label, lse, own, count, p, s, sum);
   if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
-  store_tile<T, false, Score>(problem, gradient, image, pixel, count, {p, s, sum, label, nullptr});
+  store_tile<T, false, Score>(problem, gradient, image, pixel, count, {p, s, spare, sum, label, nullptr});
 }
 
 }  // namespace LOVASZ_LEVEL

@@ -23,9 +23,13 @@ struct lovasz_slopes {
   float entropy_scale;
 };
 
-// Number of floats that a tile needs as working memory.
+// Rows of the buffer that a tile is loaded to lie a little further apart than a tile is wide: at a
+// power of two their beginnings would all compete for the same few places in the first cache.
+constexpr int64_t lovasz_padding = 16;
+
+// Number of floats that a tile needs as working memory: two arrays and the buffer.
 static inline int64_t lovasz_scratch_floats(int64_t classes) {
-  return 3 * classes * lovasz_tile_pixels(classes) + 64;
+  return classes * (3 * lovasz_tile_pixels(classes) + lovasz_padding) + 64;
 }
 
 struct lovasz_kernels {

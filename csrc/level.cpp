@@ -98,11 +98,11 @@ struct PushVisit {
   const lovasz_scores &gradient;
   int64_t image;
   double total;  // of the class weights of cross-entropy
-  float *p, *s;
+  float *p, *s, *spare;
 
   template <int T, class Score>
   void tile(Rows x, int64_t pixel, int64_t count) {
-    push_tile<T, Score>(problem, x, slopes, total, gradient, image, pixel, count, p, s);
+    push_tile<T, Score>(problem, x, slopes, total, gradient, image, pixel, count, p, s, spare);
   }
 };
 
@@ -111,15 +111,15 @@ struct PushExactVisit {
   const float *slopes;
   const lovasz_scores &gradient;
   int64_t image;
-  float *p, *s;
+  float *p, *s, *spare;
 
   template <int T, class Score>
   void tile(Rows x, int64_t pixel, int64_t count) {
-    push_exact_tile<T, Score>(problem, x, slopes, gradient, image, pixel, count, p, s);
+    push_exact_tile<T, Score>(problem, x, slopes, gradient, image, pixel, count, p, s, spare);
   }
 };
 
-// A scratch memory is three times the floats of a tile.
+// A scratch memory is two times the floats of a tile, and its buffer.
 inline int64_t tile_floats(const lovasz_problem &problem) {
   return problem.classes * lovasz_tile_pixels(problem.classes);
 }
@@ -134,7 +134,7 @@ void push(const lovasz_problem *problem, const lovasz_slopes *slopes, const lova
           int64_t image, int64_t first, int64_t last, float *scratch) {
   const int64_t floats = tile_floats(*problem);
   const double total = problem->entropy ? total_entropy_weight(*problem) : 0.0;
-  PushVisit visit{*problem, *slopes, *gradient, image, total, scratch, scratch + floats};
+  PushVisit visit{*problem, *slopes, *gradient, image, total, scratch, scratch + floats, scratch + 2 * floats};
   visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);
 }
 
@@ -147,7 +147,7 @@ void errors(const lovasz_problem *problem, int64_t image, int64_t first, int64_t
 void push_exact(const lovasz_problem *problem, const float *slopes, const lovasz_scores *gradient,
                 int64_t image, int64_t first, int64_t last, float *scratch) {
   const int64_t floats = tile_floats(*problem);
-  PushExactVisit visit{*problem, slopes, *gradient, image, scratch, scratch + floats};
+  PushExactVisit visit{*problem, slopes, *gradient, image, scratch, scratch + floats, scratch + 2 * floats};
   visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);
 }
 

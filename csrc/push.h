@@ -73,8 +73,8 @@ inline float gradient_at(int t, const float *p, const float *s, const float *sum
 
 template <int T>
 struct PushedTile {
-  float *p;            // (C, T)
-  const float *s;      // (C, T)
+  const float *p, *s;  // (C, T)
+  float *spare;        // a buffer of padded rows
   const float *sum;    // (T)
   const int32_t *label;
   const EntropySlopes<T> *entropy;  // null without cross-entropy
@@ -87,8 +87,8 @@ void store_rows(const lovasz_problem &problem, const PushedTile<T> &tile, int64_
   const int32_t *__restrict label = tile.label;
   const EntropySlopes<T> *__restrict entropy = tile.entropy;
   for (int64_t c = 0; c < problem.classes; ++c) {
-    Score *row = out + c * stride;
-    const float *p = tile.p + c * T;
+    Score *__restrict row = out + c * stride;
+    const float *__restrict p = tile.p + c * T;
     const float *__restrict s = tile.s + c * T;
     const float bias = Entropy ? entropy->share * entropy_weight(problem, c) : 0.0f;
     const int32_t own = static_cast<int32_t>(c);
@@ -104,16 +104,16 @@ void store_rows(const lovasz_problem &problem, const PushedTile<T> &tile, int64_
   }
 }
 
-// By way of rows in place of p, strip by strip as `load_columns`.
+// By way of rows, strip by strip as `load_columns`.
 template <int T, bool Entropy, class Score>
 void store_columns(const lovasz_problem &problem, const PushedTile<T> &tile, int64_t count,
                    Score *out, int64_t stride) {
-  store_rows<T, Entropy, float>(problem, tile, T, tile.p, T);
+  store_rows<T, Entropy, float>(problem, tile, T, tile.spare, padded<T>);
   for (int64_t first = 0; first < count; first += strip) {
     const int64_t size = count - first < strip ? count - first : strip;
     Score *to = out + first * stride;
     for (int64_t c = 0; c < problem.classes; ++c) {
-      const float *row = tile.p + c * T + first;
+      const float *row = tile.spare + c * padded<T> + first;
       if (size == strip) {
         for (int64_t t = 0; t < strip; ++t) to[t * stride + c] = narrow<Score>(row[t]);
       } else {
@@ -162,7 +162,7 @@ void blank_ignored(int64_t classes, const int32_t *label, float *p, float *s, fl
 template <int T, class Score>
 void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes, double total,
                const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
-               float *p, float *s) {
+               float *p, float *s, float *spare) {
   alignas(64) int32_t label[T];
   alignas(64) float lse[T], sum[T];
   load_labels<T>(problem, image, pixel, count, label);
@@ -173,10 +173,10 @@ void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slope
   if (problem.entropy) {
     const EntropySlopes<T> entropy(problem, total, slopes.entropy_scale, label);
     for (int t = 0; t < T; ++t) sum[t] -= entropy.common[t];
-    store_tile<T, true, Score>(problem, gradient, image, pixel, count, {p, s, sum, label, &entropy});
+    store_tile<T, true, Score>(problem, gradient, image, pixel, count, {p, s, spare, sum, label, &entropy});
   } else {
     store_tile<T, false, Score>(problem, gradient, image, pixel, count,
-                                {p, s, sum, label, nullptr});
+                                {p, s, spare, sum, label, nullptr});
   }
 }
 

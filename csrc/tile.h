@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "convert.h"
-#include "lovasz.h"
+#include "kernels.h"
 
 namespace LOVASZ_LEVEL {
 
@@ -14,6 +14,9 @@ struct Rows {
   const float *data;
   ptrdiff_t stride;
 };
+
+template <int T>
+constexpr ptrdiff_t padded = T + lovasz_padding;
 
 template <class Score>
 inline const Score *score_address(const lovasz_scores &scores, int64_t image, int64_t pixel) {
@@ -25,7 +28,7 @@ template <int T, class Score>
 void load_rows(const Score *source, int64_t stride, int64_t classes, int64_t count, float *buffer) {
   for (int64_t c = 0; c < classes; ++c) {
     const Score *row = source + c * stride;
-    float *out = buffer + c * T;
+    float *out = buffer + c * padded<T>;
     if (count == T) {
       for (int t = 0; t < T; ++t) out[t] = widen(row[t]);
     } else {
@@ -59,11 +62,11 @@ void load_columns(const Score *source, int64_t stride, int64_t classes, int64_t 
   for (int64_t first = 0; first < T; first += strip) {
     const Score *from = source + first * stride;
     if (first + strip <= count && near) {
-      for (int64_t c = 0; c < classes; ++c) load_strip(from + c, stride, buffer + c * T + first);
+      for (int64_t c = 0; c < classes; ++c) load_strip(from + c, stride, buffer + c * padded<T> + first);
     } else {
       for (int64_t c = 0; c < classes; ++c) {
         for (int64_t t = 0; t < strip; ++t) {
-          buffer[c * T + first + t] = first + t < count ? widen(from[t * stride + c]) : 0.0f;
+          buffer[c * padded<T> + first + t] = first + t < count ? widen(from[t * stride + c]) : 0.0f;
         }
       }
     }
@@ -81,7 +84,7 @@ Rows load_tile(const lovasz_problem &problem, int64_t image, int64_t pixel, int6
   } else {
     load_columns<T>(source, scores.pixel_stride, problem.classes, count, buffer);
   }
-  return Rows{buffer, T};
+  return Rows{buffer, padded<T>};
 }
 
 template <int T>
