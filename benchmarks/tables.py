@@ -9,15 +9,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-METHODS = ("lovasz", "cross_entropy+lovasz", "exact", "paper")
+METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
 def speed_table(found: dict) -> str:
     """One row for each workload and number of threads."""
     lines = [
         "| workload | threads | `cross_entropy` | Lovász-Softmax | both fused | exact |"
-        " paper's algorithm | Lovász-Softmax / floor |",
-        "|---|---|---|---|---|---|---|---|",
+        " Lovász-Softmax / floor |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, entry in found["workloads"].items():
         for threads, result in entry["threads"].items():
