@@ -3,7 +3,6 @@
 import json
 
 import torch
-
 from benchmarks import speed, tables
 
 
