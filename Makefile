@@ -4,32 +4,34 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
+KERNELS := CMakeLists.txt $(wildcard csrc/*)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs wheel sanitize bench clean
 
 help:
-	@echo "make demo   train on the embedded images, compare three losses, write a report"
-	@echo "make test   run the tests"
-	@echo "make lint   run the linters and the type checker"
-	@echo "make docs   build the documentation into site/"
-	@echo "make wheel  build the wheels and try them in empty environments"
+	@echo "make demo      train on the embedded images, compare three losses, write a report"
+	@echo "make test      run the tests"
+	@echo "make lint      run the linters and the type checker"
+	@echo "make docs      build the documentation into site/"
+	@echo "make wheel     build the wheels and try them in empty environments"
 	@echo "make sanitize  run the kernel tests under the address and undefined-behaviour sanitizers"
-	@echo "make bench  measure speed and memory on this machine (half an hour)"
-	@echo "make clean  remove what the above made"
+	@echo "make bench     measure speed and memory on this machine (half an hour)"
+	@echo "make clean     remove what the above made"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("lovasz needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(KERNELS)
 	$(PIP) --editable '.[train]'
 	@touch $@
 
-$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt $(KERNELS)
 	$(PIP) --editable '.[train,test,lint]'
 	@touch $@
 
-$(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt $(KERNELS)
 	$(PIP) --editable '.[docs]'
 	@touch $@
 
