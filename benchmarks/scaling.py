@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.methods import METHODS
-from benchmarks.speed import about, clock
+from benchmarks.speed import about
+from benchmarks.timing import clock
 from benchmarks.workloads import draw
 
 PIXELS = [10**5, 10**6, 10**7, 5 * 10**7]

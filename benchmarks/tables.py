@@ -13,18 +13,18 @@ METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
 def speed_table(found: dict) -> str:
-    """One row for each workload and number of threads."""
+    """One row for each workload, number of threads and kind of memory."""
     lines = [
-        "| workload | threads | `cross_entropy` | Lovász-Softmax | both fused | exact |"
+        "| workload | threads | memory | `cross_entropy` | Lovász-Softmax | both fused | exact |"
         " Lovász-Softmax / floor |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, entry in found["workloads"].items():
-        for threads, result in entry["threads"].items():
-            cells = [name, threads, f"{result['cross_entropy']['both_ms']:.0f} ms"]
-            for method in METHODS:
-                cells.append(f"{result[method]['ratio']:.2f}" if method in result else "")
-            cells.append(f"{result['lovasz']['over_floor']:.2f}")
+        for run in entry["runs"]:
+            cells = [name, str(run["threads"]), run["memory"]]
+            cells.append(f"{run['cross_entropy']['both_ms']:.3g} ms")
+            cells += [f"{run[method]['ratio']:.2f}" for method in METHODS]
+            cells.append(f"{run['lovasz']['over_floor']:.1f}")
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -37,10 +37,10 @@ def others_table(found: dict) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, entry in found["workloads"].items():
-        result = entry["threads"]["1"]
         cells = [name, "", ""]
-        if "paper" in result:
-            paper, ours = result["paper"]["both_ms"], result["lovasz"]["both_ms"]
+        if "slow" in entry:
+            paper = entry["slow"]["paper"]["both_ms"]
+            ours = entry["runs"][0]["lovasz"]["both_ms"]
             cells[1:] = [f"{paper:,.0f} ms", f"{paper / ours:.0f}"]
         peaks = entry.get("peak_bytes", {})
         cells += [
