@@ -14,7 +14,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # strangers to each other.
 FLOORS = [
     ["set_functions", "ops.bins"],
-    ["ops.reference", "extension"],
+    ["ops.library", "extension"],
+    ["ops.reference"],
+    ["ops.cpu"],
     ["ops.schema", "ops.autograd"],
     ["ops"],
     ["_inputs"],

@@ -234,7 +234,9 @@ def test_dtypes_are_as_good_as_their_input(dtype, method):
     assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert logits.grad.dtype == dtype
     assert loss.item() == pytest.approx(want_loss, abs=2e-6)
-    assert relative(logits.grad.double(), want_gradient) < max(1e-6, torch.finfo(dtype).eps)
+    # A kernel may round an error into the bin next to the one in which it was counted.
+    neighbour = 2e-3 if method == "histogram" and dtype != torch.float64 else 1e-6
+    assert relative(logits.grad.double(), want_gradient) < max(neighbour, torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("method", ["histogram", "sort"])

@@ -14,7 +14,7 @@ from torch import Tensor
 from lovasz import ops
 from lovasz._inputs import Layout
 from lovasz.extension import Extension, extend_counts, extend_sorted
-from lovasz.set_functions import SetFunction
+from lovasz.set_functions import SetFunction, as_tversky
 
 
 class ClassLosses(NamedTuple):
@@ -46,16 +46,13 @@ def by_counting(
         per_image=given.per_image,
         softmax=given.softmax,
     )
-    centres = ops.bin_centres(bins, scores.device)
     counting = _counting(
         positives=counts[:, :, 1].sum(-1),
         pixels=counts[:, 0].sum((-2, -1)),
         invalid=invalid,
         mask=mask,
     )
-    losses, slopes = _settle(
-        extend_counts(counts, centres, set_function), counting, invalid, ops.wide_dtype(scores)
-    )
+    losses, slopes = _weigh(counts, set_function, ops.wide_dtype(scores))
     attached = ops.attach_counted(
         losses,
         scores,
@@ -65,7 +62,7 @@ def by_counting(
         ignore_index=given.ignore_index,
         softmax=given.softmax,
     )
-    return ClassLosses(attached, counting)
+    return _settle(attached, counting, invalid, ops.wide_dtype(scores))
 
 
 def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) -> ClassLosses:
@@ -86,12 +83,8 @@ def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) ->
     counting = _counting(
         positives=positive.sum(-1), pixels=valid[:, 0].sum(-1), invalid=invalid, mask=mask
     )
-    losses, slopes = _settle(
-        extend_sorted(errors, positive, valid, set_function),
-        counting,
-        invalid,
-        ops.wide_dtype(scores),
-    )
+    extension = extend_sorted(errors, positive, valid, set_function)
+    losses, slopes = extension.losses, extension.slopes.to(ops.wide_dtype(scores))
     by_pixel = torch.empty_like(slopes).scatter_(-1, order, slopes)
     if not given.per_image:
         by_pixel = by_pixel.view(classes, *target.shape).transpose(0, 1)
@@ -104,7 +97,7 @@ def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) ->
         ignore_index=given.ignore_index,
         softmax=given.softmax,
     )
-    return ClassLosses(attached, counting)
+    return _settle(attached, counting, invalid, ops.wide_dtype(scores))
 
 
 def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tensor | None) -> Tensor:
@@ -114,19 +107,21 @@ def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tenso
     return chosen | (invalid > 0).unsqueeze(-1)
 
 
-def _settle(
-    extension: Extension, counting: Tensor, invalid: Tensor, dtype: torch.dtype
-) -> Extension:
+def _weigh(counts: Tensor, set_function: SetFunction, dtype: torch.dtype) -> Extension:
+    """The extension, by an operator for the set functions that it knows."""
+    tversky = as_tversky(set_function)
+    if tversky is None:
+        centres = ops.bin_centres(counts.shape[-1], counts.device)
+        losses, slopes = extend_counts(counts, centres, set_function)
+        return Extension(losses, slopes.to(dtype))
+    wide = dtype == torch.float64
+    return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide))
+
+
+def _settle(losses: Tensor, counting: Tensor, invalid: Tensor, dtype: torch.dtype) -> ClassLosses:
     """Zero for classes that do not count, NaN for groups with invalid pixels, in final precision.
 
-    Both are done to losses and slopes alike, so that value and gradient tell the same.
+    A NaN factor rather than a NaN, so that value and gradient tell the same.
     """
-    poison = torch.where(invalid > 0, torch.nan, 0.0).unsqueeze(-1)
-    losses = torch.where(counting, extension.losses + poison, 0.0)
-    extra = (1,) * (extension.slopes.dim() - 2)
-    slopes = torch.where(
-        counting.reshape(*counting.shape, *extra),
-        extension.slopes + poison.reshape(*poison.shape, *extra),
-        0.0,
-    )
-    return Extension(losses.to(dtype), slopes.to(dtype))
+    factor = torch.where(invalid > 0, torch.nan, 1.0).unsqueeze(-1)
+    return ClassLosses(torch.where(counting, losses * factor, 0.0).to(dtype), counting)

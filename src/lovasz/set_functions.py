@@ -89,8 +89,8 @@ def missed_positives(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Tversky:
-    """A picklable set function, so that modules that hold one can be saved and copied."""
+class Tversky:
+    """Tversky's set function, picklable, so that modules that hold one can be saved and copied."""
 
     alpha: float
     beta: float
@@ -101,6 +101,13 @@ class _Tversky:
 
     def __repr__(self) -> str:
         return f"tversky(alpha={self.alpha:g}, beta={self.beta:g})"
+
+
+def as_tversky(set_function: SetFunction) -> Tversky | None:
+    """The set function as Tversky's, if it is one, so that an operator can compute it."""
+    if set_function is jaccard:
+        return Tversky(1.0, 1.0)
+    return set_function if isinstance(set_function, Tversky) else None
 
 
 def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> SetFunction:
@@ -140,7 +147,7 @@ def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> Set
             f" extension not convex otherwise (pass accept_nonconvex=True to use it all the same),"
             f" got beta={beta!r}"
         )
-    return _Tversky(float(alpha), float(beta))
+    return Tversky(float(alpha), float(beta))
 
 
 def dice(*, accept_nonconvex: bool = False) -> SetFunction:
@@ -170,4 +177,4 @@ def dice(*, accept_nonconvex: bool = False) -> SetFunction:
             "dice: expected accept_nonconvex=True, because the Dice loss is not submodular and its"
             f" Lovász extension not convex, got {accept_nonconvex!r}"
         )
-    return _Tversky(0.5, 0.5)
+    return Tversky(0.5, 0.5)

@@ -14,7 +14,7 @@ Shapes: scores (N, C, L) with any strides, target (N, L), groups G = N with ``pe
 
 from lovasz.ops.autograd import attach_counted, attach_ranked
 from lovasz.ops.bins import DEFAULT_BINS, bin_centres, bin_edges, error_bound
-from lovasz.ops.schema import count, rank, wide_dtype
+from lovasz.ops.schema import count, rank, weigh, wide_dtype
 
 __all__ = [
     "DEFAULT_BINS",
@@ -25,5 +25,6 @@ __all__ = [
     "count",
     "error_bound",
     "rank",
+    "weigh",
     "wide_dtype",
 ]

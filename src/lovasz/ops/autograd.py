@@ -89,9 +89,9 @@ class _Attach(torch.autograd.Function):
         scores, target, lse, slopes = ctx.saved_tensors
         ranked = ctx.options[2]
         if ranked:
-            scaled = slopes * _by_pixel(grad, slopes)
+            scaled = slopes * _by_pixel(grad, slopes).to(slopes.dtype)
         else:
-            scaled = slopes * grad[..., None, None]
+            scaled = slopes * grad[..., None, None].to(slopes.dtype)
         # apply, not a plain call: the gradient can itself be differentiated
         gradient = _Push.apply(  # type: ignore[no-untyped-call]
             scores, scaled, target, lse, *ctx.options

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops.bins import bin_index
+from lovasz.extension import extend_counts
+from lovasz.ops.bins import bin_centres, bin_index
+from lovasz.set_functions import Tversky
 
 # Probabilities may leave [0, 1] by the rounding of a 16-bit softmax.
 PROBABILITY_TOLERANCE = 1e-2
@@ -45,6 +47,13 @@ def count(
     ones = pixels.valid.to(torch.int64).expand_as(index)
     counts.scatter_add_(0, index.reshape(-1), ones.reshape(-1))
     return counts.view(groups, classes, 2, bins), lse, invalid
+
+
+def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
+    """Reference of ``lovasz::weigh``."""
+    centres = bin_centres(counts.shape[-1], counts.device)
+    losses, slopes = extend_counts(counts, centres, Tversky(alpha, beta))
+    return losses, slopes if wide else slopes.to(torch.float32)
 
 
 def push(
@@ -145,16 +154,17 @@ def find_invalid(
         inside = (scores >= -PROBABILITY_TOLERANCE) & (scores <= 1 + PROBABILITY_TOLERANCE)
         bad_score = valid & ~inside.all(1)
     if scores.device.type == "cpu":
-        _raise_for_labels(labels, bad_label, classes, ignore_index, softmax)
+        raise_for_labels(target, classes, ignore_index, softmax)
         if not softmax:
             _raise_for_probabilities(scores, bad_score)
     bad = (bad_label | bad_score).to(torch.int64)
     return bad.sum(1) if per_image else bad.sum().reshape(1)
 
 
-def _raise_for_labels(
-    labels: Tensor, bad: Tensor, classes: int, ignore_index: int | None, softmax: bool
-) -> None:
+def raise_for_labels(target: Tensor, classes: int, ignore_index: int | None, softmax: bool) -> None:
+    """Raises if a label is neither a class nor ``ignore_index``."""
+    labels, valid = split_target(target, ignore_index)
+    bad = valid & ((labels < 0) | (labels >= classes))
     if bool(bad.any()):
         name = "lovasz_softmax" if softmax else "lovasz_softmax_from_probabilities"
         raise ValueError(

@@ -12,12 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops import reference
+from lovasz.ops import cpu, reference
 
 _library = torch.library.Library("lovasz", "DEF")
 _library.define(
     "count(Tensor scores, Tensor target, int bins, int? ignore_index, bool per_image, bool softmax)"
     " -> (Tensor counts, Tensor lse, Tensor invalid)"
+)
+_library.define(
+    "weigh(Tensor counts, float alpha, float beta, bool wide) -> (Tensor losses, Tensor slopes)"
 )
 _library.define(
     "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax)"
@@ -31,8 +34,10 @@ _library.define(
     "push_ranked(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index,"
     " bool softmax) -> Tensor"
 )
-for _name in ("count", "push", "rank", "push_ranked"):
+for _name in ("count", "weigh", "push", "rank", "push_ranked"):
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+for _name in ("count", "weigh", "push"):
+    _library.impl(_name, getattr(cpu, _name), "CPU")
 
 
 class Counted(NamedTuple):
@@ -82,6 +87,22 @@ def count(
     return Counted(*torch.ops.lovasz.count(scores, target, bins, ignore_index, per_image, softmax))
 
 
+def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
+    """Losses and slopes of Tversky's set functions from counts, as ``extension.extend_counts``.
+
+    Args:
+        counts: (G, C, 2, B), as ``count`` returns them.
+        alpha: weight of a false positive.
+        beta: weight of a false negative.
+        wide: whether the slopes are float64 instead of float32.
+
+    Returns:
+        losses (G, C) float64 and slopes (G, C, 2, B).
+    """
+    losses, slopes = torch.ops.lovasz.weigh(counts, alpha, beta, wide)
+    return losses, slopes
+
+
 def rank(
     scores: Tensor, target: Tensor, *, ignore_index: int | None, per_image: bool, softmax: bool
 ) -> Ranked:
@@ -105,6 +126,14 @@ def _(scores, target, bins, ignore_index, per_image, softmax):  # type: ignore[n
         scores.new_empty((groups, classes, 2, bins), dtype=torch.int64),
         scores.new_empty(target.shape if softmax else (0,), dtype=wide_dtype(scores)),
         scores.new_empty((groups,), dtype=torch.int64),
+    )
+
+
+@torch.library.register_fake("lovasz::weigh")
+def _(counts, alpha, beta, wide):  # type: ignore[no-untyped-def]
+    return (
+        counts.new_empty(counts.shape[:2], dtype=torch.float64),
+        counts.new_empty(counts.shape, dtype=torch.float64 if wide else torch.float32),
     )
 
 

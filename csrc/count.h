@@ -1,0 +1,111 @@
+// The first pass: softmax, errors, bins, histograms.
+#pragma once
+
+#include "kernels.h"
+#include "labels.h"
+#include "tile.h"
+
+namespace LOVASZ_LEVEL {
+
+constexpr float infinity = __builtin_inff();
+constexpr float largest = 3.4028234663852886e38f;
+
+// Maxima over the classes. A NaN may be passed over here: it stays in the sum.
+template <int T>
+void maxima(Rows x, int64_t classes, float *__restrict m) {
+  for (int t = 0; t < T; ++t) m[t] = x.data[t];
+  for (int64_t c = 1; c < classes; ++c) {
+    const float *__restrict row = x.data + c * x.stride;
+    for (int t = 0; t < T; ++t) m[t] = row[t] > m[t] ? row[t] : m[t];
+  }
+}
+
+// h = exp((x - m) / 2) and s = sum of h^2.
+template <int T>
+void exponentials(Rows x, int64_t classes, const float *__restrict m, float *__restrict h,
+                  float *__restrict s) {
+  for (int t = 0; t < T; ++t) s[t] = 0.0f;
+  for (int64_t c = 0; c < classes; ++c) {
+    const float *__restrict row = x.data + c * x.stride;
+    float *__restrict out = h + c * T;
+    for (int t = 0; t < T; ++t) {
+      const float e = exp_half(row[t] - m[t]);
+      out[t] = e;
+      s[t] += e * e;
+    }
+  }
+}
+
+// Adds the bins of all the classes, as if every pixel were a negative of each.
+template <int T>
+void count_negatives(const float *__restrict h, int64_t classes, int64_t count, float discard,
+                     const float *__restrict linear, const float *__restrict square,
+                     lovasz_table &table) {
+  for (int64_t c = 0; c < classes; ++c) {
+    const float *__restrict row = h + c * T;
+    alignas(64) int32_t bin[T];
+    for (int t = 0; t < T; ++t) {
+      const float u = row[t] * (linear[t] + square[t] * row[t]);
+      bin[t] = static_cast<int32_t>(u < discard ? u : discard);  // NaN: discard
+    }
+    uint32_t *__restrict counts = table.negatives + c * table.row;
+    if (count == T) {
+      for (int t = 0; t < T; ++t) ++counts[bin[t]];
+    } else {
+      for (int64_t t = 0; t < count; ++t) ++counts[bin[t]];
+    }
+  }
+}
+
+template <int T>
+void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel, int64_t count,
+                lovasz_table &table, float *h) {
+  const int64_t classes = problem.classes;
+  const float bins = static_cast<float>(problem.bins);
+  const float discard = bins + 1.0f;
+  alignas(64) int32_t label[T], positive_bin[T];
+  alignas(64) float m[T], s[T], linear[T], square[T], own[T], lse[T];
+
+  load_labels<T>(problem, image, pixel, count, label);
+  maxima<T>(x, classes, m);
+  exponentials<T>(x, classes, m, h, s);
+
+  for (int t = 0; t < T; ++t) lse[t] = m[t] + log_positive(s[t]);
+  float *lse_out = problem.lse + image * problem.length + pixel;
+  int64_t invalid = 0, bad_labels = 0;
+  for (int64_t t = 0; t < count; ++t) {
+    // s is at least 1 unless there is no largest score: NaN, +inf, or -inf everywhere.
+    const bool number = s[t] >= 1.0f && s[t] <= largest;
+    lse_out[t] = number ? lse[t] : __builtin_nanf("");
+    invalid += label[t] != ignored && !number;
+    bad_labels += label[t] == outside;
+  }
+  table.invalid += invalid;
+  table.bad_labels += bad_labels;
+
+  // u * B for p = h^2 / s, as h * (linear + square * h); an ignored pixel lands in `discard`.
+  for (int t = 0; t < T; ++t) {
+    const float inverse = label[t] == ignored ? infinity : 1.0f / s[t];
+    linear[t] = 0.75f * bins * __builtin_sqrtf(inverse);
+    square[t] = 0.25f * bins * inverse;
+  }
+  // Positives are taken out of the negatives by an h that lands in `discard` as well.
+  for (int t = 0; t < T; ++t) {
+    const int64_t at = static_cast<int64_t>(label[t] < 0 ? 0 : label[t]) * T + t;
+    own[t] = h[at];
+    if (label[t] >= 0) h[at] = infinity;
+  }
+  count_negatives<T>(h, classes, count, discard, linear, square, table);
+
+  for (int t = 0; t < T; ++t) {
+    float error = 1.0f - own[t] * own[t] / s[t];
+    error = error > 0.0f ? error : 0.0f;
+    const float u = (3.0f * __builtin_sqrtf(error) + error) * (0.25f * bins);
+    positive_bin[t] = static_cast<int32_t>(u < discard ? u : discard);
+  }
+  for (int64_t t = 0; t < count; ++t) {
+    if (label[t] >= 0) ++table.positives[label[t] * table.row + positive_bin[t]];
+  }
+}
+
+}  // namespace LOVASZ_LEVEL

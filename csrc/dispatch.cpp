@@ -1,0 +1,238 @@
+// The entry points: choice of the instruction-set level, threads, and merging of their counts.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "kernels.h"
+
+namespace {
+
+using ParallelFunction = void (*)(int64_t begin, int64_t end, void *context);
+using ParallelFor = int32_t (*)(int64_t begin, int64_t end, int64_t grain, ParallelFunction,
+                                void *context);
+
+std::atomic<ParallelFor> parallel_for{nullptr};
+std::atomic<const lovasz_kernels *> chosen{nullptr};
+
+const lovasz_kernels *best_level() {
+#if defined(LOVASZ_X86_LEVELS)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("x86-64-v4")) return &lovasz_kernels_v4;
+  if (__builtin_cpu_supports("x86-64-v3")) return &lovasz_kernels_v3;
+#endif
+  return &lovasz_kernels_baseline;
+}
+
+const lovasz_kernels &kernels() {
+  const lovasz_kernels *level = chosen.load(std::memory_order_acquire);
+  if (level == nullptr) {
+    level = best_level();
+    chosen.store(level, std::memory_order_release);
+  }
+  return *level;
+}
+
+void run(int32_t threads, ParallelFunction function, void *context) {
+  ParallelFor torch = parallel_for.load(std::memory_order_relaxed);
+  if (torch == nullptr || threads <= 1) {
+    function(0, 1, context);
+  } else {
+    torch(0, threads, 1, function, context);
+  }
+}
+
+// The chunks that threads take: whole tiles of one image. Their size depends on the shape alone,
+// so that sums over chunks do not depend on the number of threads.
+struct Chunks {
+  int64_t length, chunk, per_image, total;
+
+  explicit Chunks(const lovasz_problem &problem) : length(problem.length) {
+    const int64_t tile = lovasz_tile_pixels(problem.classes);
+    const int64_t tiles = 65536 / (tile * problem.classes);
+    chunk = tile * (tiles > 1 ? tiles : 1);
+    per_image = (length + chunk - 1) / chunk;
+    total = per_image * problem.images;
+  }
+  int64_t image(int64_t index) const { return index / per_image; }
+  int64_t first(int64_t index) const { return index % per_image * chunk; }
+  int64_t last(int64_t index) const {
+    const int64_t end = first(index) + chunk;
+    return end < length ? end : length;
+  }
+};
+
+struct Memory {
+  void *data;
+  explicit Memory(size_t bytes) : data(std::calloc(bytes + 64, 1)) {}
+  ~Memory() { std::free(data); }
+  Memory(const Memory &) = delete;
+  Memory &operator=(const Memory &) = delete;
+  template <class T>
+  T *aligned() const {
+    return reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(data) + 63) & ~uintptr_t{63});
+  }
+};
+
+struct CountJob {
+  const lovasz_problem &problem;
+  lovasz_count_result &result;
+  const lovasz_kernels &kernels;
+  Chunks chunks;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+  std::mutex merging;
+};
+
+// Adds a thread's table to the result and clears it.
+void merge(CountJob &job, lovasz_table &table, int64_t group) {
+  const int64_t bins = job.problem.bins;
+  std::lock_guard<std::mutex> lock(job.merging);
+  for (int64_t c = 0; c < job.problem.classes; ++c) {
+    uint32_t *sources[2] = {table.negatives + c * table.row, table.positives + c * table.row};
+    for (int side = 0; side < 2; ++side) {
+      uint32_t *source = sources[side];
+      source[bins - 1] += source[bins];  // an error that rounding carried to 1
+      int64_t *out = job.result.counts + ((group * job.problem.classes + c) * 2 + side) * bins;
+      for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
+      std::memset(source, 0, static_cast<size_t>(table.row) * sizeof *source);
+    }
+  }
+  job.result.invalid[group] += table.invalid;
+  job.result.bad_labels += table.bad_labels;
+  job.result.out_of_range += table.out_of_range;
+  table.invalid = table.bad_labels = table.out_of_range = 0;
+}
+
+void count_worker(int64_t, int64_t, void *context) {
+  CountJob &job = *static_cast<CountJob *>(context);
+  const lovasz_problem &problem = job.problem;
+  const int64_t row = (problem.bins + 2 + 15) / 16 * 16;
+  const size_t cells = static_cast<size_t>(problem.classes * row);
+  Memory counts(2 * cells * sizeof(uint32_t));
+  Memory scratch(static_cast<size_t>(lovasz_scratch_floats(problem.classes)) * sizeof(float));
+  if (counts.data == nullptr || scratch.data == nullptr) {
+    job.failed = true;
+    return;
+  }
+  lovasz_table table{counts.aligned<uint32_t>(), counts.aligned<uint32_t>() + cells, row, 0, 0, 0};
+  int64_t group = -1;
+  uint64_t pixels = 0;
+  for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
+    const int64_t image = job.chunks.image(i);
+    const int64_t own = problem.per_image ? image : 0;
+    // 32-bit counters hold what this thread has seen since it last merged.
+    if (group >= 0 && (own != group || pixels > UINT32_MAX / 2)) {
+      merge(job, table, group);
+      pixels = 0;
+    }
+    group = own;
+    pixels += static_cast<uint64_t>(job.chunks.chunk);
+    job.kernels.count(&problem, image, job.chunks.first(i), job.chunks.last(i), &table,
+                      scratch.aligned<float>());
+  }
+  if (group >= 0) merge(job, table, group);
+}
+
+struct PushJob {
+  const lovasz_problem &problem;
+  const float *slopes;
+  const lovasz_scores &gradient;
+  const lovasz_kernels &kernels;
+  Chunks chunks;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+};
+
+void push_worker(int64_t, int64_t, void *context) {
+  PushJob &job = *static_cast<PushJob *>(context);
+  const lovasz_problem &problem = job.problem;
+  Memory scratch(static_cast<size_t>(lovasz_scratch_floats(problem.classes)) * sizeof(float));
+  if (scratch.data == nullptr) {
+    job.failed = true;
+    return;
+  }
+  for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
+    const int64_t image = job.chunks.image(i);
+    const int64_t group = problem.per_image ? image : 0;
+    job.kernels.push(&problem, job.slopes + group * problem.classes * 2 * problem.bins,
+                     &job.gradient, image, job.chunks.first(i), job.chunks.last(i),
+                     scratch.aligned<float>());
+  }
+}
+
+struct WeighJob {
+  const lovasz_weighing &weighing;
+  const lovasz_kernels &kernels;
+};
+
+void weigh_worker(int64_t begin, int64_t end, void *context) {
+  const WeighJob &job = *static_cast<WeighJob *>(context);
+  for (int64_t row = begin; row < end; ++row) job.kernels.weigh(&job.weighing, row);
+}
+
+}  // namespace
+
+void lovasz_set_parallel_for(void *address) {
+  ParallelFor function = nullptr;
+  std::memcpy(&function, &address, sizeof function);
+  parallel_for = function;
+}
+
+const char *lovasz_level(void) { return kernels().name; }
+
+int lovasz_choose_level(const char *name) {
+  const lovasz_kernels *level = nullptr;
+  if (std::strcmp(name, "best") == 0) level = best_level();
+  if (std::strcmp(name, "baseline") == 0) level = &lovasz_kernels_baseline;
+#if defined(LOVASZ_X86_LEVELS)
+  __builtin_cpu_init();
+  const bool v3 = __builtin_cpu_supports("x86-64-v3"), v4 = __builtin_cpu_supports("x86-64-v4");
+  if (std::strcmp(name, "v3") == 0 && v3) level = &lovasz_kernels_v3;
+  if (std::strcmp(name, "v4") == 0 && v4) level = &lovasz_kernels_v4;
+#endif
+  if (level == nullptr) return 0;
+  chosen = level;
+  return 1;
+}
+
+int lovasz_count(const lovasz_problem *problem, lovasz_count_result *result, int32_t threads) {
+  CountJob job{*problem, *result, kernels(), Chunks(*problem), {}, {}, {}};
+  run(threads, count_worker, &job);
+  return job.failed ? -1 : 0;
+}
+
+void lovasz_weigh(const lovasz_weighing *weighing, int32_t threads) {
+  WeighJob job{*weighing, kernels()};
+  ParallelFor torch = parallel_for.load(std::memory_order_relaxed);
+  // Waking a thread takes as long as some thousand bins.
+  if (torch == nullptr || threads <= 1 || weighing->rows * weighing->bins < 32768) {
+    weigh_worker(0, weighing->rows, &job);
+  } else {
+    torch(0, weighing->rows, 1, weigh_worker, &job);
+  }
+}
+
+void lovasz_expect_writes(void *data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t page = 4096;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) & ~(page - 1);
+  if (end > begin) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
+
+int lovasz_push(const lovasz_problem *problem, const float *slopes, const lovasz_scores *gradient,
+                int32_t threads) {
+  PushJob job{*problem, slopes, *gradient, kernels(), Chunks(*problem), {}, {}};
+  run(threads, push_worker, &job);
+  return job.failed ? -1 : 0;
+}

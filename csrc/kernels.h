@@ -1,0 +1,38 @@
+// What every instruction-set level offers to the dispatcher. Plain C types only.
+#pragma once
+
+#include <stdint.h>
+
+#include "lovasz.h"
+
+// Pixels per tile for a number of classes: whole tiles stay in the second-level cache.
+static inline int64_t lovasz_tile_pixels(int64_t classes) { return classes <= 256 ? 256 : 64; }
+
+// Counts of one thread: for each class a row of bins for negatives and one for positives.
+struct lovasz_table {
+  uint32_t *negatives;  // (C, row)
+  uint32_t *positives;  // (C, row)
+  int64_t row;          // bins, then one for an error of 1, one for what must not be counted
+  int64_t invalid, bad_labels, out_of_range;
+};
+
+// Number of floats that a tile needs as working memory.
+static inline int64_t lovasz_scratch_floats(int64_t classes) {
+  return 3 * classes * lovasz_tile_pixels(classes) + 64;
+}
+
+struct lovasz_kernels {
+  const char *name;
+  // Tiles of pixels [first, last) of one image.
+  void (*count)(const lovasz_problem *, int64_t image, int64_t first, int64_t last,
+                lovasz_table *, float *scratch);
+  void (*push)(const lovasz_problem *, const float *slopes, const lovasz_scores *gradient,
+               int64_t image, int64_t first, int64_t last, float *scratch);
+  void (*weigh)(const lovasz_weighing *, int64_t row);
+};
+
+extern "C" const lovasz_kernels lovasz_kernels_baseline;
+#if defined(LOVASZ_X86_LEVELS)
+extern "C" const lovasz_kernels lovasz_kernels_v3;
+extern "C" const lovasz_kernels lovasz_kernels_v4;
+#endif

@@ -1,0 +1,49 @@
+// The labels of a tile.
+#pragma once
+
+#include <stdint.h>
+
+#include "lovasz.h"
+
+namespace LOVASZ_LEVEL {
+
+constexpr int32_t ignored = -1;  // an ignored pixel, or one past the end of the tile
+constexpr int32_t outside = -2;  // a label that is neither a class nor ignored
+
+template <class Label>
+void load_labels_of(const Label *source, const lovasz_problem &problem, int64_t count,
+                    int32_t *labels) {
+  const int64_t classes = problem.classes;
+  const int64_t ignore_index = problem.ignore_index;
+  const bool has_ignore_index = problem.has_ignore_index != 0;
+  for (int64_t t = 0; t < count; ++t) {
+    // Labels past the range of int64 wrap to negative numbers, as they do in torch.
+    const int64_t value = static_cast<int64_t>(source[t]);
+    int32_t label = value >= 0 && value < classes ? static_cast<int32_t>(value) : outside;
+    labels[t] = has_ignore_index && value == ignore_index ? ignored : label;
+  }
+}
+
+template <int T>
+void load_labels(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
+                 int32_t *labels) {
+  const int64_t first = image * problem.target_stride + pixel;
+  switch (problem.label_type) {
+#define LOVASZ_LABELS(name, type)                                                         \
+  case name:                                                                              \
+    load_labels_of(static_cast<const type *>(problem.target) + first, problem, count, labels); \
+    break;
+    LOVASZ_LABELS(LOVASZ_UINT8, uint8_t)
+    LOVASZ_LABELS(LOVASZ_INT8, int8_t)
+    LOVASZ_LABELS(LOVASZ_UINT16, uint16_t)
+    LOVASZ_LABELS(LOVASZ_INT16, int16_t)
+    LOVASZ_LABELS(LOVASZ_UINT32, uint32_t)
+    LOVASZ_LABELS(LOVASZ_INT32, int32_t)
+    LOVASZ_LABELS(LOVASZ_INT64, int64_t)
+    LOVASZ_LABELS(LOVASZ_UINT64, uint64_t)
+#undef LOVASZ_LABELS
+  }
+  for (int64_t t = count; t < T; ++t) labels[t] = ignored;
+}
+
+}  // namespace LOVASZ_LEVEL

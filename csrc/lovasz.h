@@ -1,0 +1,90 @@
+// The C interface of the CPU kernels: what Python calls through ctypes.
+//
+// Nothing of torch is included or linked. Tensors arrive as pointers and strides (in elements), and
+// the threads are torch's own, through the address of its exported `torch_parallel_for`.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define LOVASZ_API __declspec(dllexport)
+#else
+#define LOVASZ_API __attribute__((visibility("default")))
+#endif
+
+enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
+
+enum lovasz_label_type {
+  LOVASZ_UINT8 = 0,  // and bool
+  LOVASZ_INT8 = 1,
+  LOVASZ_UINT16 = 2,
+  LOVASZ_INT16 = 3,
+  LOVASZ_UINT32 = 4,
+  LOVASZ_INT32 = 5,
+  LOVASZ_INT64 = 6,
+  LOVASZ_UINT64 = 7
+};
+
+// Scores (N, C, L). One of the last two strides is 1, or the axis has one element.
+struct lovasz_scores {
+  const void *data;
+  int64_t image_stride, class_stride, pixel_stride;
+};
+
+// What both passes read. Keep in step with `_Problem` in src/lovasz/ops/cpu.py.
+struct lovasz_problem {
+  struct lovasz_scores scores;
+  const void *target;  // (N, L), pixels contiguous
+  int64_t target_stride;
+  int64_t images, classes, length;
+  int64_t bins;
+  int64_t ignore_index;
+  float *lse;  // (N, L) contiguous, written by count and read by push; unused without softmax
+  int32_t score_type, label_type;
+  int32_t has_ignore_index;
+  int32_t per_image;  // counts or slopes have a row for every image
+  int32_t softmax;    // scores are logits, not probabilities
+};
+
+struct lovasz_count_result {
+  int64_t *counts;       // (G, C, 2, B), zero on entry
+  int64_t *invalid;      // (G), zero on entry: pixels whose scores are no numbers
+  int64_t bad_labels;    // pixels whose label is neither a class nor ignored
+  int64_t out_of_range;  // pixels with a probability outside [0, 1]
+};
+
+// Losses and slopes of Tversky's set functions from counts.
+struct lovasz_weighing {
+  const int64_t *counts;  // (rows, 2, B), a row for each group and class
+  const double *centres;  // (B), the error that each bin stands for
+  double *losses;         // (rows)
+  void *slopes;           // (rows, 2, B) float, or double if wide
+  int64_t rows, bins;
+  double alpha, beta;
+  int32_t wide;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Address of torch_parallel_for, or null for one thread.
+LOVASZ_API void lovasz_set_parallel_for(void *address);
+// Instruction-set level in use, e.g. "x86-64-v3"; choose: force one, 0 if this processor lacks it.
+LOVASZ_API const char *lovasz_level(void);
+LOVASZ_API int lovasz_choose_level(const char *name);
+
+// Both return 0, or -1 where memory for the tables was not to be had.
+LOVASZ_API int lovasz_count(const struct lovasz_problem *, struct lovasz_count_result *,
+                            int32_t threads);
+LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes,
+                           const struct lovasz_scores *gradient, int32_t threads);
+
+LOVASZ_API void lovasz_weigh(const struct lovasz_weighing *, int32_t threads);
+
+// Tells the system that all of this fresh memory will be written, so that it may use large pages.
+LOVASZ_API void lovasz_expect_writes(void *data, int64_t bytes);
+
+#ifdef __cplusplus
+}
+#endif

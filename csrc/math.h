@@ -1,0 +1,63 @@
+// exp and log over arrays, written so that compilers turn plain loops over them into vectors.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+namespace LOVASZ_LEVEL {
+
+inline float as_float(int32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline int32_t as_bits(float value) {
+  int32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+// exp(z / 2) for z <= 1, within 2 ulp of the float next to z: the square root of a probability is
+// what the bins need, and its square is the probability. NaN stays NaN; below -170 it stops at
+// 1e-37, whose square is 0.
+inline float exp_half(float z) {
+  constexpr float log2e_half = 0.72134752044448170368f;
+  // Adding 1.5 * 2^23 rounds to an integer; 127 more is the bias of a float's exponent.
+  constexpr float magic = 12582912.0f + 127.0f;
+  z = -170.0f > z ? -170.0f : z;
+  float shifted = z * log2e_half + magic;
+  float f = z * log2e_half - (shifted - magic);  // in [-0.5, 0.5]
+  // 2^f, minimax in relative error
+  float p = 1.535336188319500e-4f;
+  p = p * f + 1.339887440266574e-3f;
+  p = p * f + 9.618437357674640e-3f;
+  p = p * f + 5.550332471162809e-2f;
+  p = p * f + 2.402264791363012e-1f;
+  p = p * f + 6.931472028550421e-1f;
+  p = p * f + 1.0f;
+  // A product, not a sum of exponents, because a sum could turn a NaN into a number.
+  return p * as_float(static_cast<int32_t>(static_cast<uint32_t>(as_bits(shifted)) << 23));
+}
+
+// log(s) for normal positive s; anything else gives some number, callers have looked before.
+inline float log_positive(float s) {
+  int32_t bits = as_bits(s);
+  int32_t exponent = (bits - 0x3f3504f3) >> 23;  // s = 2^exponent * r, r in [sqrt(1/2), sqrt(2))
+  float r = as_float(bits - static_cast<int32_t>(static_cast<uint32_t>(exponent) << 23)) - 1.0f;
+  float e = static_cast<float>(exponent);
+  float p = 7.0376836292e-2f;
+  p = p * r - 1.1514610310e-1f;
+  p = p * r + 1.1676998740e-1f;
+  p = p * r - 1.2420140846e-1f;
+  p = p * r + 1.4249322787e-1f;
+  p = p * r - 1.6668057665e-1f;
+  p = p * r + 2.0000714765e-1f;
+  p = p * r - 2.4999993993e-1f;
+  p = p * r + 3.3333331174e-1f;
+  float square = r * r;
+  float tail = r * square * p + e * -2.12194440e-4f - 0.5f * square;
+  return r + tail + e * 0.693359375f;
+}
+
+}  // namespace LOVASZ_LEVEL

@@ -1,0 +1,140 @@
+// The second pass: from slopes to the gradient of the scores.
+#pragma once
+
+#include "kernels.h"
+#include "labels.h"
+#include "tile.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace LOVASZ_LEVEL {
+
+// out = table[index], by the processor's gather where that is faster than single loads.
+template <int T>
+inline void look_up(const float *__restrict table, const int32_t *__restrict index,
+                    float *__restrict out) {
+#if defined(__AVX512F__)
+  for (int t = 0; t < T; t += 16) {
+    // The masked form, because gcc warns of the plain one.
+    _mm512_storeu_ps(out + t, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff,
+                                                       _mm512_load_si512(index + t), table, 4));
+  }
+#else
+  for (int t = 0; t < T; ++t) out[t] = table[index[t]];
+#endif
+}
+
+// p and the slope s of every class as if the pixel were a negative of each, and the sum of p * s
+// over the classes of which it is one. Subtracting the positive later would cost the digits that
+// matter where p is near 1.
+template <int T>
+void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__restrict label,
+                     const float *__restrict lse,
+                     const float *slopes, float *__restrict p_out, float *__restrict s_out,
+                     float *__restrict sum) {
+  const float linear = 0.75f * static_cast<float>(bins);
+  const float square = 0.25f * static_cast<float>(bins);
+  const float last = static_cast<float>(bins - 1);
+  for (int t = 0; t < T; ++t) sum[t] = 0.0f;
+  for (int64_t c = 0; c < classes; ++c) {
+    const float *__restrict row = x.data + c * x.stride;
+    const float *__restrict slope = slopes + 2 * c * bins;
+    float *__restrict p_row = p_out + c * T;
+    float *__restrict s_row = s_out + c * T;
+    alignas(64) int32_t bin[T];
+    for (int t = 0; t < T; ++t) {
+      const float h = exp_half(row[t] - lse[t]);
+      const float u = h * (linear + square * h);
+      bin[t] = static_cast<int32_t>(u < last ? u : last);
+      p_row[t] = h * h;
+    }
+    look_up<T>(slope, bin, s_row);
+    const int32_t own = static_cast<int32_t>(c);
+    for (int t = 0; t < T; ++t) sum[t] += label[t] == own ? 0.0f : p_row[t] * s_row[t];
+  }
+}
+
+// The same for the class that the pixel belongs to.
+template <int T>
+void positive_slopes(const int32_t *label, int64_t bins, const float *slopes, const float *p,
+                     float *s, float *sum) {
+  const float last = static_cast<float>(bins - 1);
+  for (int t = 0; t < T; ++t) {
+    if (label[t] < 0) continue;
+    const int64_t at = static_cast<int64_t>(label[t]) * T + t;
+    float error = 1.0f - p[at];
+    error = error > 0.0f ? error : 0.0f;
+    const float u = (3.0f * __builtin_sqrtf(error) + error) * (0.25f * static_cast<float>(bins));
+    const int32_t bin = static_cast<int32_t>(u < last ? u : last);
+    const float slope = -slopes[(2 * static_cast<int64_t>(label[t]) + 1) * bins + bin];
+    sum[t] += p[at] * slope;
+    s[at] = slope;
+  }
+}
+
+template <int T, class Score>
+void store_rows(const float *__restrict p, const float *__restrict s, const float *__restrict sum,
+                int64_t classes, int64_t count, Score *out, int64_t stride) {
+  for (int64_t c = 0; c < classes; ++c) {
+    Score *__restrict row = out + c * stride;
+    const float *__restrict p_row = p + c * T;
+    const float *__restrict s_row = s + c * T;
+    if (count == T) {
+      for (int t = 0; t < T; ++t) row[t] = narrow<Score>(p_row[t] * (s_row[t] - sum[t]));
+    } else {
+      for (int64_t t = 0; t < count; ++t) {
+        row[t] = narrow<Score>(p_row[t] * (s_row[t] - sum[t]));
+      }
+    }
+  }
+}
+
+template <int T, class Score>
+void store_columns(const float *p, const float *s, const float *sum, int64_t classes,
+                   int64_t count, Score *out, int64_t stride) {
+  for (int64_t t = 0; t < count; ++t) {
+    Score *column = out + t * stride;
+    for (int64_t c = 0; c < classes; ++c) {
+      column[c] = narrow<Score>(p[c * T + t] * (s[c * T + t] - sum[t]));
+    }
+  }
+}
+
+template <int T, class Score>
+void push_tile(const lovasz_problem &problem, Rows x, const float *slopes,
+               const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
+               float *p, float *s) {
+  const int64_t classes = problem.classes;
+  alignas(64) int32_t label[T];
+  alignas(64) float lse[T], sum[T];
+  load_labels<T>(problem, image, pixel, count, label);
+  const float *lse_in = problem.lse + image * problem.length + pixel;
+  bool blank = false;
+  for (int t = 0; t < T; ++t) {
+    lse[t] = __builtin_inff();  // ignored: p = 0
+    if (label[t] == ignored) {
+      blank |= t < count && lse_in[t] != lse_in[t];
+    } else {
+      lse[t] = lse_in[t];
+    }
+  }
+  negative_slopes<T>(x, classes, problem.bins, label, lse, slopes, p, s, sum);
+  positive_slopes<T>(label, problem.bins, slopes, p, s, sum);
+  if (blank) {  // ignored pixels that hold NaN
+    for (int64_t c = 0; c < classes; ++c) {
+      for (int t = 0; t < T; ++t) {
+        if (label[t] == ignored) p[c * T + t] = s[c * T + t] = sum[t] = 0.0f;
+      }
+    }
+  }
+  Score *out = const_cast<Score *>(score_address<Score>(gradient, image, pixel));
+  if (gradient.pixel_stride == 1) {
+    store_rows<T>(p, s, sum, classes, count, out, gradient.class_stride);
+  } else {
+    store_columns<T>(p, s, sum, classes, count, out, gradient.pixel_stride);
+  }
+}
+
+}  // namespace LOVASZ_LEVEL

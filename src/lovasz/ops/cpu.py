@@ -1,0 +1,159 @@
+"""The operators on the CPU, by the compiled kernels; float64 goes to the reference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lovasz.ops import library, reference
+from lovasz.ops.bins import bin_centres
+
+_SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+_LABEL_TYPES = {
+    torch.bool: 0,
+    torch.uint8: 0,
+    torch.int8: 1,
+    torch.uint16: 2,
+    torch.int16: 3,
+    torch.uint32: 4,
+    torch.int32: 5,
+    torch.int64: 6,
+    torch.uint64: 7,
+}
+
+
+def count(
+    scores: Tensor,
+    target: Tensor,
+    bins: int,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``lovasz::count`` for CPU tensors."""
+    kernels = library.load()
+    if kernels is None or not _supported(scores, softmax):
+        return reference.count(scores, target, bins, ignore_index, per_image, softmax)
+    images, classes, _ = scores.shape
+    groups = images if per_image else 1
+    counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
+    invalid = torch.zeros(groups, dtype=torch.int64)
+    lse = torch.empty(target.shape, dtype=torch.float32)
+    scores, target = _readable(scores), _pixels_contiguous(target)
+    problem = _problem(scores, target, lse, bins, ignore_index, per_image, softmax)
+    result = library.CountResult(counts.data_ptr(), invalid.data_ptr(), 0, 0)
+    _check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
+    if result.bad_labels:
+        reference.raise_for_labels(target, classes, ignore_index, softmax)
+    return counts, lse, invalid
+
+
+def push(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    softmax: bool,
+) -> Tensor:
+    """``lovasz::push`` for CPU tensors."""
+    kernels = library.load()
+    if kernels is None or not _supported(scores, softmax):
+        return reference.push(scores, target, lse, slopes, ignore_index, softmax)
+    gradient = torch.empty_like(scores)
+    # What cannot be written in place is written beside and copied.
+    out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
+    kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
+    scores, target = _readable(scores), _pixels_contiguous(target)
+    slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
+    groups, _, _, bins = slopes.shape
+    problem = _problem(scores, target, lse, bins, ignore_index, groups > 1, softmax)
+    _check(kernels.lovasz_push(problem, slopes.data_ptr(), _address(out), torch.get_num_threads()))
+    return gradient if out is gradient else gradient.copy_(out)
+
+
+def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
+    """``lovasz::weigh`` for CPU tensors."""
+    kernels = library.load()
+    if kernels is None:
+        return reference.weigh(counts, alpha, beta, wide)
+    groups, classes, _, bins = counts.shape
+    counts, centres = counts.contiguous(), bin_centres(bins)
+    losses = torch.empty((groups, classes), dtype=torch.float64)
+    slopes = torch.empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
+    weighing = library.Weighing(
+        counts=counts.data_ptr(),
+        centres=centres.data_ptr(),
+        losses=losses.data_ptr(),
+        slopes=slopes.data_ptr(),
+        rows=groups * classes,
+        bins=bins,
+        alpha=alpha,
+        beta=beta,
+        wide=wide,
+    )
+    kernels.lovasz_weigh(weighing, torch.get_num_threads())
+    return losses, slopes
+
+
+def _supported(scores: Tensor, softmax: bool) -> bool:
+    return softmax and scores.dtype in _SCORE_TYPES and scores.numel() > 0
+
+
+def _in_place(scores: Tensor) -> bool:
+    """Whether pixels or classes lie next to each other."""
+    return 1 in scores.stride()[1:] or scores.shape[2] == 1
+
+
+def _readable(scores: Tensor) -> Tensor:
+    return scores if _in_place(scores) else scores.contiguous()
+
+
+def _pixels_contiguous(target: Tensor) -> Tensor:
+    return target if target.stride(1) == 1 else target.contiguous()
+
+
+def _address(scores: Tensor) -> library.Scores:
+    image, channel, pixel = scores.stride()
+    if channel != 1 or scores.shape[2] == 1:
+        pixel = 1
+    return library.Scores(scores.data_ptr(), image, channel, pixel)
+
+
+def _problem(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    bins: int,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+) -> library.Problem:
+    images, classes, length = scores.shape
+    return library.Problem(
+        scores=_address(scores),
+        target=target.data_ptr(),
+        target_stride=target.stride(0),
+        images=images,
+        classes=classes,
+        length=length,
+        bins=bins,
+        ignore_index=0 if ignore_index is None else ignore_index,
+        lse=lse.data_ptr(),
+        score_type=_SCORE_TYPES[scores.dtype],
+        label_type=_LABEL_TYPES[target.dtype],
+        has_ignore_index=ignore_index is not None,
+        per_image=per_image,
+        softmax=softmax,
+    )
+
+
+def _check(status: int) -> None:
+    if status != 0:
+        raise MemoryError("lovasz: the CPU kernels could not allocate their tables")
+
+
+def level() -> str | None:
+    """Instruction-set level of the kernels in use, or None without kernels."""
+    kernels = library.load()
+    return None if kernels is None else str(kernels.lovasz_level(), "ascii")

@@ -1,0 +1,133 @@
+"""The compiled library: where it is, and its functions with their C types.
+
+A plain C interface called through ctypes: no symbol of torch is linked, so one build serves every
+Python and every torch. Threads are torch's own: the library is given the address of
+``torch_parallel_for``, which every torch from 2.10 on exports, so ``torch.set_num_threads`` holds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import os
+import sys
+import warnings
+from pathlib import Path
+
+_NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
+
+
+class Scores(ctypes.Structure):
+    """``lovasz_scores``: address and strides, in elements."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("image_stride", ctypes.c_int64),
+        ("class_stride", ctypes.c_int64),
+        ("pixel_stride", ctypes.c_int64),
+    )
+
+
+class Problem(ctypes.Structure):
+    """``lovasz_problem``: what both passes read."""
+
+    _fields_ = (
+        ("scores", Scores),
+        ("target", ctypes.c_void_p),
+        ("target_stride", ctypes.c_int64),
+        ("images", ctypes.c_int64),
+        ("classes", ctypes.c_int64),
+        ("length", ctypes.c_int64),
+        ("bins", ctypes.c_int64),
+        ("ignore_index", ctypes.c_int64),
+        ("lse", ctypes.c_void_p),
+        ("score_type", ctypes.c_int32),
+        ("label_type", ctypes.c_int32),
+        ("has_ignore_index", ctypes.c_int32),
+        ("per_image", ctypes.c_int32),
+        ("softmax", ctypes.c_int32),
+    )
+
+
+class CountResult(ctypes.Structure):
+    """``lovasz_count_result``."""
+
+    _fields_ = (
+        ("counts", ctypes.c_void_p),
+        ("invalid", ctypes.c_void_p),
+        ("bad_labels", ctypes.c_int64),
+        ("out_of_range", ctypes.c_int64),
+    )
+
+
+class Weighing(ctypes.Structure):
+    """``lovasz_weighing``."""
+
+    _fields_ = (
+        ("counts", ctypes.c_void_p),
+        ("centres", ctypes.c_void_p),
+        ("losses", ctypes.c_void_p),
+        ("slopes", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        ("bins", ctypes.c_int64),
+        ("alpha", ctypes.c_double),
+        ("beta", ctypes.c_double),
+        ("wide", ctypes.c_int32),
+    )
+
+
+@functools.cache
+def load() -> ctypes.CDLL | None:
+    """The library, or None where the package was built without it, with a warning."""
+    path = _find()
+    if path is None:
+        warnings.warn(
+            "lovasz: this installation has no compiled kernels; on the CPU the losses run in plain"
+            " PyTorch, with the same results and many times slower",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    library = ctypes.CDLL(str(path))
+    library.lovasz_set_parallel_for.argtypes = (ctypes.c_void_p,)
+    library.lovasz_set_parallel_for.restype = None
+    library.lovasz_level.restype = ctypes.c_char_p
+    library.lovasz_choose_level.argtypes = (ctypes.c_char_p,)
+    problem, scores = ctypes.POINTER(Problem), ctypes.POINTER(Scores)
+    library.lovasz_count.argtypes = (problem, ctypes.POINTER(CountResult), ctypes.c_int32)
+    library.lovasz_push.argtypes = (problem, ctypes.c_void_p, scores, ctypes.c_int32)
+    library.lovasz_weigh.argtypes = (ctypes.POINTER(Weighing), ctypes.c_int32)
+    library.lovasz_weigh.restype = None
+    library.lovasz_expect_writes.argtypes = (ctypes.c_void_p, ctypes.c_int64)
+    library.lovasz_expect_writes.restype = None
+    library.lovasz_set_parallel_for(_parallel_for())
+    level = os.environ.get("LOVASZ_CPU_LEVEL")
+    if level and not library.lovasz_choose_level(level.encode()):
+        raise RuntimeError(
+            "lovasz: expected LOVASZ_CPU_LEVEL to be best, baseline, v3 or v4, and one that this"
+            f" processor has, got {level!r}"
+        )
+    return library
+
+
+def _find() -> Path | None:
+    if os.environ.get("LOVASZ_DISABLE_KERNELS") == "1":
+        return None
+    # An editable installation keeps the library elsewhere than beside this file.
+    spec = importlib.util.find_spec("lovasz._kernels")
+    origins = [spec.origin] if spec is not None and spec.origin else []
+    beside = Path(__file__).parent.parent / _NAMES.get(sys.platform, "_kernels.so")
+    return next((path for path in (*map(Path, origins), beside) if path.exists()), None)
+
+
+def _parallel_for() -> int | None:
+    """Address of torch's parallel loop, or None: then the kernels use one thread."""
+    import torch  # noqa: PLC0415 - only to have its libraries loaded
+
+    folder = Path(torch.__file__).parent / "lib"
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll"):
+        if (folder / name).exists():
+            function = getattr(ctypes.CDLL(str(folder / name)), "torch_parallel_for", None)
+            return ctypes.cast(function, ctypes.c_void_p).value if function else None
+    return None

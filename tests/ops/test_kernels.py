@@ -1,0 +1,188 @@
+"""The CPU kernels against the reference, over shapes, layouts, dtypes, labels and levels."""
+
+import pytest
+import torch
+
+from lovasz.ops import cpu, reference
+from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, scores_of, slopes_of
+
+BINS = 1024
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+LABELS = [
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.uint16,
+    torch.int32,
+    torch.uint32,
+    torch.int64,
+    torch.uint64,
+]
+# rounding of the gradient itself
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
+
+
+def moved(counts, expected):
+    """Share of errors that were counted in another bin than the reference's."""
+    return float((counts - expected).abs().sum() / 2 / expected.sum().clamp(min=1))
+
+
+def relative(got, expected):
+    scale = expected.double().norm().clamp(min=0.1)
+    return float((got.double() - expected.double()).norm() / scale)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_count_is_the_reference(level, shape, layout, dtype, per_image):
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    counts, lse, invalid = cpu.count(scores, target, BINS, IGNORE, per_image, True)
+    expected, lse_expected, _ = reference.count(scores, target, BINS, IGNORE, per_image, True)
+    # every pixel is in its row; an error at the edge of two bins may be in either
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    assert moved(counts, expected) < 1e-3
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= max(1, 1e-3 * shape[2])
+    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_push_is_the_reference(level, shape, layout, dtype, per_image):
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    slopes = slopes_of(shape[0] if per_image else 1, shape[1], BINS)
+    lse = reference.log_sum_exp(scores)
+    gradient = cpu.push(scores, target, lse, slopes, IGNORE, True)
+    expected = reference.push(scores, target, lse, slopes, IGNORE, True)
+    assert gradient.dtype == dtype
+    assert gradient.stride() == torch.empty_like(scores).stride()
+    assert relative(gradient, expected) < TOLERANCE[dtype] + 2e-4 * (shape[1] > 1)
+    assert not gradient.transpose(0, 1)[:, target == IGNORE].any()
+
+
+@pytest.mark.parametrize("dtype", LABELS)
+def test_every_label_dtype(dtype):
+    shape = (2, 19, 257)
+    scores = scores_of(shape, "pixels", torch.float32, 2.0)
+    counts, _, _ = cpu.count(scores, labels_of(shape, dtype), BINS, IGNORE, False, True)
+    expected, _, _ = cpu.count(scores, labels_of(shape), BINS, IGNORE, False, True)
+    assert torch.equal(counts, expected)
+
+
+def test_bool_labels_and_strided_labels():
+    scores = scores_of((2, 2, 65), "pixels", torch.float32, 2.0)
+    target = labels_of((2, 2, 65)) % 2
+    expected = cpu.count(scores, target, BINS, None, False, True)[0]
+    wide = target.repeat_interleave(2, dim=1)[:, ::2]
+    assert torch.equal(cpu.count(scores, target.bool(), BINS, None, False, True)[0], expected)
+    assert torch.equal(cpu.count(scores, wide, BINS, None, False, True)[0], expected)
+
+
+@pytest.mark.parametrize("offset", [1, 3])
+def test_unaligned_pointers(level, offset):
+    shape = (2, 3, 600)
+    scores = scores_of(shape, "pixels", torch.float32, 2.0)
+    target = labels_of(shape, torch.uint8)
+    shifted = torch.zeros(scores.numel() + offset)[offset:].view(shape).copy_(scores)
+    labels = torch.zeros(target.numel() + offset, dtype=torch.uint8)[offset:].view(target.shape)
+    expected, lse, _ = cpu.count(scores, target, BINS, IGNORE, False, True)
+    assert torch.equal(
+        cpu.count(shifted, labels.copy_(target), BINS, IGNORE, False, True)[0], expected
+    )
+    slopes = slopes_of(1, 3, BINS)
+    torch.testing.assert_close(
+        cpu.push(shifted, target, lse, slopes, IGNORE, True),
+        cpu.push(scores, target, lse, slopes, IGNORE, True),
+        rtol=0,
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_threads_change_nothing(level, threads, per_image):
+    shape = (3, 19, 9001)
+    scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
+    slopes = slopes_of(3 if per_image else 1, 19, BINS)
+    results = []
+    for number in (1, 2, 3, 7):
+        torch.set_num_threads(number)
+        counts, lse, _ = cpu.count(scores, target, BINS, IGNORE, per_image, True)
+        results.append((counts, lse, cpu.push(scores, target, lse, slopes, IGNORE, True)))
+    first, *others = results
+    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 30.0, 1e4])
+def test_extreme_logits(level, scale):
+    shape = (1, 19, 600)
+    scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
+    counts, lse, invalid = cpu.count(scores, target, BINS, IGNORE, False, True)
+    expected, lse_expected, _ = reference.count(scores, target, BINS, IGNORE, False, True)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    # with equal scores all the errors are one number, which may lie at an edge
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
+    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers(level, value, layout):
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, layout, torch.float32, 1.0), labels_of(shape)
+    target[:, :9] = 0
+    target[0, 5] = IGNORE
+    scores[0, 3, 5] = value
+    scores[1, 3, 7] = value
+    _, lse, invalid = cpu.count(scores, target, BINS, IGNORE, True, True)
+    assert invalid.tolist() == [0, 1]
+    gradient = cpu.push(scores, target, lse, slopes_of(1, 5, BINS), IGNORE, True)
+    assert gradient[0, :, 5].tolist() == [0.0] * 5
+    assert gradient[1, :, 7].isnan().all()
+    assert int(gradient.isnan().any(1).sum()) == 1
+
+
+def test_every_nan_is_seen(level):
+    # a NaN whose payload reaches into the bits that arithmetic on exponents touches
+    bits = torch.tensor([0x7FFFFFFF, 0x7F800001, -1, 0x7FC001FF], dtype=torch.int32)
+    scores = torch.zeros(4, 3, 1)
+    scores[:, 1, 0] = bits.view(torch.float32)
+    _, _, invalid = cpu.count(scores, torch.zeros(4, 1, dtype=torch.long), BINS, None, True, True)
+    assert invalid.tolist() == [1, 1, 1, 1]
+
+
+def test_masked_classes(level):
+    shape = (1, 4, 64)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape) % 3
+    scores[:, 3] = -float("inf")
+    counts, lse, invalid = cpu.count(scores, target, BINS, None, False, True)
+    assert not invalid.any()
+    assert counts[0, 3, 0, 0] == 64
+    gradient = cpu.push(scores, target, lse, slopes_of(1, 4, BINS), None, True)
+    assert not gradient[:, 3].any()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("bad", [-1, 5, 2**40, -(2**40)])
+def test_impossible_labels(bad):
+    scores, target = torch.zeros(2, 5, 70), torch.zeros(2, 70, dtype=torch.long)
+    target[1, 69] = bad
+    with pytest.raises(ValueError, match=f"ignore_index=255, got {bad} .and 0 more outside"):
+        cpu.count(scores, target, BINS, 255, False, True)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 100, 4096])
+def test_any_number_of_bins(level, bins):
+    shape = (1, 3, 500)
+    scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
+    counts, lse, _ = cpu.count(scores, target, bins, IGNORE, False, True)
+    expected, _, _ = reference.count(scores, target, bins, IGNORE, False, True)
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 2
+    slopes = slopes_of(1, 3, bins)
+    got = cpu.push(scores, target, lse, slopes, IGNORE, True)
+    want = reference.push(scores, target, lse, slopes, IGNORE, True)
+    assert relative(got, want) < 1e-2

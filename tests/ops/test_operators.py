@@ -1,0 +1,32 @@
+"""The operators as torch sees them."""
+
+import pytest
+import torch
+
+from lovasz import lovasz_softmax
+from tests.ops.cases import IGNORE, labels_of, scores_of, slopes_of
+
+
+@pytest.mark.parametrize("layout", ["pixels", "classes"])
+@pytest.mark.parametrize("per_image", [False, True])
+def test_opcheck(layout, per_image):
+    shape = (2, 5, 70)
+    scores, target = scores_of(shape, layout, torch.float32, 1.0), labels_of(shape)
+    operators = torch.ops.lovasz
+    torch.library.opcheck(operators.count, (scores, target, 64, IGNORE, per_image, True))
+    lse = operators.count(scores, target, 64, IGNORE, per_image, True)[1]
+    slopes = slopes_of(2 if per_image else 1, 5, 64)
+    torch.library.opcheck(operators.push, (scores, target, lse, slopes, IGNORE, True))
+
+
+# dynamo itself makes an instance of the autograd function, which torch deprecates
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiles_in_one_piece():
+    logits = torch.randn(2, 5, 8, 9, requires_grad=True)
+    target = torch.randint(5, (2, 8, 9))
+    compiled = torch.compile(lovasz_softmax, fullgraph=True, backend="aot_eager")
+    expected = lovasz_softmax(logits, target)
+    (gradient,) = torch.autograd.grad(expected, logits)
+    got = compiled(logits, target)
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(torch.autograd.grad(got, logits)[0], gradient)

@@ -1,0 +1,41 @@
+"""The operator that weighs against the formula that it repeats."""
+
+import pytest
+import torch
+
+from lovasz.ops import cpu, reference
+
+COUNTS = {
+    "sparse": (3, 5, 2, 64, 3),
+    "dense": (2, 19, 2, 1024, 1000),
+    "huge": (1, 2, 2, 300, 10**7),
+    "one bin or two": (1, 4, 2, 2, 3),
+}
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.3, 2.0), (0.5, 0.5)])
+@pytest.mark.parametrize("case", COUNTS)
+def test_weigh_is_the_formula(level, case, alpha, beta):
+    *shape, most = COUNTS[case]
+    counts = torch.randint(0, most, shape)
+    counts[0, 0, 1] = 0  # an absent class
+    counts[0, 1, 0] = 0  # nothing else in the image
+    counts[-1, -1] = 0  # nothing at all
+    losses, slopes = cpu.weigh(counts, alpha, beta, True)
+    expected_losses, expected = reference.weigh(counts, alpha, beta, True)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-13)
+    # differences of numbers near 1 keep nine digits at ten million pixels
+    torch.testing.assert_close(slopes, expected, rtol=1e-7, atol=4e-16)
+    narrow = cpu.weigh(counts, alpha, beta, False)[1]
+    assert narrow.dtype == torch.float32
+    assert torch.equal(narrow, slopes.float())
+
+
+def test_threads_change_nothing(level, threads):
+    counts = torch.randint(0, 100, (1, 64, 2, 1024))
+    torch.set_num_threads(1)
+    alone = cpu.weigh(counts, 1.0, 1.0, False)
+    torch.set_num_threads(3)
+    assert all(
+        torch.equal(a, b) for a, b in zip(cpu.weigh(counts, 1.0, 1.0, False), alone, strict=True)
+    )
