@@ -1,6 +1,7 @@
 // The first pass: softmax, errors, bins, histograms.
 #pragma once
 
+#include "entropy.h"
 #include "kernels.h"
 #include "labels.h"
 #include "tile.h"
@@ -80,6 +81,7 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
     invalid += label[t] != ignored && !number;
     bad_labels += label[t] == outside;
   }
+  if (problem.entropy) add_entropy<T>(problem, x, label, lse, count, table.entropy);
   table.invalid += invalid;
   table.bad_labels += bad_labels;
 

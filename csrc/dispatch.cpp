@@ -84,6 +84,7 @@ struct CountJob {
   lovasz_count_result &result;
   const lovasz_kernels &kernels;
   Chunks chunks;
+  double *entropy;  // (chunks, 2): added up in the order of chunks, whoever counted them
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
   std::mutex merging;
@@ -120,7 +121,7 @@ void count_worker(int64_t, int64_t, void *context) {
     job.failed = true;
     return;
   }
-  lovasz_table table{counts.aligned<uint32_t>(), counts.aligned<uint32_t>() + cells, row, 0, 0, 0};
+  lovasz_table table{counts.aligned<uint32_t>(), counts.aligned<uint32_t>() + cells, row, 0, 0, 0, nullptr};
   int64_t group = -1;
   uint64_t pixels = 0;
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
@@ -133,6 +134,7 @@ void count_worker(int64_t, int64_t, void *context) {
     }
     group = own;
     pixels += static_cast<uint64_t>(job.chunks.chunk);
+    table.entropy = problem.entropy ? job.entropy + 2 * i : nullptr;
     job.kernels.count(&problem, image, job.chunks.first(i), job.chunks.last(i), &table,
                       scratch.aligned<float>());
   }
@@ -142,6 +144,7 @@ void count_worker(int64_t, int64_t, void *context) {
 struct PushJob {
   const lovasz_problem &problem;
   const float *slopes;
+  float entropy_scale;
   const lovasz_scores &gradient;
   const lovasz_kernels &kernels;
   Chunks chunks;
@@ -160,8 +163,9 @@ void push_worker(int64_t, int64_t, void *context) {
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
     const int64_t image = job.chunks.image(i);
     const int64_t group = problem.per_image ? image : 0;
-    job.kernels.push(&problem, job.slopes + group * problem.classes * 2 * problem.bins,
-                     &job.gradient, image, job.chunks.first(i), job.chunks.last(i),
+    const lovasz_slopes slopes{job.slopes + group * problem.classes * 2 * problem.bins,
+                               job.entropy_scale};
+    job.kernels.push(&problem, &slopes, &job.gradient, image, job.chunks.first(i), job.chunks.last(i),
                      scratch.aligned<float>());
   }
 }
@@ -202,8 +206,15 @@ int lovasz_choose_level(const char *name) {
 }
 
 int lovasz_count(const lovasz_problem *problem, lovasz_count_result *result, int32_t threads) {
-  CountJob job{*problem, *result, kernels(), Chunks(*problem), {}, {}, {}};
+  const Chunks chunks(*problem);
+  Memory entropy(problem->entropy ? 2 * sizeof(double) * static_cast<size_t>(chunks.total) : 0);
+  if (entropy.data == nullptr) return -1;
+  CountJob job{*problem, *result, kernels(), chunks, entropy.aligned<double>(), {}, {}, {}};
   run(threads, count_worker, &job);
+  for (int64_t i = 0; problem->entropy && i < chunks.total; ++i) {
+    result->entropy[0] += job.entropy[2 * i];
+    result->entropy[1] += job.entropy[2 * i + 1];
+  }
   return job.failed ? -1 : 0;
 }
 
@@ -230,9 +241,9 @@ void lovasz_expect_writes(void *data, int64_t bytes) {
 #endif
 }
 
-int lovasz_push(const lovasz_problem *problem, const float *slopes, const lovasz_scores *gradient,
-                int32_t threads) {
-  PushJob job{*problem, slopes, *gradient, kernels(), Chunks(*problem), {}, {}};
+int lovasz_push(const lovasz_problem *problem, const float *slopes, float entropy_scale,
+                const lovasz_scores *gradient, int32_t threads) {
+  PushJob job{*problem, slopes, entropy_scale, *gradient, kernels(), Chunks(*problem), {}, {}};
   run(threads, push_worker, &job);
   return job.failed ? -1 : 0;
 }

@@ -14,6 +14,12 @@ struct lovasz_table {
   uint32_t *positives;  // (C, row)
   int64_t row;          // bins, then one for an error of 1, one for what must not be counted
   int64_t invalid, bad_labels, out_of_range;
+  double *entropy;  // sums of the current chunk
+};
+
+struct lovasz_slopes {
+  const float *slopes;  // (C, 2, B)
+  float entropy_scale;
 };
 
 // Number of floats that a tile needs as working memory.
@@ -26,7 +32,7 @@ struct lovasz_kernels {
   // Tiles of pixels [first, last) of one image.
   void (*count)(const lovasz_problem *, int64_t image, int64_t first, int64_t last,
                 lovasz_table *, float *scratch);
-  void (*push)(const lovasz_problem *, const float *slopes, const lovasz_scores *gradient,
+  void (*push)(const lovasz_problem *, const lovasz_slopes *, const lovasz_scores *gradient,
                int64_t image, int64_t first, int64_t last, float *scratch);
   void (*weigh)(const lovasz_weighing *, int64_t row);
 };

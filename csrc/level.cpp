@@ -45,23 +45,24 @@ void count_tiles(const lovasz_problem &problem, int64_t image, int64_t first, in
 }
 
 template <int T>
-void push_tiles(const lovasz_problem &problem, const float *slopes, const lovasz_scores &gradient,
-                int64_t image, int64_t first, int64_t last, float *scratch) {
+void push_tiles(const lovasz_problem &problem, const lovasz_slopes &slopes,
+                const lovasz_scores &gradient, int64_t image, int64_t first, int64_t last, float *scratch) {
   float *p = scratch, *s = p + problem.classes * T, *buffer = s + problem.classes * T;
+  const double total = problem.entropy ? total_entropy_weight(problem) : 0.0;
   for (int64_t pixel = first; pixel < last; pixel += T) {
     const int64_t count = smaller(T, last - pixel);
     switch (problem.score_type) {
       case LOVASZ_FLOAT32:
         push_tile<T, float>(problem, rows_of_float<T>(problem, image, pixel, count, buffer),
-                            slopes, gradient, image, pixel, count, p, s);
+                            slopes, total, gradient, image, pixel, count, p, s);
         break;
       case LOVASZ_BFLOAT16:
         push_tile<T, bfloat16>(problem, rows_of<T, bfloat16>(problem, image, pixel, count, buffer),
-                               slopes, gradient, image, pixel, count, p, s);
+                               slopes, total, gradient, image, pixel, count, p, s);
         break;
       default:
         push_tile<T, float16>(problem, rows_of<T, float16>(problem, image, pixel, count, buffer),
-                              slopes, gradient, image, pixel, count, p, s);
+                              slopes, total, gradient, image, pixel, count, p, s);
     }
   }
 }
@@ -75,12 +76,12 @@ void count(const lovasz_problem *problem, int64_t image, int64_t first, int64_t 
   }
 }
 
-void push(const lovasz_problem *problem, const float *slopes, const lovasz_scores *gradient,
-          int64_t image, int64_t first, int64_t last, float *scratch) {
+void push(const lovasz_problem *problem, const lovasz_slopes *slopes,
+          const lovasz_scores *gradient, int64_t image, int64_t first, int64_t last, float *scratch) {
   if (lovasz_tile_pixels(problem->classes) == 256) {
-    push_tiles<256>(*problem, slopes, *gradient, image, first, last, scratch);
+    push_tiles<256>(*problem, *slopes, *gradient, image, first, last, scratch);
   } else {
-    push_tiles<64>(*problem, slopes, *gradient, image, first, last, scratch);
+    push_tiles<64>(*problem, *slopes, *gradient, image, first, last, scratch);
   }
 }
 

@@ -44,6 +44,10 @@ struct lovasz_problem {
   int32_t has_ignore_index;
   int32_t per_image;  // counts or slopes have a row for every image
   int32_t softmax;    // scores are logits, not probabilities
+  // Cross-entropy, which rides along where asked for.
+  int32_t entropy;
+  float smoothing;              // label smoothing
+  const float *entropy_weight;  // (C), or null for ones
 };
 
 struct lovasz_count_result {
@@ -51,6 +55,7 @@ struct lovasz_count_result {
   int64_t *invalid;      // (G), zero on entry: pixels whose scores are no numbers
   int64_t bad_labels;    // pixels whose label is neither a class nor ignored
   int64_t out_of_range;  // pixels with a probability outside [0, 1]
+  double entropy[2];     // weighted sum of the cross-entropies, sum of the weights
 };
 
 // Losses and slopes of Tversky's set functions from counts.
@@ -74,10 +79,10 @@ LOVASZ_API void lovasz_set_parallel_for(void *address);
 LOVASZ_API const char *lovasz_level(void);
 LOVASZ_API int lovasz_choose_level(const char *name);
 
-// Both return 0, or -1 where memory for the tables was not to be had.
+// `entropy_scale` is the derivative by the sum of the cross-entropies. Both return 0, or -1 where memory for the tables was not to be had.
 LOVASZ_API int lovasz_count(const struct lovasz_problem *, struct lovasz_count_result *,
                             int32_t threads);
-LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes,
+LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes, float entropy_scale,
                            const struct lovasz_scores *gradient, int32_t threads);
 
 LOVASZ_API void lovasz_weigh(const struct lovasz_weighing *, int32_t threads);

@@ -1,6 +1,7 @@
 // The second pass: from slopes to the gradient of the scores.
 #pragma once
 
+#include "entropy.h"
 #include "kernels.h"
 #include "labels.h"
 #include "tile.h"
@@ -74,36 +75,75 @@ void positive_slopes(const int32_t *label, int64_t bins, const float *slopes, co
   }
 }
 
-template <int T, class Score>
-void store_rows(const float *__restrict p, const float *__restrict s, const float *__restrict sum,
-                int64_t classes, int64_t count, Score *out, int64_t stride) {
-  for (int64_t c = 0; c < classes; ++c) {
+// The gradient of one class: p * (s - sum), and what cross-entropy adds, row by row.
+template <int T, bool Entropy>
+inline float gradient_at(int t, const float *p, const float *s, const float *sum,
+                         const int32_t *label, int32_t c, const EntropySlopes<T> *entropy,
+                         float bias) {
+  const float lovasz = p[t] * (s[t] - sum[t]);
+  if (!Entropy) return lovasz;
+  return lovasz - (label[t] == c ? entropy->own[t] : 0.0f) - bias * entropy->valid[t];
+}
+
+template <int T>
+struct PushedTile {
+  const float *p, *s;  // (C, T)
+  const float *sum;    // (T)
+  const int32_t *label;
+  const EntropySlopes<T> *entropy;  // null without cross-entropy
+};
+
+template <int T, bool Entropy, class Score>
+void store_rows(const lovasz_problem &problem, const PushedTile<T> &tile, int64_t count,
+                Score *out, int64_t stride) {
+  const float *__restrict sum = tile.sum;
+  const int32_t *__restrict label = tile.label;
+  const EntropySlopes<T> *__restrict entropy = tile.entropy;
+  for (int64_t c = 0; c < problem.classes; ++c) {
     Score *__restrict row = out + c * stride;
-    const float *__restrict p_row = p + c * T;
-    const float *__restrict s_row = s + c * T;
+    const float *__restrict p = tile.p + c * T;
+    const float *__restrict s = tile.s + c * T;
+    const float bias = Entropy ? entropy->share * entropy_weight(problem, c) : 0.0f;
+    const int32_t own = static_cast<int32_t>(c);
     if (count == T) {
-      for (int t = 0; t < T; ++t) row[t] = narrow<Score>(p_row[t] * (s_row[t] - sum[t]));
+      for (int t = 0; t < T; ++t) {
+        row[t] = narrow<Score>(gradient_at<T, Entropy>(t, p, s, sum, label, own, entropy, bias));
+      }
     } else {
-      for (int64_t t = 0; t < count; ++t) {
-        row[t] = narrow<Score>(p_row[t] * (s_row[t] - sum[t]));
+      for (int t = 0; t < static_cast<int>(count); ++t) {
+        row[t] = narrow<Score>(gradient_at<T, Entropy>(t, p, s, sum, label, own, entropy, bias));
       }
     }
   }
 }
 
-template <int T, class Score>
-void store_columns(const float *p, const float *s, const float *sum, int64_t classes,
-                   int64_t count, Score *out, int64_t stride) {
-  for (int64_t t = 0; t < count; ++t) {
+template <int T, bool Entropy, class Score>
+void store_columns(const lovasz_problem &problem, const PushedTile<T> &tile, int64_t count,
+                   Score *out, int64_t stride) {
+  for (int t = 0; t < static_cast<int>(count); ++t) {
     Score *column = out + t * stride;
-    for (int64_t c = 0; c < classes; ++c) {
-      column[c] = narrow<Score>(p[c * T + t] * (s[c * T + t] - sum[t]));
+    for (int64_t c = 0; c < problem.classes; ++c) {
+      const float bias = Entropy ? tile.entropy->share * entropy_weight(problem, c) : 0.0f;
+      column[c] = narrow<Score>(
+          gradient_at<T, Entropy>(t, tile.p + c * T, tile.s + c * T, tile.sum, tile.label,
+                                  static_cast<int32_t>(c), tile.entropy, bias));
     }
   }
 }
 
+template <int T, bool Entropy, class Score>
+void store_tile(const lovasz_problem &problem, const lovasz_scores &gradient, int64_t image,
+                int64_t pixel, int64_t count, const PushedTile<T> &tile) {
+  Score *out = const_cast<Score *>(score_address<Score>(gradient, image, pixel));
+  if (gradient.pixel_stride == 1) {
+    store_rows<T, Entropy>(problem, tile, count, out, gradient.class_stride);
+  } else {
+    store_columns<T, Entropy>(problem, tile, count, out, gradient.pixel_stride);
+  }
+}
+
 template <int T, class Score>
-void push_tile(const lovasz_problem &problem, Rows x, const float *slopes,
+void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes, double total,
                const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
                float *p, float *s) {
   const int64_t classes = problem.classes;
@@ -120,8 +160,8 @@ void push_tile(const lovasz_problem &problem, Rows x, const float *slopes,
       lse[t] = lse_in[t];
     }
   }
-  negative_slopes<T>(x, classes, problem.bins, label, lse, slopes, p, s, sum);
-  positive_slopes<T>(label, problem.bins, slopes, p, s, sum);
+  negative_slopes<T>(x, classes, problem.bins, label, lse, slopes.slopes, p, s, sum);
+  positive_slopes<T>(label, problem.bins, slopes.slopes, p, s, sum);
   if (blank) {  // ignored pixels that hold NaN
     for (int64_t c = 0; c < classes; ++c) {
       for (int t = 0; t < T; ++t) {
@@ -129,11 +169,13 @@ void push_tile(const lovasz_problem &problem, Rows x, const float *slopes,
       }
     }
   }
-  Score *out = const_cast<Score *>(score_address<Score>(gradient, image, pixel));
-  if (gradient.pixel_stride == 1) {
-    store_rows<T>(p, s, sum, classes, count, out, gradient.class_stride);
+  if (problem.entropy) {
+    const EntropySlopes<T> entropy(problem, total, slopes.entropy_scale, label);
+    for (int t = 0; t < T; ++t) sum[t] -= entropy.common[t];
+    store_tile<T, true, Score>(problem, gradient, image, pixel, count, {p, s, sum, label, &entropy});
   } else {
-    store_columns<T>(p, s, sum, classes, count, out, gradient.pixel_stride);
+    store_tile<T, false, Score>(problem, gradient, image, pixel, count,
+                                {p, s, sum, label, nullptr});
   }
 }
 

@@ -97,7 +97,7 @@ def test_operators_pass_opcheck(softmax, per_image):
     logits, target = pixels(shape=(2, 4, 15))
     scores = logits if softmax else logits.softmax(1)
     ops = torch.ops.lovasz
-    counts, lse, _ = ops.count(scores, target, 16, 255, per_image, softmax)
+    counts, lse, _, _ = ops.count(scores, target, 16, 255, per_image, softmax)
     slopes = torch.rand(counts.shape)
     torch.library.opcheck(ops.count, (scores, target, 16, 255, per_image, softmax))
     torch.library.opcheck(ops.rank, (scores, target, 255, per_image, softmax))

@@ -7,16 +7,19 @@
 >>> lovasz_softmax(logits, target, ignore_index=255).backward()
 """
 
+from lovasz.combined import cross_entropy_lovasz_softmax
 from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
-from lovasz.modules import LovaszSoftmaxLoss
+from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.ops import error_bound
 from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CrossEntropyLovaszSoftmaxLoss",
     "LovaszSoftmaxLoss",
     "SetFunction",
+    "cross_entropy_lovasz_softmax",
     "dice",
     "error_bound",
     "jaccard",

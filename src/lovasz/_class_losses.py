@@ -22,6 +22,7 @@ class ClassLosses(NamedTuple):
 
     losses: Tensor  # (G, C), connected to the scores; 0 for classes that do not count
     counting: Tensor  # (G, C) bool, classes that take part in sums and means
+    entropy: Tensor | None = None  # (2,), connected: sums of cross-entropies and of their weights
 
 
 class Scores(NamedTuple):
@@ -34,35 +35,43 @@ class Scores(NamedTuple):
 
 
 def by_counting(
-    given: Scores, mask: Tensor | None, set_function: SetFunction, bins: int
+    given: Scores,
+    mask: Tensor | None,
+    set_function: SetFunction,
+    bins: int,
+    entropy: ops.Entropy | None = None,
 ) -> ClassLosses:
     """Losses from histograms of the errors; off by at most ``ops.error_bound(bins)``."""
     scores, target = given.layout
-    counts, lse, invalid = ops.count(
+    counted = ops.count(
         scores.detach(),
         target,
         bins=bins,
         ignore_index=given.ignore_index,
         per_image=given.per_image,
         softmax=given.softmax,
+        entropy=entropy,
     )
+    counts = counted.counts
     counting = _counting(
         positives=counts[:, :, 1].sum(-1),
         pixels=counts[:, 0].sum((-2, -1)),
-        invalid=invalid,
+        invalid=counted.invalid,
         mask=mask,
     )
     losses, slopes = _weigh(counts, set_function, ops.wide_dtype(scores))
-    attached = ops.attach_counted(
+    attached, sums = ops.attach_counted(
         losses,
         scores,
         target,
-        lse,
+        counted,
         slopes,
         ignore_index=given.ignore_index,
         softmax=given.softmax,
+        entropy=entropy,
     )
-    return _settle(attached, counting, invalid, ops.wide_dtype(scores))
+    settled = _settle(attached, counting, counted.invalid, ops.wide_dtype(scores))
+    return settled if entropy is None else settled._replace(entropy=sums)
 
 
 def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) -> ClassLosses:

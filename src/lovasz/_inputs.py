@@ -6,6 +6,7 @@ contents are checked by the operators, where it costs nothing.
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -162,35 +163,55 @@ def _class_list(name: str, classes: Any) -> list[int]:
 
 
 def class_weight(
-    name: str, weight: Any, count: int | None = None, device: torch.device | None = None
+    name: str,
+    weight: Any,
+    count: int | None = None,
+    device: torch.device | None = None,
+    argument: str = "weight",
 ) -> Tensor | None:
     """Class weights as a tensor (C,), or None; without ``count`` and ``device`` any will do."""
     if weight is None:
         return None
-    values = weight if isinstance(weight, Tensor) else _weight_tensor(name, weight, device)
+    values = (
+        weight if isinstance(weight, Tensor) else _weight_tensor(name, weight, device, argument)
+    )
     if values.dim() != 1 or (count is not None and len(values) != count):
         raise ValueError(
-            f"{name}: expected weight of shape ({'C' if count is None else count},), one number"
+            f"{name}: expected {argument} of shape ({'C' if count is None else count},), one number"
             f" for each class, got {tuple(values.shape)}"
         )
     if device is not None and values.device != device:
-        raise ValueError(f"{name}: expected weight on {device}, got {values.device}")
+        raise ValueError(f"{name}: expected {argument} on {device}, got {values.device}")
     # Values on other devices are not looked at: that would wait for the device.
     look = values.device.type == "cpu" and not torch.compiler.is_compiling()
     if look and not bool((values.isfinite() & (values >= 0)).all()):
         raise ValueError(
-            f"{name}: expected weight to be finite and not negative, got {values.tolist()}"
+            f"{name}: expected {argument} to be finite and not negative, got {values.tolist()}"
         )
     return values
 
 
-def _weight_tensor(name: str, weight: Any, device: torch.device | None) -> Tensor:
+def _weight_tensor(name: str, weight: Any, device: torch.device | None, argument: str) -> Tensor:
     try:
         return torch.tensor(weight, dtype=torch.get_default_dtype(), device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"{name}: expected weight to be a tensor or a sequence of numbers, got {weight!r}"
+            f"{name}: expected {argument} to be a tensor or a sequence of numbers, got {weight!r}"
         ) from error
+
+
+def check_mixture(name: str, cross_entropy: Any, lovasz: Any, smoothing: Any) -> None:
+    """Two factors and the label smoothing: numbers, since no tensor could be looked at."""
+    for argument, value, top in (
+        ("cross_entropy_weight", cross_entropy, math.inf),
+        ("lovasz_weight", lovasz, math.inf),
+        ("label_smoothing", smoothing, 1.0),
+    ):
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise TypeError(f"{name}: expected {argument} to be a number, got {value!r}")
+        if not (math.isfinite(value) and 0 <= float(value) <= top):
+            limit = "finite and not negative" if top == math.inf else "in [0, 1]"
+            raise ValueError(f"{name}: expected {argument} to be {limit}, got {value!r}")
 
 
 def check_flag(name: str, argument: str, value: Any) -> None:

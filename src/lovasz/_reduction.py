@@ -28,7 +28,7 @@ def reduce_classes(
     Returns:
         A scalar; with "none" the weighted losses, (C,) or with ``per_image`` (N, C).
     """
-    losses, counting = class_losses
+    losses, counting, _ = class_losses
     one = torch.ones((), dtype=losses.dtype, device=losses.device)
     alpha = one.expand(losses.shape[1]) if weight is None else weight.to(losses.dtype)
     weighted = losses * alpha
@@ -41,3 +41,13 @@ def reduce_classes(
     # Images in which nothing counts are as if they were not there.
     images = counting.any(1).sum().clamp(min=1)
     return by_image.sum() / images
+
+
+def mean_entropy(class_losses: ClassLosses, like: Tensor) -> Tensor:
+    """Mean cross-entropy in the dtype of ``like``; 0 where there is nothing to take a mean of."""
+    sums = class_losses.entropy
+    assert sums is not None  # asked for by the caller
+    total, weights = sums.unbind()
+    return torch.where(weights > 0, total / torch.where(weights > 0, weights, 1.0), 0.0).to(
+        like.dtype
+    )

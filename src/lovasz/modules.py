@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from lovasz import _inputs
+from lovasz.combined import cross_entropy_lovasz_softmax
 from lovasz.functional import lovasz_softmax
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
 
-__all__ = ["LovaszSoftmaxLoss"]
+__all__ = ["CrossEntropyLovaszSoftmaxLoss", "LovaszSoftmaxLoss"]
 
 
 class LovaszSoftmaxLoss(nn.Module):
@@ -112,6 +113,119 @@ class LovaszSoftmaxLoss(nn.Module):
             f" normalize_weight={self.normalize_weight}, per_image={self.per_image},"
             f" reduction={self.reduction!r}, set_function={_name(self.set_function)},"
             f" method={self.method!r}, bins={self.bins}"
+        )
+
+
+class CrossEntropyLovaszSoftmaxLoss(nn.Module):
+    r"""Cross-entropy and Lovász-Softmax together, as a module.
+
+    Definition, arguments, result and errors are those of `cross_entropy_lovasz_softmax`; options
+    are checked when the module is made.
+
+    Args:
+        cross_entropy_weight: factor of the cross-entropy.
+        lovasz_weight: factor of the Lovász-Softmax loss.
+        weight: (C,), class weights of the cross-entropy, or None; a buffer.
+        label_smoothing: of the cross-entropy.
+        classes: "present", "all", or a list of class indices.
+        ignore_index: label of the pixels to leave out, or None.
+        lovasz_class_weight: (C,), class weights of the Lovász-Softmax loss, or None; a buffer.
+        normalize_weight: divide a mean by the weights of the counting classes, not their number.
+        per_image: average the Lovász-Softmax losses of the images.
+        set_function: Δ(fn, fp, positives).
+        bins: number of bins.
+
+    Shape:
+        - logits: (N, C, *) or (P, C).
+        - target: (N, *) or (P,).
+        - output: scalar.
+
+    Raises:
+        TypeError: for options of a wrong type.
+        ValueError: for options of a wrong value.
+
+    Examples:
+        >>> import torch
+        >>> criterion = CrossEntropyLovaszSoftmaxLoss(ignore_index=255, label_smoothing=0.1)
+        >>> logits = torch.zeros(2, 3, 4, 4, requires_grad=True)
+        >>> target = torch.zeros(2, 4, 4, dtype=torch.uint8)
+        >>> criterion(logits, target).backward()
+
+    References:
+        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790.
+    """
+
+    weight: Tensor | None
+    lovasz_class_weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        cross_entropy_weight: float = 1.0,
+        lovasz_weight: float = 1.0,
+        weight: Tensor | Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        classes: str | Sequence[int] = "present",
+        ignore_index: int | None = None,
+        lovasz_class_weight: Tensor | Sequence[float] | None = None,
+        normalize_weight: bool = True,
+        per_image: bool = False,
+        set_function: SetFunction = jaccard,
+        bins: int = DEFAULT_BINS,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        _inputs.check_options(
+            name,
+            ignore_index=ignore_index,
+            per_image=per_image,
+            normalize_weight=normalize_weight,
+            reduction="mean",
+            set_function=set_function,
+            method="histogram",
+            bins=bins,
+        )
+        _inputs.check_mixture(name, cross_entropy_weight, lovasz_weight, label_smoothing)
+        _inputs.check_classes(name, classes)
+        self.cross_entropy_weight = cross_entropy_weight
+        self.lovasz_weight = lovasz_weight
+        self.register_buffer("weight", _inputs.class_weight(name, weight))
+        self.label_smoothing = label_smoothing
+        self.classes = classes
+        self.ignore_index = ignore_index
+        alpha = _inputs.class_weight(name, lovasz_class_weight, argument="lovasz_class_weight")
+        self.register_buffer("lovasz_class_weight", alpha)
+        self.normalize_weight = normalize_weight
+        self.per_image = per_image
+        self.set_function = set_function
+        self.bins = bins
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of logits (N, C, *) or (P, C) and labels (N, *) or (P,)."""
+        return cross_entropy_lovasz_softmax(
+            logits,
+            target,
+            cross_entropy_weight=self.cross_entropy_weight,
+            lovasz_weight=self.lovasz_weight,
+            weight=self.weight,
+            label_smoothing=self.label_smoothing,
+            classes=self.classes,
+            ignore_index=self.ignore_index,
+            lovasz_class_weight=self.lovasz_class_weight,
+            normalize_weight=self.normalize_weight,
+            per_image=self.per_image,
+            set_function=self.set_function,
+            bins=self.bins,
+        )
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return (
+            f"cross_entropy_weight={self.cross_entropy_weight:g},"
+            f" lovasz_weight={self.lovasz_weight:g}, label_smoothing={self.label_smoothing:g},"
+            f" classes={self.classes!r}, ignore_index={self.ignore_index},"
+            f" normalize_weight={self.normalize_weight}, per_image={self.per_image},"
+            f" set_function={_name(self.set_function)}, bins={self.bins}"
         )
 
 

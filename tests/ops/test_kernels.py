@@ -38,8 +38,8 @@ def relative(got, expected):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_count_is_the_reference(level, shape, layout, dtype, per_image):
     scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
-    counts, lse, invalid = cpu.count(scores, target, BINS, IGNORE, per_image, True)
-    expected, lse_expected, _ = reference.count(scores, target, BINS, IGNORE, per_image, True)
+    counts, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, per_image, True)
+    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, per_image, True)
     # every pixel is in its row; an error at the edge of two bins may be in either
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 1e-3
@@ -68,8 +68,8 @@ def test_push_is_the_reference(level, shape, layout, dtype, per_image):
 def test_every_label_dtype(dtype):
     shape = (2, 19, 257)
     scores = scores_of(shape, "pixels", torch.float32, 2.0)
-    counts, _, _ = cpu.count(scores, labels_of(shape, dtype), BINS, IGNORE, False, True)
-    expected, _, _ = cpu.count(scores, labels_of(shape), BINS, IGNORE, False, True)
+    counts, _, _, _ = cpu.count(scores, labels_of(shape, dtype), BINS, IGNORE, False, True)
+    expected, _, _, _ = cpu.count(scores, labels_of(shape), BINS, IGNORE, False, True)
     assert torch.equal(counts, expected)
 
 
@@ -89,7 +89,7 @@ def test_unaligned_pointers(level, offset):
     target = labels_of(shape, torch.uint8)
     shifted = torch.zeros(scores.numel() + offset)[offset:].view(shape).copy_(scores)
     labels = torch.zeros(target.numel() + offset, dtype=torch.uint8)[offset:].view(target.shape)
-    expected, lse, _ = cpu.count(scores, target, BINS, IGNORE, False, True)
+    expected, lse, _, _ = cpu.count(scores, target, BINS, IGNORE, False, True)
     assert torch.equal(
         cpu.count(shifted, labels.copy_(target), BINS, IGNORE, False, True)[0], expected
     )
@@ -110,7 +110,7 @@ def test_threads_change_nothing(level, threads, per_image):
     results = []
     for number in (1, 2, 3, 7):
         torch.set_num_threads(number)
-        counts, lse, _ = cpu.count(scores, target, BINS, IGNORE, per_image, True)
+        counts, lse, _, _ = cpu.count(scores, target, BINS, IGNORE, per_image, True)
         results.append((counts, lse, cpu.push(scores, target, lse, slopes, IGNORE, True)))
     first, *others = results
     assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
@@ -120,8 +120,8 @@ def test_threads_change_nothing(level, threads, per_image):
 def test_extreme_logits(level, scale):
     shape = (1, 19, 600)
     scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
-    counts, lse, invalid = cpu.count(scores, target, BINS, IGNORE, False, True)
-    expected, lse_expected, _ = reference.count(scores, target, BINS, IGNORE, False, True)
+    counts, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, False, True)
+    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, False, True)
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     # with equal scores all the errors are one number, which may lie at an edge
     assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
@@ -138,7 +138,7 @@ def test_scores_that_are_no_numbers(level, value, layout):
     target[0, 5] = IGNORE
     scores[0, 3, 5] = value
     scores[1, 3, 7] = value
-    _, lse, invalid = cpu.count(scores, target, BINS, IGNORE, True, True)
+    _, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, True, True)
     assert invalid.tolist() == [0, 1]
     gradient = cpu.push(scores, target, lse, slopes_of(1, 5, BINS), IGNORE, True)
     assert gradient[0, :, 5].tolist() == [0.0] * 5
@@ -151,7 +151,9 @@ def test_every_nan_is_seen(level):
     bits = torch.tensor([0x7FFFFFFF, 0x7F800001, -1, 0x7FC001FF], dtype=torch.int32)
     scores = torch.zeros(4, 3, 1)
     scores[:, 1, 0] = bits.view(torch.float32)
-    _, _, invalid = cpu.count(scores, torch.zeros(4, 1, dtype=torch.long), BINS, None, True, True)
+    _, _, invalid, _ = cpu.count(
+        scores, torch.zeros(4, 1, dtype=torch.long), BINS, None, True, True
+    )
     assert invalid.tolist() == [1, 1, 1, 1]
 
 
@@ -159,7 +161,7 @@ def test_masked_classes(level):
     shape = (1, 4, 64)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape) % 3
     scores[:, 3] = -float("inf")
-    counts, lse, invalid = cpu.count(scores, target, BINS, None, False, True)
+    counts, lse, invalid, _ = cpu.count(scores, target, BINS, None, False, True)
     assert not invalid.any()
     assert counts[0, 3, 0, 0] == 64
     gradient = cpu.push(scores, target, lse, slopes_of(1, 4, BINS), None, True)
@@ -179,8 +181,8 @@ def test_impossible_labels(bad):
 def test_any_number_of_bins(level, bins):
     shape = (1, 3, 500)
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
-    counts, lse, _ = cpu.count(scores, target, bins, IGNORE, False, True)
-    expected, _, _ = reference.count(scores, target, bins, IGNORE, False, True)
+    counts, lse, _, _ = cpu.count(scores, target, bins, IGNORE, False, True)
+    expected, _, _, _ = reference.count(scores, target, bins, IGNORE, False, True)
     assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 2
     slopes = slopes_of(1, 3, bins)
     got = cpu.push(scores, target, lse, slopes, IGNORE, True)

@@ -17,33 +17,38 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import reference
+from lovasz.ops.schema import Counted, Entropy
 
 
 def attach_counted(
     losses: Tensor,
     scores: Tensor,
     target: Tensor,
-    lse: Tensor,
+    counted: Counted,
     slopes: Tensor,
     *,
     ignore_index: int | None,
     softmax: bool,
-) -> Tensor:
-    """Give the losses of the histogram method their gradient.
+    entropy: Entropy | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Give the losses of the histogram method, and the cross-entropy, their gradient.
 
     Args:
         losses: (G, C), without gradient.
         scores: (N, C, L), what the gradient flows to.
         target: (N, L).
-        lse: as ``count`` returned it.
+        counted: as ``count`` returned it.
         slopes: (G, C, 2, B), derivatives of the losses with respect to the errors by bin.
         ignore_index: as for ``count``.
         softmax: as for ``count``.
+        entropy: as for ``count``.
 
     Returns:
-        The same losses, connected to ``scores``.
+        The same losses and sums of cross-entropy, connected to ``scores``.
     """
-    return _attach(losses, scores, target, lse, slopes, ignore_index, softmax, False)
+    weight, smoothing = (None, None) if entropy is None else entropy
+    options = (ignore_index, softmax, False, smoothing)
+    return _attach(losses, counted.entropy, scores, target, counted.lse, slopes, weight, *options)
 
 
 def attach_ranked(
@@ -57,11 +62,15 @@ def attach_ranked(
     softmax: bool,
 ) -> Tensor:
     """Give the losses of the sorting method their gradient; slopes are (N, C, L), by pixel."""
-    return _attach(losses, scores, target, lse, slopes, ignore_index, softmax, True)
+    nothing = losses.new_empty(0)
+    options = (ignore_index, softmax, True, None)
+    return _attach(losses, nothing, scores, target, lse, slopes, None, *options)[0]
 
 
-def _attach(losses: Tensor, *rest: Any) -> Tensor:
-    attached: Tensor = _Attach.apply(losses, *rest)  # type: ignore[no-untyped-call]
+def _attach(losses: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    attached: tuple[Tensor, Tensor] = _Attach.apply(  # type: ignore[no-untyped-call]
+        losses, *rest
+    )
     return attached
 
 
@@ -69,34 +78,38 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     def forward(
         losses: Tensor,
+        sums: Tensor,
         scores: Tensor,
         target: Tensor,
         lse: Tensor,
         slopes: Tensor,
+        weight: Tensor | None,
         ignore_index: int | None,
         softmax: bool,
         ranked: bool,
-    ) -> Tensor:
-        return losses.clone()
+        smoothing: float | None,
+    ) -> tuple[Tensor, Tensor]:
+        return losses.clone(), sums.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, scores, target, lse, slopes, *ctx.options = inputs
-        ctx.save_for_backward(scores, target, lse, slopes)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        _, _, scores, target, lse, slopes, weight, *ctx.options = inputs
+        ctx.save_for_backward(scores, target, lse, slopes, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        scores, target, lse, slopes = ctx.saved_tensors
-        ranked = ctx.options[2]
-        if ranked:
-            scaled = slopes * _by_pixel(grad, slopes).to(slopes.dtype)
-        else:
-            scaled = slopes * grad[..., None, None].to(slopes.dtype)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        grad, grad_sums = grads
+        scores, target, lse, slopes, weight = ctx.saved_tensors
+        *_, ranked, smoothing = ctx.options
+        factor = _by_pixel(grad, slopes) if ranked else grad[..., None, None]
+        scaled = slopes * factor.to(slopes.dtype)
+        # The second sum, that of the weights, is constant.
+        scale = None if smoothing is None else grad_sums[0]
         # apply, not a plain call: the gradient can itself be differentiated
         gradient = _Push.apply(  # type: ignore[no-untyped-call]
-            scores, scaled, target, lse, *ctx.options
+            scores, scaled, scale, target, lse, weight, *ctx.options
         )
-        return None, gradient, None, None, None, None, None, None
+        return None, None, gradient, *(None,) * 8
 
 
 def _by_pixel(grad: Tensor, slopes: Tensor) -> Tensor:
@@ -109,33 +122,51 @@ class _Push(torch.autograd.Function):
     def forward(
         scores: Tensor,
         slopes: Tensor,
+        scale: Tensor | None,
         target: Tensor,
         lse: Tensor,
+        weight: Tensor | None,
         ignore_index: int | None,
         softmax: bool,
         ranked: bool,
+        smoothing: float | None,
     ) -> Tensor:
-        operator = torch.ops.lovasz.push_ranked if ranked else torch.ops.lovasz.push
-        pushed: Tensor = operator(scores, target, lse, slopes, ignore_index, softmax)
+        operators = torch.ops.lovasz
+        common = (scores, target, lse, slopes, ignore_index, softmax)
+        if ranked:
+            pushed: Tensor = operators.push_ranked(*common)
+        elif smoothing is None:
+            pushed = operators.push(*common)
+        else:
+            pushed = operators.push(*common, scale, weight, smoothing)
         return pushed
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        scores, slopes, target, lse, *ctx.options = inputs
-        ctx.save_for_backward(scores, slopes, target, lse)
+        scores, slopes, scale, target, lse, weight, *ctx.options = inputs
+        ctx.save_for_backward(scores, slopes, scale, target, lse, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Second derivative, from the reference in plain torch."""
-        scores, slopes, target, lse = ctx.saved_tensors
-        ignore_index, softmax, ranked = ctx.options
-        formula = reference.push_ranked if ranked else reference.push
+        scores, slopes, scale, target, lse, weight = ctx.saved_tensors
+        ignore_index, softmax, ranked, smoothing = ctx.options
         with torch.enable_grad():
-            scores, slopes = scores.detach().requires_grad_(), slopes.detach().requires_grad_()
+            inputs = [
+                tensor.detach().requires_grad_()
+                for tensor in (scores, slopes, scale)
+                if tensor is not None
+            ]
             # push takes the log-sum-exp as given; here it has to depend on the scores
-            lse = reference.log_sum_exp(scores) if softmax else lse
-            pushed = formula(scores, target, lse, slopes, ignore_index, softmax)
-            by_scores, by_slopes = torch.autograd.grad(
-                pushed, (scores, slopes), grad, allow_unused=True, materialize_grads=True
+            lse = reference.log_sum_exp(inputs[0]) if softmax else lse
+            common = (inputs[0], target, lse, inputs[1], ignore_index, softmax)
+            if ranked:
+                pushed = reference.push_ranked(*common)
+            elif smoothing is None:
+                pushed = reference.push(*common)
+            else:
+                pushed = reference.push(*common, inputs[2], weight, smoothing)
+            by_inputs = torch.autograd.grad(
+                pushed, inputs, grad, allow_unused=True, materialize_grads=True
             )
-        return by_scores, by_slopes, None, None, None, None, None
+        return *by_inputs, *(None,) * (10 - len(by_inputs))

@@ -29,11 +29,15 @@ def count(
     ignore_index: int | None,
     per_image: bool,
     softmax: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+    entropy: bool = False,
+    entropy_weight: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::count`` for CPU tensors."""
     kernels = library.load()
+    options = (ignore_index, per_image, softmax, entropy, entropy_weight, smoothing)
     if kernels is None or not _supported(scores, softmax):
-        return reference.count(scores, target, bins, ignore_index, per_image, softmax)
+        return reference.count(scores, target, bins, *options)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
@@ -41,11 +45,14 @@ def count(
     lse = torch.empty(target.shape, dtype=torch.float32)
     scores, target = _readable(scores), _pixels_contiguous(target)
     problem = _problem(scores, target, lse, bins, ignore_index, per_image, softmax)
-    result = library.CountResult(counts.data_ptr(), invalid.data_ptr(), 0, 0)
+    weight = _add_entropy(problem, entropy, entropy_weight, smoothing)
+    result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
     _check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
     if result.bad_labels:
         reference.raise_for_labels(target, classes, ignore_index, softmax)
-    return counts, lse, invalid
+    del weight
+    sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
+    return counts, lse, invalid, sums
 
 
 def push(
@@ -55,11 +62,15 @@ def push(
     slopes: Tensor,
     ignore_index: int | None,
     softmax: bool,
+    entropy_scale: Tensor | None = None,
+    entropy_weight: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """``lovasz::push`` for CPU tensors."""
     kernels = library.load()
     if kernels is None or not _supported(scores, softmax):
-        return reference.push(scores, target, lse, slopes, ignore_index, softmax)
+        options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing)
+        return reference.push(scores, target, lse, slopes, *options)
     gradient = torch.empty_like(scores)
     # What cannot be written in place is written beside and copied.
     out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
@@ -68,7 +79,11 @@ def push(
     slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
     groups, _, _, bins = slopes.shape
     problem = _problem(scores, target, lse, bins, ignore_index, groups > 1, softmax)
-    _check(kernels.lovasz_push(problem, slopes.data_ptr(), _address(out), torch.get_num_threads()))
+    weight = _add_entropy(problem, entropy_scale is not None, entropy_weight, smoothing)
+    scale = 0.0 if entropy_scale is None else entropy_scale.item()
+    threads = torch.get_num_threads()
+    _check(kernels.lovasz_push(problem, slopes.data_ptr(), scale, _address(out), threads))
+    del weight
     return gradient if out is gradient else gradient.copy_(out)
 
 
@@ -146,6 +161,18 @@ def _problem(
         per_image=per_image,
         softmax=softmax,
     )
+
+
+def _add_entropy(
+    problem: library.Problem, entropy: bool, weight: Tensor | None, smoothing: float
+) -> Tensor | None:
+    """Ask for cross-entropy; the result has to live as long as the problem is in use."""
+    problem.entropy, problem.smoothing = entropy, smoothing
+    if weight is None:
+        return None
+    weight = weight.to(torch.float32).contiguous()
+    problem.entropy_weight = weight.data_ptr()
+    return weight
 
 
 def _check(status: int) -> None:

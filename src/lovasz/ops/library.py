@@ -47,6 +47,9 @@ class Problem(ctypes.Structure):
         ("has_ignore_index", ctypes.c_int32),
         ("per_image", ctypes.c_int32),
         ("softmax", ctypes.c_int32),
+        ("entropy", ctypes.c_int32),
+        ("smoothing", ctypes.c_float),
+        ("entropy_weight", ctypes.c_void_p),
     )
 
 
@@ -58,6 +61,7 @@ class CountResult(ctypes.Structure):
         ("invalid", ctypes.c_void_p),
         ("bad_labels", ctypes.c_int64),
         ("out_of_range", ctypes.c_int64),
+        ("entropy", ctypes.c_double * 2),
     )
 
 
@@ -96,7 +100,13 @@ def load() -> ctypes.CDLL | None:
     library.lovasz_choose_level.argtypes = (ctypes.c_char_p,)
     problem, scores = ctypes.POINTER(Problem), ctypes.POINTER(Scores)
     library.lovasz_count.argtypes = (problem, ctypes.POINTER(CountResult), ctypes.c_int32)
-    library.lovasz_push.argtypes = (problem, ctypes.c_void_p, scores, ctypes.c_int32)
+    library.lovasz_push.argtypes = (
+        problem,
+        ctypes.c_void_p,
+        ctypes.c_float,
+        scores,
+        ctypes.c_int32,
+    )
     library.lovasz_weigh.argtypes = (ctypes.POINTER(Weighing), ctypes.c_int32)
     library.lovasz_weigh.restype = None
     library.lovasz_expect_writes.argtypes = (ctypes.c_void_p, ctypes.c_int64)

@@ -35,7 +35,10 @@ def count(
     ignore_index: int | None,
     per_image: bool,
     softmax: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+    entropy: bool = False,
+    entropy_weight: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::count``."""
     lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide(scores).dtype)
     pixels = look(scores, target, lse, ignore_index, softmax)
@@ -46,7 +49,39 @@ def count(
     counts = torch.zeros(groups * classes * 2 * bins, dtype=torch.int64, device=scores.device)
     ones = pixels.valid.to(torch.int64).expand_as(index)
     counts.scatter_add_(0, index.reshape(-1), ones.reshape(-1))
-    return counts.view(groups, classes, 2, bins), lse, invalid
+    if entropy:
+        sums = entropy_sums(scores, target, lse, ignore_index, entropy_weight, smoothing)
+    else:
+        sums = scores.new_empty(0, dtype=torch.float64)
+    return counts.view(groups, classes, 2, bins), lse, invalid, sums
+
+
+def entropy_sums(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    ignore_index: int | None,
+    weight: Tensor | None,
+    smoothing: float,
+) -> Tensor:
+    """Sum of the weighted cross-entropies, and of their weights, as torch defines both, (2,)."""
+    labels, valid = split_target(target, ignore_index)
+    surprise = lse.unsqueeze(1) - wide(scores)
+    weight = _entropy_weight(weight, scores)
+    labels = labels.clamp(0, scores.shape[1] - 1)
+    own = weight[labels]
+    summands = (1 - smoothing) * own * surprise.gather(1, labels.unsqueeze(1)).squeeze(1)
+    if smoothing > 0:
+        share = smoothing / scores.shape[1]
+        summands = summands + share * (weight.view(1, -1, 1) * surprise).sum(1)
+    both = torch.stack((summands, own.to(summands.dtype)))
+    return torch.where(valid, both, 0.0).sum((1, 2), dtype=torch.float64)
+
+
+def _entropy_weight(weight: Tensor | None, scores: Tensor) -> Tensor:
+    if weight is None:
+        return torch.ones(scores.shape[1], dtype=wide(scores[:0]).dtype, device=scores.device)
+    return weight.to(wide(scores[:0]).dtype)
 
 
 def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
@@ -63,13 +98,29 @@ def push(
     slopes: Tensor,
     ignore_index: int | None,
     softmax: bool,
+    entropy_scale: Tensor | None = None,
+    entropy_weight: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
-    """Reference of ``lovasz::push``, differentiable in ``scores``, ``lse`` and ``slopes``."""
+    """Reference of ``lovasz::push``, differentiable in everything that is floating."""
     pixels = look(scores, target, lse, ignore_index, softmax)
     groups, _, _, bins = slopes.shape
     row = _histogram_row(pixels.positive, per_image=groups > 1)
     index = row * bins + bin_index(pixels.errors.detach(), bins)
-    return _pull_back(pixels, slopes.reshape(-1)[index], scores, softmax)
+    pushed = _pull_back(pixels, slopes.reshape(-1)[index], softmax)
+    if entropy_scale is not None:
+        weight = _entropy_weight(entropy_weight, scores)
+        pushed = pushed + entropy_scale * _entropy_gradient(pixels, target, weight, smoothing)
+    return _finish(pixels, pushed, scores)
+
+
+def _entropy_gradient(pixels: Pixels, target: Tensor, weight: Tensor, smoothing: float) -> Tensor:
+    """Derivative of the sum of the cross-entropies by the scores, (N, C, L)."""
+    own = weight[target.to(torch.int64).clamp(0, len(weight) - 1)].unsqueeze(1)
+    share = smoothing / len(weight) * weight.view(1, -1, 1)
+    common = (1 - smoothing) * own + share.sum()
+    hit = torch.where(pixels.positive, (1 - smoothing) * own, 0.0)
+    return pixels.probabilities * common - hit - share
 
 
 def rank(
@@ -97,7 +148,7 @@ def push_ranked(
 ) -> Tensor:
     """Reference of ``lovasz::push_ranked``, differentiable like ``push``."""
     pixels = look(scores, target, lse, ignore_index, softmax)
-    return _pull_back(pixels, slopes, scores, softmax)
+    return _finish(pixels, _pull_back(pixels, slopes, softmax), scores)
 
 
 def wide(scores: Tensor) -> Tensor:
@@ -194,15 +245,18 @@ def _histogram_row(positive: Tensor, per_image: bool) -> Tensor:
     return first + positive
 
 
-def _pull_back(pixels: Pixels, slopes: Tensor, scores: Tensor, softmax: bool) -> Tensor:
-    """Gradient of the scores from the derivatives by the errors, (N, C, L)."""
+def _pull_back(pixels: Pixels, slopes: Tensor, softmax: bool) -> Tensor:
+    """Derivative by the scores from the derivatives by the errors, (N, C, L)."""
     # The error of a positive falls as its probability rises.
     by_probability = torch.where(pixels.positive, -slopes, slopes)
-    if softmax:
-        p = pixels.probabilities
-        gradient = p * (by_probability - (p * by_probability).sum(1, keepdim=True))
-    else:
-        gradient = by_probability
+    if not softmax:
+        return by_probability
+    p = pixels.probabilities
+    return p * (by_probability - (p * by_probability).sum(1, keepdim=True))
+
+
+def _finish(pixels: Pixels, gradient: Tensor, scores: Tensor) -> Tensor:
+    """Zero for ignored pixels, in dtype and layout of the scores."""
     gradient = torch.where(pixels.valid, gradient, 0.0)
     # The gradient has the layout of the scores, so that no later pass has to copy it.
     return torch.empty_like(scores).copy_(gradient)

@@ -16,15 +16,16 @@ from lovasz.ops import cpu, reference
 
 _library = torch.library.Library("lovasz", "DEF")
 _library.define(
-    "count(Tensor scores, Tensor target, int bins, int? ignore_index, bool per_image, bool softmax)"
-    " -> (Tensor counts, Tensor lse, Tensor invalid)"
+    "count(Tensor scores, Tensor target, int bins, int? ignore_index, bool per_image, bool softmax,"
+    " bool entropy=False, Tensor? entropy_weight=None, float smoothing=0.)"
+    " -> (Tensor counts, Tensor lse, Tensor invalid, Tensor entropy)"
 )
 _library.define(
     "weigh(Tensor counts, float alpha, float beta, bool wide) -> (Tensor losses, Tensor slopes)"
 )
 _library.define(
-    "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax)"
-    " -> Tensor"
+    "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax,"
+    " Tensor? entropy_scale=None, Tensor? entropy_weight=None, float smoothing=0.) -> Tensor"
 )
 _library.define(
     "rank(Tensor scores, Tensor target, int? ignore_index, bool per_image, bool softmax)"
@@ -46,6 +47,14 @@ class Counted(NamedTuple):
     counts: Tensor  # (G, C, 2, B) int64, negatives and positives by bin of ascending error
     lse: Tensor  # (N, L) wide, log-sum-exp of the scores; (0,) without softmax
     invalid: Tensor  # (G,) int64, pixels with an impossible label or a score that is no number
+    entropy: Tensor  # (2,) float64, sums of cross-entropies and of their weights; else (0,)
+
+
+class Entropy(NamedTuple):
+    """Cross-entropy that rides along, defined as torch defines it."""
+
+    weight: Tensor | None  # (C,), weights of the classes, or None for ones
+    smoothing: float  # label smoothing
 
 
 class Ranked(NamedTuple):
@@ -65,6 +74,7 @@ def count(
     ignore_index: int | None,
     per_image: bool,
     softmax: bool,
+    entropy: Entropy | None = None,
 ) -> Counted:
     """Count the errors of every class in bins.
 
@@ -75,16 +85,19 @@ def count(
         ignore_index: label of the pixels to leave out, or None.
         per_image: one group per image instead of one for all.
         softmax: whether the scores are logits.
+        entropy: the cross-entropy to compute as well, of logits alone.
 
     Returns:
-        Counts, log-sum-exp, and the number of invalid pixels per group.
+        Counts, log-sum-exp, the number of invalid pixels per group, and the cross-entropy.
 
     Raises:
         ValueError: on the CPU, if a label is neither a class nor ``ignore_index``, or a
             probability is outside [0, 1]. Other devices report both in ``invalid`` alone, because
             raising would have to wait for them.
     """
-    return Counted(*torch.ops.lovasz.count(scores, target, bins, ignore_index, per_image, softmax))
+    riding = () if entropy is None else (True, *entropy)
+    operator = torch.ops.lovasz.count
+    return Counted(*operator(scores, target, bins, ignore_index, per_image, softmax, *riding))
 
 
 def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
@@ -120,12 +133,23 @@ def _groups(scores: Tensor, per_image: bool) -> int:
 
 
 @torch.library.register_fake("lovasz::count")
-def _(scores, target, bins, ignore_index, per_image, softmax):  # type: ignore[no-untyped-def]
+def _(  # type: ignore[no-untyped-def]
+    scores,
+    target,
+    bins,
+    ignore_index,
+    per_image,
+    softmax,
+    entropy=False,
+    entropy_weight=None,
+    smoothing=0.0,
+):
     groups, classes = _groups(scores, per_image), scores.shape[1]
     return (
         scores.new_empty((groups, classes, 2, bins), dtype=torch.int64),
         scores.new_empty(target.shape if softmax else (0,), dtype=wide_dtype(scores)),
         scores.new_empty((groups,), dtype=torch.int64),
+        scores.new_empty((2 if entropy else 0,), dtype=torch.float64),
     )
 
 
@@ -151,6 +175,20 @@ def _(scores, target, ignore_index, per_image, softmax):  # type: ignore[no-unty
 
 
 @torch.library.register_fake("lovasz::push")
+def _(  # type: ignore[no-untyped-def]
+    scores,
+    target,
+    lse,
+    slopes,
+    ignore_index,
+    softmax,
+    entropy_scale=None,
+    entropy_weight=None,
+    smoothing=0.0,
+):
+    return torch.empty_like(scores)
+
+
 @torch.library.register_fake("lovasz::push_ranked")
 def _(scores, target, lse, slopes, ignore_index, softmax):  # type: ignore[no-untyped-def]
     return torch.empty_like(scores)
