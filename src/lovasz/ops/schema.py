@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops import cpu, reference
+from lovasz.ops import cpu, gpu, reference
 
 _library = torch.library.Library("lovasz", "DEF")
 _library.define(
@@ -39,6 +39,8 @@ for _name in ("count", "weigh", "push", "rank", "push_ranked"):
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
 for _name in ("count", "weigh", "push"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
+for _name in ("count", "push"):
+    _library.impl(_name, getattr(gpu, _name), "CUDA")
 
 
 class Counted(NamedTuple):
