@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint docs wheel sanitize bench clean
 
 help:
 	@echo "make demo   train on the embedded images, compare three losses, write a report"
 	@echo "make test   run the tests"
 	@echo "make lint   run the linters and the type checker"
 	@echo "make docs   build the documentation into site/"
+	@echo "make wheel  build the wheels and try them in empty environments"
+	@echo "make sanitize  run the kernel tests under the address and undefined-behaviour sanitizers"
+	@echo "make bench  measure speed and memory on this machine (half an hour)"
 	@echo "make clean  remove what the above made"
 
 $(BIN)/python:
@@ -43,6 +46,27 @@ lint: $(VENV)/.test
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+
+wheel: $(VENV)/.test
+	$(PIP) build
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	LOVASZ_PURE_PYTHON=1 $(BIN)/python -m build --wheel --outdir dist/pure
+	$(BIN)/python tests/check_wheel.py dist dist/pure
+
+# The library takes the place of the installed one; libasan has to be there before Python is.
+sanitize: $(VENV)/.test
+	cmake -S . -B build/sanitize -DLOVASZ_SANITIZE=ON
+	cmake --build build/sanitize --parallel
+	LOVASZ_LIBRARY=$(CURDIR)/build/sanitize/_kernels.so \
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	$(BIN)/python -m pytest tests/ops -q -k "not test_library and not compiles and not opcheck"
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json
+	$(BIN)/python -m benchmarks scaling --output benchmarks/results/scaling.json
+	$(BIN)/python -m benchmarks tables
 
 clean:
 	rm -rf $(VENV) runs/demo build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

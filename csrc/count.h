@@ -8,9 +8,6 @@
 
 namespace LOVASZ_LEVEL {
 
-constexpr float infinity = __builtin_inff();
-constexpr float largest = 3.4028234663852886e38f;
-
 // Maxima over the classes. A NaN may be passed over here: it stays in the sum.
 template <int T>
 void maxima(Rows x, int64_t classes, float *__restrict m) {
@@ -49,28 +46,27 @@ void count_negatives(const float *__restrict h, int64_t classes, int64_t count, 
       const float u = row[t] * (linear[t] + square[t] * row[t]);
       bin[t] = static_cast<int32_t>(u < discard ? u : discard);  // NaN: discard
     }
-    uint32_t *__restrict counts = table.negatives + c * table.row;
+    uint32_t *counts = table.negatives + c * table.row;
     if (count == T) {
-      for (int t = 0; t < T; ++t) ++counts[bin[t]];
+      // Two tables in turn, because neighbours like to share a bin and an increment has to wait for
+      // the one before it.
+      uint32_t *others = counts + table.half;
+      for (int t = 0; t < T; t += 2) {
+        ++counts[bin[t]];
+        ++others[bin[t + 1]];
+      }
     } else {
       for (int64_t t = 0; t < count; ++t) ++counts[bin[t]];
     }
   }
 }
 
+// Log-sum-exp, cross-entropy, and what is wrong with pixels.
 template <int T>
-void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel, int64_t count,
-                lovasz_table &table, float *h) {
-  const int64_t classes = problem.classes;
-  const float bins = static_cast<float>(problem.bins);
-  const float discard = bins + 1.0f;
-  alignas(64) int32_t label[T], positive_bin[T];
-  alignas(64) float m[T], s[T], linear[T], square[T], own[T], lse[T];
-
-  load_labels<T>(problem, image, pixel, count, label);
-  maxima<T>(x, classes, m);
-  exponentials<T>(x, classes, m, h, s);
-
+void finish_pixels(const lovasz_problem &problem, Rows x, const int32_t *label, const float *m,
+                   const float *s, int64_t image, int64_t pixel, int64_t count,
+                   lovasz_table &table) {
+  alignas(64) float lse[T];
   for (int t = 0; t < T; ++t) lse[t] = m[t] + log_positive(s[t]);
   float *lse_out = problem.lse + image * problem.length + pixel;
   int64_t invalid = 0, bad_labels = 0;
@@ -84,6 +80,27 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
   if (problem.entropy) add_entropy<T>(problem, x, label, lse, count, table.entropy);
   table.invalid += invalid;
   table.bad_labels += bad_labels;
+}
+
+// Where a positive is counted; the last cell of a row takes what must not be counted.
+inline int64_t cell(int32_t label, int32_t bin, const lovasz_table &table) {
+  return label < 0 ? table.row - 1 : label * table.row + bin;
+}
+
+template <int T>
+void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel, int64_t count,
+                lovasz_table &table, float *h) {
+  const int64_t classes = problem.classes;
+  const float bins = static_cast<float>(problem.bins);
+  const float discard = bins + 1.0f;
+  alignas(64) int32_t label[T], at[T], positive_bin[T];
+  alignas(64) float m[T], s[T], linear[T], square[T], own[T];
+
+  load_labels<T>(problem, image, pixel, count, label);
+  maxima<T>(x, classes, m);
+  exponentials<T>(x, classes, m, h, s);
+
+  finish_pixels<T>(problem, x, label, m, s, image, pixel, count, table);
 
   // u * B for p = h^2 / s, as h * (linear + square * h); an ignored pixel lands in `discard`.
   for (int t = 0; t < T; ++t) {
@@ -92,11 +109,9 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
     square[t] = 0.25f * bins * inverse;
   }
   // Positives are taken out of the negatives by an h that lands in `discard` as well.
-  for (int t = 0; t < T; ++t) {
-    const int64_t at = static_cast<int64_t>(label[t] < 0 ? 0 : label[t]) * T + t;
-    own[t] = h[at];
-    if (label[t] >= 0) h[at] = infinity;
-  }
+  for (int t = 0; t < T; ++t) at[t] = (label[t] < 0 ? 0 : label[t]) * T + t;
+  look_up<T>(h, at, own);
+  for (int t = 0; t < T; ++t) h[at[t]] = label[t] < 0 ? h[at[t]] : infinity;
   count_negatives<T>(h, classes, count, discard, linear, square, table);
 
   for (int t = 0; t < T; ++t) {
@@ -105,8 +120,14 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
     const float u = (3.0f * __builtin_sqrtf(error) + error) * (0.25f * bins);
     positive_bin[t] = static_cast<int32_t>(u < discard ? u : discard);
   }
-  for (int64_t t = 0; t < count; ++t) {
-    if (label[t] >= 0) ++table.positives[label[t] * table.row + positive_bin[t]];
+  if (count == T) {
+    uint32_t *others = table.positives + table.half;
+    for (int t = 0; t < T; t += 2) {
+      ++table.positives[cell(label[t], positive_bin[t], table)];
+      ++others[cell(label[t + 1], positive_bin[t + 1], table)];
+    }
+  } else {
+    for (int64_t t = 0; t < count; ++t) ++table.positives[cell(label[t], positive_bin[t], table)];
   }
 }
 

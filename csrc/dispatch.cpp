@@ -9,13 +9,9 @@
 #include <sys/mman.h>
 #endif
 
-#include "kernels.h"
+#include "parallel.h"
 
 namespace {
-
-using ParallelFunction = void (*)(int64_t begin, int64_t end, void *context);
-using ParallelFor = int32_t (*)(int64_t begin, int64_t end, int64_t grain, ParallelFunction,
-                                void *context);
 
 std::atomic<ParallelFor> parallel_for{nullptr};
 std::atomic<const lovasz_kernels *> chosen{nullptr};
@@ -28,56 +24,6 @@ const lovasz_kernels *best_level() {
 #endif
   return &lovasz_kernels_baseline;
 }
-
-const lovasz_kernels &kernels() {
-  const lovasz_kernels *level = chosen.load(std::memory_order_acquire);
-  if (level == nullptr) {
-    level = best_level();
-    chosen.store(level, std::memory_order_release);
-  }
-  return *level;
-}
-
-void run(int32_t threads, ParallelFunction function, void *context) {
-  ParallelFor torch = parallel_for.load(std::memory_order_relaxed);
-  if (torch == nullptr || threads <= 1) {
-    function(0, 1, context);
-  } else {
-    torch(0, threads, 1, function, context);
-  }
-}
-
-// The chunks that threads take: whole tiles of one image. Their size depends on the shape alone,
-// so that sums over chunks do not depend on the number of threads.
-struct Chunks {
-  int64_t length, chunk, per_image, total;
-
-  explicit Chunks(const lovasz_problem &problem) : length(problem.length) {
-    const int64_t tile = lovasz_tile_pixels(problem.classes);
-    const int64_t tiles = 65536 / (tile * problem.classes);
-    chunk = tile * (tiles > 1 ? tiles : 1);
-    per_image = (length + chunk - 1) / chunk;
-    total = per_image * problem.images;
-  }
-  int64_t image(int64_t index) const { return index / per_image; }
-  int64_t first(int64_t index) const { return index % per_image * chunk; }
-  int64_t last(int64_t index) const {
-    const int64_t end = first(index) + chunk;
-    return end < length ? end : length;
-  }
-};
-
-struct Memory {
-  void *data;
-  explicit Memory(size_t bytes) : data(std::calloc(bytes + 64, 1)) {}
-  ~Memory() { std::free(data); }
-  Memory(const Memory &) = delete;
-  Memory &operator=(const Memory &) = delete;
-  template <class T>
-  T *aligned() const {
-    return reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(data) + 63) & ~uintptr_t{63});
-  }
-};
 
 struct CountJob {
   const lovasz_problem &problem;
@@ -97,7 +43,9 @@ void merge(CountJob &job, lovasz_table &table, int64_t group) {
   for (int64_t c = 0; c < job.problem.classes; ++c) {
     uint32_t *sources[2] = {table.negatives + c * table.row, table.positives + c * table.row};
     for (int side = 0; side < 2; ++side) {
-      uint32_t *source = sources[side];
+      uint32_t *source = sources[side], *other = source + table.half;
+      for (int64_t b = 0; b < table.row; ++b) source[b] += other[b];
+      std::memset(other, 0, static_cast<size_t>(table.row) * sizeof *other);
       source[bins - 1] += source[bins];  // an error that rounding carried to 1
       int64_t *out = job.result.counts + ((group * job.problem.classes + c) * 2 + side) * bins;
       for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
@@ -115,13 +63,14 @@ void count_worker(int64_t, int64_t, void *context) {
   const lovasz_problem &problem = job.problem;
   const int64_t row = (problem.bins + 2 + 15) / 16 * 16;
   const size_t cells = static_cast<size_t>(problem.classes * row);
-  Memory counts(2 * cells * sizeof(uint32_t));
+  Memory counts(4 * cells * sizeof(uint32_t));
   Memory scratch(static_cast<size_t>(lovasz_scratch_floats(problem.classes)) * sizeof(float));
   if (counts.data == nullptr || scratch.data == nullptr) {
     job.failed = true;
     return;
   }
-  lovasz_table table{counts.aligned<uint32_t>(), counts.aligned<uint32_t>() + cells, row, 0, 0, 0, nullptr};
+  uint32_t *first = counts.aligned<uint32_t>();
+  lovasz_table table{first, first + cells, static_cast<int64_t>(2 * cells), row, 0, 0, 0, nullptr};
   int64_t group = -1;
   uint64_t pixels = 0;
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
@@ -182,6 +131,24 @@ void weigh_worker(int64_t begin, int64_t end, void *context) {
 
 }  // namespace
 
+const lovasz_kernels &kernels() {
+  const lovasz_kernels *level = chosen.load(std::memory_order_acquire);
+  if (level == nullptr) {
+    level = best_level();
+    chosen.store(level, std::memory_order_release);
+  }
+  return *level;
+}
+
+void run(int32_t threads, int64_t tasks, ParallelFunction function, void *context) {
+  ParallelFor torch = parallel_for.load(std::memory_order_relaxed);
+  if (torch == nullptr || threads <= 1 || tasks <= 1) {
+    function(0, tasks, context);
+  } else {
+    torch(0, tasks, 1, function, context);
+  }
+}
+
 void lovasz_set_parallel_for(void *address) {
   ParallelFor function = nullptr;
   std::memcpy(&function, &address, sizeof function);
@@ -210,7 +177,7 @@ int lovasz_count(const lovasz_problem *problem, lovasz_count_result *result, int
   Memory entropy(problem->entropy ? 2 * sizeof(double) * static_cast<size_t>(chunks.total) : 0);
   if (entropy.data == nullptr) return -1;
   CountJob job{*problem, *result, kernels(), chunks, entropy.aligned<double>(), {}, {}, {}};
-  run(threads, count_worker, &job);
+  run(threads, job.chunks.workers(threads), count_worker, &job);
   for (int64_t i = 0; problem->entropy && i < chunks.total; ++i) {
     result->entropy[0] += job.entropy[2 * i];
     result->entropy[1] += job.entropy[2 * i + 1];
@@ -220,13 +187,9 @@ int lovasz_count(const lovasz_problem *problem, lovasz_count_result *result, int
 
 void lovasz_weigh(const lovasz_weighing *weighing, int32_t threads) {
   WeighJob job{*weighing, kernels()};
-  ParallelFor torch = parallel_for.load(std::memory_order_relaxed);
   // Waking a thread takes as long as some thousand bins.
-  if (torch == nullptr || threads <= 1 || weighing->rows * weighing->bins < 32768) {
-    weigh_worker(0, weighing->rows, &job);
-  } else {
-    torch(0, weighing->rows, 1, weigh_worker, &job);
-  }
+  const bool alone = weighing->rows * weighing->bins < 32768;
+  run(alone ? 1 : threads, weighing->rows, weigh_worker, &job);
 }
 
 void lovasz_expect_writes(void *data, int64_t bytes) {
@@ -244,6 +207,6 @@ void lovasz_expect_writes(void *data, int64_t bytes) {
 int lovasz_push(const lovasz_problem *problem, const float *slopes, float entropy_scale,
                 const lovasz_scores *gradient, int32_t threads) {
   PushJob job{*problem, slopes, entropy_scale, *gradient, kernels(), Chunks(*problem), {}, {}};
-  run(threads, push_worker, &job);
+  run(threads, job.chunks.workers(threads), push_worker, &job);
   return job.failed ? -1 : 0;
 }

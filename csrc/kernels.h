@@ -12,6 +12,7 @@ static inline int64_t lovasz_tile_pixels(int64_t classes) { return classes <= 25
 struct lovasz_table {
   uint32_t *negatives;  // (C, row)
   uint32_t *positives;  // (C, row)
+  int64_t half;         // second tables lie so far behind the first
   int64_t row;          // bins, then one for an error of 1, one for what must not be counted
   int64_t invalid, bad_labels, out_of_range;
   double *entropy;  // sums of the current chunk
@@ -22,9 +23,13 @@ struct lovasz_slopes {
   float entropy_scale;
 };
 
-// Number of floats that a tile needs as working memory.
+// Rows of the buffer that a tile is loaded to lie a little further apart than a tile is wide: at a
+// power of two their beginnings would all compete for the same few places in the first cache.
+constexpr int64_t lovasz_padding = 16;
+
+// Number of floats that a tile needs as working memory: two arrays and the buffer.
 static inline int64_t lovasz_scratch_floats(int64_t classes) {
-  return 3 * classes * lovasz_tile_pixels(classes) + 64;
+  return classes * (3 * lovasz_tile_pixels(classes) + lovasz_padding) + 64;
 }
 
 struct lovasz_kernels {
@@ -34,6 +39,11 @@ struct lovasz_kernels {
                 lovasz_table *, float *scratch);
   void (*push)(const lovasz_problem *, const lovasz_slopes *, const lovasz_scores *gradient,
                int64_t image, int64_t first, int64_t last, float *scratch);
+  // Errors (N, C, L) as bits, and the gradient from slopes (N, C, L).
+  void (*errors)(const lovasz_problem *, int64_t image, int64_t first, int64_t last, lovasz_table *,
+                 uint32_t *errors, float *scratch);
+  void (*push_exact)(const lovasz_problem *, const float *slopes, const lovasz_scores *gradient,
+                     int64_t image, int64_t first, int64_t last, float *scratch);
   void (*weigh)(const lovasz_weighing *, int64_t row);
 };
 

@@ -3,86 +3,152 @@
 // standard library may be included here: the linker would keep one copy for all levels, and that
 // could be the one that this processor cannot run.
 #include "count.h"
+#include "exact.h"
 #include "push.h"
 #include "weigh.h"
 
 namespace LOVASZ_LEVEL {
 namespace {
 
-template <int T, class Score>
-Rows rows_of(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
-             float *buffer) {
-  return load_tile<T, Score>(problem, image, pixel, count, buffer);
-}
-
-template <int T>
-Rows rows_of_float(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
-                   float *buffer) {
-  return load_tile_float<T>(problem, image, pixel, count, buffer);
-}
-
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-template <int T>
-void count_tiles(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
-                 lovasz_table &table, float *scratch) {
-  float *h = scratch, *buffer = scratch + problem.classes * T;
+template <class Score>
+struct Loader {
+  using score = Score;
+  template <int T>
+  static Rows load(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
+                   float *buffer) {
+    return load_tile<T, Score>(problem, image, pixel, count, buffer);
+  }
+};
+
+template <>
+struct Loader<float> {
+  using score = float;
+  template <int T>
+  static Rows load(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
+                   float *buffer) {
+    return load_tile_float<T>(problem, image, pixel, count, buffer);
+  }
+};
+
+// Calls visit.tile<T, Score>(x, pixel, count) for every tile of pixels [first, last).
+template <int T, class Score, class Visit>
+void each_tile(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
+               float *buffer, Visit &visit) {
   for (int64_t pixel = first; pixel < last; pixel += T) {
     const int64_t count = smaller(T, last - pixel);
-    Rows x{};
-    switch (problem.score_type) {
-      case LOVASZ_FLOAT32:
-        x = rows_of_float<T>(problem, image, pixel, count, buffer);
-        break;
-      case LOVASZ_BFLOAT16:
-        x = rows_of<T, bfloat16>(problem, image, pixel, count, buffer);
-        break;
-      default:
-        x = rows_of<T, float16>(problem, image, pixel, count, buffer);
-    }
-    count_tile<T>(problem, x, image, pixel, count, table, h);
+    const Rows x = Loader<Score>::template load<T>(problem, image, pixel, count, buffer);
+    visit.template tile<T, Score>(x, pixel, count);
   }
 }
 
-template <int T>
-void push_tiles(const lovasz_problem &problem, const lovasz_slopes &slopes,
-                const lovasz_scores &gradient, int64_t image, int64_t first, int64_t last, float *scratch) {
-  float *p = scratch, *s = p + problem.classes * T, *buffer = s + problem.classes * T;
-  const double total = problem.entropy ? total_entropy_weight(problem) : 0.0;
-  for (int64_t pixel = first; pixel < last; pixel += T) {
-    const int64_t count = smaller(T, last - pixel);
-    switch (problem.score_type) {
-      case LOVASZ_FLOAT32:
-        push_tile<T, float>(problem, rows_of_float<T>(problem, image, pixel, count, buffer),
-                            slopes, total, gradient, image, pixel, count, p, s);
-        break;
-      case LOVASZ_BFLOAT16:
-        push_tile<T, bfloat16>(problem, rows_of<T, bfloat16>(problem, image, pixel, count, buffer),
-                               slopes, total, gradient, image, pixel, count, p, s);
-        break;
-      default:
-        push_tile<T, float16>(problem, rows_of<T, float16>(problem, image, pixel, count, buffer),
-                              slopes, total, gradient, image, pixel, count, p, s);
-    }
+template <int T, class Visit>
+void each_tile_of(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
+                  float *buffer, Visit &visit) {
+  switch (problem.score_type) {
+    case LOVASZ_FLOAT32:
+      return each_tile<T, float>(problem, image, first, last, buffer, visit);
+    case LOVASZ_BFLOAT16:
+      return each_tile<T, bfloat16>(problem, image, first, last, buffer, visit);
+    default:
+      return each_tile<T, float16>(problem, image, first, last, buffer, visit);
   }
+}
+
+// The size of tiles is a constant inside the kernels, so that their loops have no remainders.
+template <class Visit>
+void visit_tiles(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
+                 float *buffer, Visit &visit) {
+  if (lovasz_tile_pixels(problem.classes) == 256) {
+    each_tile_of<256>(problem, image, first, last, buffer, visit);
+  } else {
+    each_tile_of<64>(problem, image, first, last, buffer, visit);
+  }
+}
+
+struct CountVisit {
+  const lovasz_problem &problem;
+  int64_t image;
+  lovasz_table &table;
+  float *h;
+
+  template <int T, class Score>
+  void tile(Rows x, int64_t pixel, int64_t count) {
+    count_tile<T>(problem, x, image, pixel, count, table, h);
+  }
+};
+
+struct ErrorsVisit {
+  const lovasz_problem &problem;
+  int64_t image;
+  lovasz_table &table;
+  float *h;
+  uint32_t *errors;
+
+  template <int T, class Score>
+  void tile(Rows x, int64_t pixel, int64_t count) {
+    errors_tile<T>(problem, x, image, pixel, count, table, h, errors);
+  }
+};
+
+struct PushVisit {
+  const lovasz_problem &problem;
+  const lovasz_slopes &slopes;
+  const lovasz_scores &gradient;
+  int64_t image;
+  double total;  // of the class weights of cross-entropy
+  float *p, *s, *spare;
+
+  template <int T, class Score>
+  void tile(Rows x, int64_t pixel, int64_t count) {
+    push_tile<T, Score>(problem, x, slopes, total, gradient, image, pixel, count, p, s, spare);
+  }
+};
+
+struct PushExactVisit {
+  const lovasz_problem &problem;
+  const float *slopes;
+  const lovasz_scores &gradient;
+  int64_t image;
+  float *p, *s, *spare;
+
+  template <int T, class Score>
+  void tile(Rows x, int64_t pixel, int64_t count) {
+    push_exact_tile<T, Score>(problem, x, slopes, gradient, image, pixel, count, p, s, spare);
+  }
+};
+
+// A scratch memory is two times the floats of a tile, and its buffer.
+inline int64_t tile_floats(const lovasz_problem &problem) {
+  return problem.classes * lovasz_tile_pixels(problem.classes);
 }
 
 void count(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
            lovasz_table *table, float *scratch) {
-  if (lovasz_tile_pixels(problem->classes) == 256) {
-    count_tiles<256>(*problem, image, first, last, *table, scratch);
-  } else {
-    count_tiles<64>(*problem, image, first, last, *table, scratch);
-  }
+  CountVisit visit{*problem, image, *table, scratch};
+  visit_tiles(*problem, image, first, last, scratch + tile_floats(*problem), visit);
 }
 
-void push(const lovasz_problem *problem, const lovasz_slopes *slopes,
-          const lovasz_scores *gradient, int64_t image, int64_t first, int64_t last, float *scratch) {
-  if (lovasz_tile_pixels(problem->classes) == 256) {
-    push_tiles<256>(*problem, *slopes, *gradient, image, first, last, scratch);
-  } else {
-    push_tiles<64>(*problem, *slopes, *gradient, image, first, last, scratch);
-  }
+void push(const lovasz_problem *problem, const lovasz_slopes *slopes, const lovasz_scores *gradient,
+          int64_t image, int64_t first, int64_t last, float *scratch) {
+  const int64_t floats = tile_floats(*problem);
+  const double total = problem->entropy ? total_entropy_weight(*problem) : 0.0;
+  PushVisit visit{*problem, *slopes, *gradient, image, total, scratch, scratch + floats, scratch + 2 * floats};
+  visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);
+}
+
+void errors(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
+            lovasz_table *table, uint32_t *out, float *scratch) {
+  ErrorsVisit visit{*problem, image, *table, scratch, out};
+  visit_tiles(*problem, image, first, last, scratch + tile_floats(*problem), visit);
+}
+
+void push_exact(const lovasz_problem *problem, const float *slopes, const lovasz_scores *gradient,
+                int64_t image, int64_t first, int64_t last, float *scratch) {
+  const int64_t floats = tile_floats(*problem);
+  PushExactVisit visit{*problem, slopes, *gradient, image, scratch, scratch + floats, scratch + 2 * floats};
+  visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);
 }
 
 void weigh(const lovasz_weighing *w, int64_t row) {
@@ -105,4 +171,5 @@ void weigh(const lovasz_weighing *w, int64_t row) {
 #define LOVASZ_STRING(a) LOVASZ_STRING2(a)
 extern "C" const lovasz_kernels LOVASZ_JOIN(lovasz_kernels_, LOVASZ_LEVEL);
 extern "C" const lovasz_kernels LOVASZ_JOIN(lovasz_kernels_, LOVASZ_LEVEL) = {
-    LOVASZ_STRING(LOVASZ_LEVEL), LOVASZ_LEVEL::count, LOVASZ_LEVEL::push, LOVASZ_LEVEL::weigh};
+    LOVASZ_STRING(LOVASZ_LEVEL), LOVASZ_LEVEL::count,      LOVASZ_LEVEL::push,
+    LOVASZ_LEVEL::errors,        LOVASZ_LEVEL::push_exact, LOVASZ_LEVEL::weigh};

@@ -85,6 +85,20 @@ LOVASZ_API int lovasz_count(const struct lovasz_problem *, struct lovasz_count_r
 LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes, float entropy_scale,
                            const struct lovasz_scores *gradient, int32_t threads);
 
+// The exact method: slopes (N, C, L) of Tversky's set functions, and the gradient from slopes.
+struct lovasz_exact_result {
+  float *slopes;       // (N, C, L)
+  double *losses;      // (G, C)
+  int64_t *positives;  // (G, C)
+  int64_t *pixels;     // (G), not ignored
+  int64_t *invalid;    // (G), zero on entry
+  double alpha, beta;
+  int64_t bad_labels, out_of_range;
+};
+LOVASZ_API int lovasz_exact(const struct lovasz_problem *, struct lovasz_exact_result *,
+                            int32_t threads);
+LOVASZ_API int lovasz_push_exact(const struct lovasz_problem *, const float *slopes,
+                                 const struct lovasz_scores *gradient, int32_t threads);
 LOVASZ_API void lovasz_weigh(const struct lovasz_weighing *, int32_t threads);
 
 // Tells the system that all of this fresh memory will be written, so that it may use large pages.

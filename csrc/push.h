@@ -6,26 +6,7 @@
 #include "labels.h"
 #include "tile.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
 namespace LOVASZ_LEVEL {
-
-// out = table[index], by the processor's gather where that is faster than single loads.
-template <int T>
-inline void look_up(const float *__restrict table, const int32_t *__restrict index,
-                    float *__restrict out) {
-#if defined(__AVX512F__)
-  for (int t = 0; t < T; t += 16) {
-    // The masked form, because gcc warns of the plain one.
-    _mm512_storeu_ps(out + t, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff,
-                                                       _mm512_load_si512(index + t), table, 4));
-  }
-#else
-  for (int t = 0; t < T; ++t) out[t] = table[index[t]];
-#endif
-}
 
 // p and the slope s of every class as if the pixel were a negative of each, and the sum of p * s
 // over the classes of which it is one. Subtracting the positive later would cost the digits that
@@ -62,17 +43,22 @@ template <int T>
 void positive_slopes(const int32_t *label, int64_t bins, const float *slopes, const float *p,
                      float *s, float *sum) {
   const float last = static_cast<float>(bins - 1);
+  alignas(64) int32_t at[T], bin[T];
+  alignas(64) float own[T], slope[T];
+  for (int t = 0; t < T; ++t) at[t] = (label[t] < 0 ? 0 : label[t]) * T + t;
+  look_up<T>(p, at, own);
   for (int t = 0; t < T; ++t) {
-    if (label[t] < 0) continue;
-    const int64_t at = static_cast<int64_t>(label[t]) * T + t;
-    float error = 1.0f - p[at];
+    float error = 1.0f - own[t];
     error = error > 0.0f ? error : 0.0f;
     const float u = (3.0f * __builtin_sqrtf(error) + error) * (0.25f * static_cast<float>(bins));
-    const int32_t bin = static_cast<int32_t>(u < last ? u : last);
-    const float slope = -slopes[(2 * static_cast<int64_t>(label[t]) + 1) * bins + bin];
-    sum[t] += p[at] * slope;
-    s[at] = slope;
+    bin[t] = static_cast<int32_t>(u < last ? u : last);
   }
+  for (int t = 0; t < T; ++t) {
+    const int64_t row = 2 * static_cast<int64_t>(label[t] < 0 ? 0 : label[t]) + 1;
+    slope[t] = -slopes[row * bins + bin[t]];
+  }
+  for (int t = 0; t < T; ++t) sum[t] += label[t] < 0 ? 0.0f : own[t] * slope[t];
+  for (int t = 0; t < T; ++t) s[at[t]] = label[t] < 0 ? s[at[t]] : slope[t];
 }
 
 // The gradient of one class: p * (s - sum), and what cross-entropy adds, row by row.
@@ -88,6 +74,7 @@ inline float gradient_at(int t, const float *p, const float *s, const float *sum
 template <int T>
 struct PushedTile {
   const float *p, *s;  // (C, T)
+  float *spare;        // a buffer of padded rows
   const float *sum;    // (T)
   const int32_t *label;
   const EntropySlopes<T> *entropy;  // null without cross-entropy
@@ -117,16 +104,21 @@ void store_rows(const lovasz_problem &problem, const PushedTile<T> &tile, int64_
   }
 }
 
+// By way of rows, strip by strip as `load_columns`.
 template <int T, bool Entropy, class Score>
 void store_columns(const lovasz_problem &problem, const PushedTile<T> &tile, int64_t count,
                    Score *out, int64_t stride) {
-  for (int t = 0; t < static_cast<int>(count); ++t) {
-    Score *column = out + t * stride;
+  store_rows<T, Entropy, float>(problem, tile, T, tile.spare, padded<T>);
+  for (int64_t first = 0; first < count; first += strip) {
+    const int64_t size = count - first < strip ? count - first : strip;
+    Score *to = out + first * stride;
     for (int64_t c = 0; c < problem.classes; ++c) {
-      const float bias = Entropy ? tile.entropy->share * entropy_weight(problem, c) : 0.0f;
-      column[c] = narrow<Score>(
-          gradient_at<T, Entropy>(t, tile.p + c * T, tile.s + c * T, tile.sum, tile.label,
-                                  static_cast<int32_t>(c), tile.entropy, bias));
+      const float *row = tile.spare + c * padded<T> + first;
+      if (size == strip) {
+        for (int64_t t = 0; t < strip; ++t) to[t * stride + c] = narrow<Score>(row[t]);
+      } else {
+        for (int64_t t = 0; t < size; ++t) to[t * stride + c] = narrow<Score>(row[t]);
+      }
     }
   }
 }
@@ -142,40 +134,49 @@ void store_tile(const lovasz_problem &problem, const lovasz_scores &gradient, in
   }
 }
 
+// Log-sum-exp of the pixels, +inf where ignored, so that p is 0; true if NaN are to be blanked.
+template <int T>
+bool load_lse(const lovasz_problem &problem, const int32_t *label, int64_t image, int64_t pixel,
+              int64_t count, float *lse) {
+  const float *lse_in = problem.lse + image * problem.length + pixel;
+  for (int64_t t = count; t < T; ++t) lse[t] = 0.0f;
+  memcpy(lse, lse_in, static_cast<size_t>(count) * sizeof *lse);
+  int32_t blank = 0;
+  for (int t = 0; t < T; ++t) {
+    blank |= (label[t] == ignored) & (lse[t] != lse[t]);
+    lse[t] = label[t] == ignored ? infinity : lse[t];
+  }
+  return blank != 0;
+}
+
+// Zeros for ignored pixels that hold NaN.
+template <int T>
+void blank_ignored(int64_t classes, const int32_t *label, float *p, float *s, float *sum) {
+  for (int64_t c = 0; c < classes; ++c) {
+    for (int t = 0; t < T; ++t) {
+      if (label[t] == ignored) p[c * T + t] = s[c * T + t] = sum[t] = 0.0f;
+    }
+  }
+}
+
 template <int T, class Score>
 void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes, double total,
                const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
-               float *p, float *s) {
-  const int64_t classes = problem.classes;
+               float *p, float *s, float *spare) {
   alignas(64) int32_t label[T];
   alignas(64) float lse[T], sum[T];
   load_labels<T>(problem, image, pixel, count, label);
-  const float *lse_in = problem.lse + image * problem.length + pixel;
-  bool blank = false;
-  for (int t = 0; t < T; ++t) {
-    lse[t] = __builtin_inff();  // ignored: p = 0
-    if (label[t] == ignored) {
-      blank |= t < count && lse_in[t] != lse_in[t];
-    } else {
-      lse[t] = lse_in[t];
-    }
-  }
-  negative_slopes<T>(x, classes, problem.bins, label, lse, slopes.slopes, p, s, sum);
+  const bool blank = load_lse<T>(problem, label, image, pixel, count, lse);
+  negative_slopes<T>(x, problem.classes, problem.bins, label, lse, slopes.slopes, p, s, sum);
   positive_slopes<T>(label, problem.bins, slopes.slopes, p, s, sum);
-  if (blank) {  // ignored pixels that hold NaN
-    for (int64_t c = 0; c < classes; ++c) {
-      for (int t = 0; t < T; ++t) {
-        if (label[t] == ignored) p[c * T + t] = s[c * T + t] = sum[t] = 0.0f;
-      }
-    }
-  }
+  if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
   if (problem.entropy) {
     const EntropySlopes<T> entropy(problem, total, slopes.entropy_scale, label);
     for (int t = 0; t < T; ++t) sum[t] -= entropy.common[t];
-    store_tile<T, true, Score>(problem, gradient, image, pixel, count, {p, s, sum, label, &entropy});
+    store_tile<T, true, Score>(problem, gradient, image, pixel, count, {p, s, spare, sum, label, &entropy});
   } else {
     store_tile<T, false, Score>(problem, gradient, image, pixel, count,
-                                {p, s, sum, label, nullptr});
+                                {p, s, spare, sum, label, nullptr});
   }
 }
 

@@ -231,6 +231,19 @@ def test_weights_of_zero_give_a_connected_zero(method, normalize_weight):
 
 
 @METHODS
+def test_set_function_that_divides_by_the_positives_may_miss_a_class(method):
+    target = torch.zeros(1, 4, 4, dtype=torch.long)
+    loss, gradient = run(
+        torch.randn(1, 3, 4, 4),
+        target,
+        set_function=lambda fn, fp, positives: (fn + fp) / positives,
+        method=method,
+    )
+    assert math.isfinite(loss)
+    assert gradient.isfinite().all()
+
+
+@METHODS
 def test_upstream_gradient_in_half_precision_does_not_vanish(method):
     # Gradients of single pixels are near 1e-6: a scaled float16 loss must keep them.
     logits = torch.randn(1, 4, 128, 128, dtype=torch.float16, requires_grad=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lovasz import ops
 from lovasz._inputs import Layout
-from lovasz.extension import Extension, extend_counts, extend_sorted
+from lovasz.extension import Extension, extend_counts
 from lovasz.set_functions import SetFunction, as_tversky
 
 
@@ -59,7 +59,7 @@ def by_counting(
         invalid=counted.invalid,
         mask=mask,
     )
-    losses, slopes = _weigh(counts, set_function, ops.wide_dtype(scores))
+    losses, slopes = _weigh(counts, counting, set_function, ops.wide_dtype(scores))
     attached, sums = ops.attach_counted(
         losses,
         scores,
@@ -77,36 +77,30 @@ def by_counting(
 def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) -> ClassLosses:
     """Losses from the sorted errors; exact up to the rounding of the errors themselves."""
     scores, target = given.layout
-    errors, order, lse, invalid = ops.rank(
+    exact = ops.exact(
         scores.detach(),
         target,
         ignore_index=given.ignore_index,
         per_image=given.per_image,
         softmax=given.softmax,
+        set_function=set_function,
     )
-    groups, classes, pixels = errors.shape
-    labels = target.to(torch.int64).reshape(groups, 1, pixels).expand(-1, classes, -1)
-    valid = errors >= 0
-    class_index = torch.arange(classes, device=scores.device).view(1, -1, 1)
-    positive = (labels.gather(-1, order) == class_index) & valid
     counting = _counting(
-        positives=positive.sum(-1), pixels=valid[:, 0].sum(-1), invalid=invalid, mask=mask
+        positives=exact.positives, pixels=exact.pixels, invalid=exact.invalid, mask=mask
     )
-    extension = extend_sorted(errors, positive, valid, set_function)
-    losses, slopes = extension.losses, extension.slopes.to(ops.wide_dtype(scores))
-    by_pixel = torch.empty_like(slopes).scatter_(-1, order, slopes)
-    if not given.per_image:
-        by_pixel = by_pixel.view(classes, *target.shape).transpose(0, 1)
+    slopes = exact.slopes
+    if as_tversky(set_function) is None:
+        slopes = _mute(slopes, counting)
     attached = ops.attach_ranked(
-        losses,
+        exact.losses,
         scores,
         target,
-        lse,
-        by_pixel,
+        exact.lse,
+        slopes,
         ignore_index=given.ignore_index,
         softmax=given.softmax,
     )
-    return _settle(attached, counting, invalid, ops.wide_dtype(scores))
+    return _settle(attached, counting, exact.invalid, ops.wide_dtype(scores))
 
 
 def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tensor | None) -> Tensor:
@@ -116,15 +110,23 @@ def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tenso
     return chosen | (invalid > 0).unsqueeze(-1)
 
 
-def _weigh(counts: Tensor, set_function: SetFunction, dtype: torch.dtype) -> Extension:
+def _weigh(
+    counts: Tensor, counting: Tensor, set_function: SetFunction, dtype: torch.dtype
+) -> Extension:
     """The extension, by an operator for the set functions that it knows."""
     tversky = as_tversky(set_function)
     if tversky is None:
         centres = ops.bin_centres(counts.shape[-1], counts.device)
         losses, slopes = extend_counts(counts, centres, set_function)
-        return Extension(losses, slopes.to(dtype))
+        return Extension(losses, _mute(slopes, counting).to(dtype))
     wide = dtype == torch.float64
     return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide))
+
+
+def _mute(slopes: Tensor, counting: Tensor) -> Tensor:
+    """Zero for classes that do not count, where a set function of the caller's may divide by 0."""
+    shape = (*counting.shape, *(1,) * (slopes.dim() - 2))
+    return torch.where(counting.reshape(shape), slopes, 0.0)
 
 
 def _settle(losses: Tensor, counting: Tensor, invalid: Tensor, dtype: torch.dtype) -> ClassLosses:

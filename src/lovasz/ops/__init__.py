@@ -1,7 +1,7 @@
 """The two passes over the logits, count and push, as torch operators, and their autograd.
 
 ========================  =======================================================================
-``count``, ``rank``       read scores and labels once: histograms of the errors, or sorted errors
+``count``, ``exact``      read scores and labels once: histograms of the errors, or slopes by pixel
 ``push``, ``push_ranked`` turn slopes (derivatives by the errors) into the gradient of the scores
 ========================  =======================================================================
 
@@ -14,7 +14,7 @@ Shapes: scores (N, C, L) with any strides, target (N, L), groups G = N with ``pe
 
 from lovasz.ops.autograd import attach_counted, attach_ranked
 from lovasz.ops.bins import DEFAULT_BINS, bin_centres, bin_edges, error_bound
-from lovasz.ops.schema import Entropy, count, rank, weigh, wide_dtype
+from lovasz.ops.schema import Entropy, count, exact, weigh, wide_dtype
 
 __all__ = [
     "DEFAULT_BINS",
@@ -25,7 +25,7 @@ __all__ = [
     "bin_edges",
     "count",
     "error_bound",
-    "rank",
+    "exact",
     "weigh",
     "wide_dtype",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from torch import Tensor
 
@@ -71,10 +73,7 @@ def push(
     if kernels is None or not _supported(scores, softmax):
         options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing)
         return reference.push(scores, target, lse, slopes, *options)
-    gradient = torch.empty_like(scores)
-    # What cannot be written in place is written beside and copied.
-    out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
-    kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
+    gradient, out = _gradient_of(scores, kernels)
     scores, target = _readable(scores), _pixels_contiguous(target)
     slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
     groups, _, _, bins = slopes.shape
@@ -85,6 +84,74 @@ def push(
     _check(kernels.lovasz_push(problem, slopes.data_ptr(), scale, _address(out), threads))
     del weight
     return gradient if out is gradient else gradient.copy_(out)
+
+
+def exact(
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+    alpha: float,
+    beta: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """``lovasz::exact`` for CPU tensors."""
+    kernels = library.load()
+    # An element of the sort holds its place in 33 bits.
+    if kernels is None or not _supported(scores, softmax) or scores.numel() > 2**33:
+        return reference.exact(scores, target, ignore_index, per_image, softmax, alpha, beta)
+    images, classes, _ = scores.shape
+    groups = images if per_image else 1
+    slopes = torch.empty(scores.shape, dtype=torch.float32)
+    kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
+    losses = torch.empty((groups, classes), dtype=torch.float64)
+    positives = torch.empty((groups, classes), dtype=torch.int64)
+    pixels, invalid = (torch.zeros(groups, dtype=torch.int64) for _ in range(2))
+    lse = torch.empty(target.shape, dtype=torch.float32)
+    scores, target = _readable(scores), _pixels_contiguous(target)
+    problem = _problem(scores, target, lse, 0, ignore_index, per_image, softmax)
+    result = library.ExactResult(
+        slopes=slopes.data_ptr(),
+        losses=losses.data_ptr(),
+        positives=positives.data_ptr(),
+        pixels=pixels.data_ptr(),
+        invalid=invalid.data_ptr(),
+        alpha=alpha,
+        beta=beta,
+    )
+    _check(kernels.lovasz_exact(problem, result, torch.get_num_threads()))
+    if result.bad_labels:
+        reference.raise_for_labels(target, classes, ignore_index, softmax)
+    return losses, slopes, positives, pixels, lse, invalid
+
+
+def push_ranked(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    softmax: bool,
+) -> Tensor:
+    """``lovasz::push_ranked`` for CPU tensors."""
+    kernels = library.load()
+    if kernels is None or not _supported(scores, softmax):
+        return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax)
+    gradient, out = _gradient_of(scores, kernels)
+    scores, target = _readable(scores), _pixels_contiguous(target)
+    slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
+    problem = _problem(scores, target, lse, 0, ignore_index, False, softmax)
+    threads = torch.get_num_threads()
+    _check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), _address(out), threads))
+    return gradient if out is gradient else gradient.copy_(out)
+
+
+def _gradient_of(scores: Tensor, kernels: ctypes.CDLL) -> tuple[Tensor, Tensor]:
+    """The gradient, and what the kernel writes: the same, or a copy that it can write."""
+    gradient = torch.empty_like(scores)
+    out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
+    kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
+    return gradient, out
 
 
 def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:

@@ -65,6 +65,22 @@ class CountResult(ctypes.Structure):
     )
 
 
+class ExactResult(ctypes.Structure):
+    """``lovasz_exact_result``."""
+
+    _fields_ = (
+        ("slopes", ctypes.c_void_p),
+        ("losses", ctypes.c_void_p),
+        ("positives", ctypes.c_void_p),
+        ("pixels", ctypes.c_void_p),
+        ("invalid", ctypes.c_void_p),
+        ("alpha", ctypes.c_double),
+        ("beta", ctypes.c_double),
+        ("bad_labels", ctypes.c_int64),
+        ("out_of_range", ctypes.c_int64),
+    )
+
+
 class Weighing(ctypes.Structure):
     """``lovasz_weighing``."""
 
@@ -107,6 +123,8 @@ def load() -> ctypes.CDLL | None:
         scores,
         ctypes.c_int32,
     )
+    library.lovasz_exact.argtypes = (problem, ctypes.POINTER(ExactResult), ctypes.c_int32)
+    library.lovasz_push_exact.argtypes = (problem, ctypes.c_void_p, scores, ctypes.c_int32)
     library.lovasz_weigh.argtypes = (ctypes.POINTER(Weighing), ctypes.c_int32)
     library.lovasz_weigh.restype = None
     library.lovasz_expect_writes.argtypes = (ctypes.c_void_p, ctypes.c_int64)
@@ -124,6 +142,8 @@ def load() -> ctypes.CDLL | None:
 def _find() -> Path | None:
     if os.environ.get("LOVASZ_DISABLE_KERNELS") == "1":
         return None
+    if chosen := os.environ.get("LOVASZ_LIBRARY"):
+        return Path(chosen)
     # An editable installation keeps the library elsewhere than beside this file.
     spec = importlib.util.find_spec("lovasz._kernels")
     origins = [spec.origin] if spec is not None and spec.origin else []

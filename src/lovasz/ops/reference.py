@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.extension import extend_counts
+from lovasz.extension import extend_counts, extend_sorted
 from lovasz.ops.bins import bin_centres, bin_index
-from lovasz.set_functions import Tversky
+from lovasz.set_functions import SetFunction, Tversky
 
 # Probabilities may leave [0, 1] by the rounding of a 16-bit softmax.
 PROBABILITY_TOLERANCE = 1e-2
@@ -136,6 +136,38 @@ def rank(
     # Stable, so that a run can be repeated; the slopes do not depend on the order of equal errors.
     errors, order = errors.sort(dim=-1, descending=True, stable=True)
     return errors, order, lse, invalid
+
+
+def exact(
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+    alpha: float,
+    beta: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Reference of ``lovasz::exact``."""
+    errors, order, lse, invalid = rank(scores, target, ignore_index, per_image, softmax)
+    extended = extend_ranked(errors, order, target, per_image, Tversky(alpha, beta))
+    return *extended, lse, invalid
+
+
+def extend_ranked(
+    errors: Tensor, order: Tensor, target: Tensor, per_image: bool, delta: SetFunction
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Losses (G, C), slopes (N, C, L), positives (G, C) and pixels (G,) from sorted errors."""
+    groups, classes, pixels = errors.shape
+    labels = target.to(torch.int64).reshape(groups, 1, pixels).expand(-1, classes, -1)
+    valid = errors >= 0
+    class_index = torch.arange(classes, device=errors.device).view(1, -1, 1)
+    positive = (labels.gather(-1, order) == class_index) & valid
+    losses, slopes = extend_sorted(errors, positive, valid, delta)
+    slopes = slopes.to(errors.dtype)
+    by_pixel = torch.empty_like(slopes).scatter_(-1, order, slopes)
+    if not per_image:
+        by_pixel = by_pixel.view(classes, *target.shape).transpose(0, 1).contiguous()
+    return losses, by_pixel, positive.sum(-1), valid[:, 0].sum(-1)
 
 
 def push_ranked(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import cpu, gpu, reference
+from lovasz.set_functions import SetFunction, as_tversky
 
 _library = torch.library.Library("lovasz", "DEF")
 _library.define(
@@ -32,12 +33,17 @@ _library.define(
     " -> (Tensor errors, Tensor order, Tensor lse, Tensor invalid)"
 )
 _library.define(
+    "exact(Tensor scores, Tensor target, int? ignore_index, bool per_image, bool softmax,"
+    " float alpha, float beta) -> (Tensor losses, Tensor slopes, Tensor positives, Tensor pixels,"
+    " Tensor lse, Tensor invalid)"
+)
+_library.define(
     "push_ranked(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index,"
     " bool softmax) -> Tensor"
 )
-for _name in ("count", "weigh", "push", "rank", "push_ranked"):
+for _name in ("count", "weigh", "push", "rank", "exact", "push_ranked"):
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
-for _name in ("count", "weigh", "push"):
+for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
 for _name in ("count", "push"):
     _library.impl(_name, getattr(gpu, _name), "CUDA")
@@ -57,15 +63,6 @@ class Entropy(NamedTuple):
 
     weight: Tensor | None  # (C,), weights of the classes, or None for ones
     smoothing: float  # label smoothing
-
-
-class Ranked(NamedTuple):
-    """Result of ``rank``."""
-
-    errors: Tensor  # (G, C, P) wide, descending; ignored pixels are last, with error -1
-    order: Tensor  # (G, C, P) int64, the pixel of the group at each rank
-    lse: Tensor  # as for Counted
-    invalid: Tensor  # as for Counted
 
 
 def count(
@@ -118,11 +115,47 @@ def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor
     return losses, slopes
 
 
-def rank(
-    scores: Tensor, target: Tensor, *, ignore_index: int | None, per_image: bool, softmax: bool
-) -> Ranked:
-    """Sort the errors of every class; arguments and errors as for ``count``."""
-    return Ranked(*torch.ops.lovasz.rank(scores, target, ignore_index, per_image, softmax))
+class Exact(NamedTuple):
+    """Result of ``exact``."""
+
+    losses: Tensor  # (G, C) float64
+    slopes: Tensor  # (N, C, L) wide, derivatives of the losses by the errors, by pixel
+    positives: Tensor  # (G, C) int64
+    pixels: Tensor  # (G,) int64, not ignored
+    lse: Tensor  # as for Counted
+    invalid: Tensor  # as for Counted
+
+
+def exact(
+    scores: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+    set_function: SetFunction,
+) -> Exact:
+    """Sort the errors of every class and extend the set function, one operator where it is known.
+
+    Args:
+        scores: as for ``count``.
+        target: as for ``count``.
+        ignore_index: as for ``count``.
+        per_image: as for ``count``.
+        softmax: as for ``count``.
+        set_function: Δ(fn, fp, positives).
+
+    Returns:
+        Losses and slopes, exact up to the rounding of the errors.
+    """
+    options = (ignore_index, per_image, softmax)
+    tversky = as_tversky(set_function)
+    if tversky is not None:
+        operator = torch.ops.lovasz.exact
+        return Exact(*operator(scores, target, *options, tversky.alpha, tversky.beta))
+    errors, order, lse, invalid = torch.ops.lovasz.rank(scores, target, *options)
+    extended = reference.extend_ranked(errors, order, target, per_image, set_function)
+    return Exact(*extended, lse, invalid)
 
 
 def wide_dtype(scores: Tensor) -> torch.dtype:
@@ -172,6 +205,20 @@ def _(scores, target, ignore_index, per_image, softmax):  # type: ignore[no-unty
         scores.new_empty(shape, dtype=wide_dtype(scores)),
         scores.new_empty(shape, dtype=torch.int64),
         scores.new_empty(target.shape if softmax else (0,), dtype=wide_dtype(scores)),
+        scores.new_empty((groups,), dtype=torch.int64),
+    )
+
+
+@torch.library.register_fake("lovasz::exact")
+def _(scores, target, ignore_index, per_image, softmax, alpha, beta):  # type: ignore[no-untyped-def]
+    groups, classes = _groups(scores, per_image), scores.shape[1]
+    wide = wide_dtype(scores)
+    return (
+        scores.new_empty((groups, classes), dtype=torch.float64),
+        scores.new_empty(scores.shape, dtype=wide),
+        scores.new_empty((groups, classes), dtype=torch.int64),
+        scores.new_empty((groups,), dtype=torch.int64),
+        scores.new_empty(target.shape if softmax else (0,), dtype=wide),
         scores.new_empty((groups,), dtype=torch.int64),
     )
 

@@ -1,0 +1,85 @@
+// The exact method's two passes over the scores: errors of every pixel and class, which sort.cpp
+// turns into slopes in place, and the gradient from these.
+#pragma once
+
+#include "count.h"
+#include "push.h"
+
+namespace LOVASZ_LEVEL {
+
+// Errors in [0, 1] as bits: the sign marks a positive, all ones an ignored pixel.
+template <int T>
+void errors_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel, int64_t count,
+                 lovasz_table &table, float *h, uint32_t *errors) {
+  const int64_t classes = problem.classes;
+  alignas(64) int32_t label[T];
+  alignas(64) float m[T], s[T];
+  load_labels<T>(problem, image, pixel, count, label);
+  maxima<T>(x, classes, m);
+  exponentials<T>(x, classes, m, h, s);
+  finish_pixels<T>(problem, x, label, m, s, image, pixel, count, table);
+  for (int t = 0; t < T; ++t) s[t] = 1.0f / s[t];
+  uint32_t *out = errors + image * classes * problem.length + pixel;
+  for (int64_t c = 0; c < classes; ++c) {
+    const float *__restrict row = h + c * T;
+    uint32_t *__restrict out_row = out + c * problem.length;
+    const int32_t own = static_cast<int32_t>(c);
+    alignas(64) uint32_t bits[T];
+    for (int t = 0; t < T; ++t) {
+      float p = row[t] * row[t] * s[t];
+      p = p < 1.0f ? p : 1.0f;  // NaN: 1, its pixel is reported
+      const uint32_t positive = static_cast<uint32_t>(as_bits(1.0f - p)) | 0x80000000u;
+      const uint32_t negative = static_cast<uint32_t>(as_bits(p));
+      const uint32_t value = label[t] == own ? positive : negative;
+      bits[t] = label[t] == ignored ? 0xffffffffu : value;
+    }
+    if (count == T) {
+      for (int t = 0; t < T; ++t) out_row[t] = bits[t];
+    } else {
+      for (int64_t t = 0; t < count; ++t) out_row[t] = bits[t];
+    }
+  }
+}
+
+// As `negative_slopes` and `positive_slopes`, from slopes (C, L) by pixel.
+template <int T>
+void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__restrict label,
+                     const float *__restrict lse, const float *slopes, int64_t count,
+                     float *__restrict p_out, float *__restrict s_out, float *__restrict sum) {
+  for (int t = 0; t < T; ++t) sum[t] = 0.0f;
+  for (int64_t c = 0; c < problem.classes; ++c) {
+    const float *__restrict row = x.data + c * x.stride;
+    const float *__restrict slope = slopes + c * problem.length;
+    float *__restrict p_row = p_out + c * T;
+    float *__restrict s_row = s_out + c * T;
+    const int32_t own = static_cast<int32_t>(c);
+    if (count == T) {
+      for (int t = 0; t < T; ++t) s_row[t] = slope[t];
+    } else {
+      for (int64_t t = 0; t < T; ++t) s_row[t] = t < count ? slope[t] : 0.0f;
+    }
+    for (int t = 0; t < T; ++t) {
+      const float h = exp_half(row[t] - lse[t]);
+      const float s = label[t] == own ? -s_row[t] : s_row[t];
+      p_row[t] = h * h;
+      s_row[t] = s;
+      sum[t] += h * h * s;
+    }
+  }
+}
+
+template <int T, class Score>
+void push_exact_tile(const lovasz_problem &problem, Rows x, const float *slopes,
+                     const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
+                     float *p, float *s, float *spare) {
+  alignas(64) int32_t label[T];
+  alignas(64) float lse[T], sum[T];
+  load_labels<T>(problem, image, pixel, count, label);
+  const bool blank = load_lse<T>(problem, label, image, pixel, count, lse);
+  const float *own = slopes + image * problem.classes * problem.length + pixel;
+  slopes_by_pixel<T>(x, problem, label, lse, own, count, p, s, sum);
+  if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
+  store_tile<T, false, Score>(problem, gradient, image, pixel, count, {p, s, spare, sum, label, nullptr});
+}
+
+}  // namespace LOVASZ_LEVEL

@@ -1,0 +1,51 @@
+// What the entry points share: torch's threads, chunks of work, memory. Not for level.cpp.
+#pragma once
+
+#include <atomic>
+#include <cstdlib>
+
+#include "kernels.h"
+
+using ParallelFunction = void (*)(int64_t begin, int64_t end, void *context);
+using ParallelFor = int32_t (*)(int64_t begin, int64_t end, int64_t grain, ParallelFunction,
+                                void *context);
+
+// The kernels of the level in use.
+const lovasz_kernels &kernels();
+
+// Calls function on parts of [0, tasks), on torch's threads.
+void run(int32_t threads, int64_t tasks, ParallelFunction function, void *context);
+
+// The chunks that threads take: whole tiles of one image. Their size depends on the shape alone,
+// so that sums over chunks do not depend on the number of threads.
+struct Chunks {
+  int64_t length, chunk, per_image, total;
+
+  explicit Chunks(const lovasz_problem &problem) : length(problem.length) {
+    const int64_t tile = lovasz_tile_pixels(problem.classes);
+    const int64_t tiles = 65536 / (tile * problem.classes);
+    chunk = tile * (tiles > 1 ? tiles : 1);
+    per_image = (length + chunk - 1) / chunk;
+    total = per_image * problem.images;
+  }
+  int64_t image(int64_t index) const { return index / per_image; }
+  // Threads that find something to do; waking one takes longer than a chunk.
+  int64_t workers(int32_t threads) const { return threads < total ? threads : total; }
+  int64_t first(int64_t index) const { return index % per_image * chunk; }
+  int64_t last(int64_t index) const {
+    const int64_t end = first(index) + chunk;
+    return end < length ? end : length;
+  }
+};
+
+struct Memory {
+  void *data;
+  explicit Memory(size_t bytes) : data(std::calloc(bytes + 64, 1)) {}
+  ~Memory() { std::free(data); }
+  Memory(const Memory &) = delete;
+  Memory &operator=(const Memory &) = delete;
+  template <class T>
+  T *aligned() const {
+    return reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(data) + 63) & ~uintptr_t{63});
+  }
+};
