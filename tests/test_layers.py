@@ -17,7 +17,7 @@ FLOORS = [
     ["ops.library", "extension"],
     ["ops.reference"],
     ["ops.gpu.pixels"],
-    ["ops.gpu.counting", "ops.gpu.pushing"],
+    ["ops.gpu.counting", "ops.gpu.pushing", "ops.gpu.ranking"],
     ["ops.gpu.launch"],
     ["ops.cpu", "ops.gpu"],
     ["ops.schema"],

@@ -188,6 +188,51 @@ def test_cross_entropy_rides_along(classes, weighted, smoothing):
     )
 
 
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0)])
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 7), (2, 19, 257), (1, 2, 2100)])
+def test_exact_is_the_reference(shape, layout, per_image, weights):
+    scores, target = scores_of(shape, layout, torch.float32, 2.0), labels_of(shape)
+    got = gpu.exact(scores, target, IGNORE, per_image, True, *weights)
+    expected = reference.exact(scores, target, IGNORE, per_image, True, *weights)
+    losses, slopes, *counts, lse, invalid = got
+    expected_losses, expected_slopes, *expected_counts, expected_lse, _ = expected
+    torch.testing.assert_close(losses, expected_losses, rtol=2e-6, atol=1e-7)
+    assert all(torch.equal(a, b) for a, b in zip(counts, expected_counts, strict=True))
+    torch.testing.assert_close(lse, expected_lse, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+    # errors that differ by a rounding may change places
+    assert relative(slopes, expected_slopes) < 0.02
+    gradient = gpu.push_ranked(scores, target, lse, expected_slopes, IGNORE, True)
+    expected_gradient = reference.push_ranked(scores, target, lse, expected_slopes, IGNORE, True)
+    assert gradient.stride() == torch.empty_like(scores).stride()
+    assert relative(gradient, expected_gradient) < 2e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_exact_and_push_ranked_of_narrow_scores(dtype):
+    shape = (2, 5, 130)
+    scores, target = scores_of(shape, "pixels", dtype, 2.0), labels_of(shape)
+    losses, slopes, *_, lse, _ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    expected, by_pixel, *_ = reference.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    torch.testing.assert_close(losses, expected, rtol=2e-6, atol=1e-7)
+    gradient = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    expected = reference.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+    assert gradient.dtype == dtype
+    assert relative(gradient, expected) < 8e-3
+
+
+def test_equal_errors_share_their_slopes():
+    # logits of few values, so that nearly all the errors are ties of both kinds
+    scores = torch.randint(0, 2, (1, 2, 2500)).float()
+    target = torch.randint(0, 2, (1, 2500))
+    losses, slopes, *_ = gpu.exact(scores, target, None, False, True, 1.0, 1.0)
+    expected_losses, expected, *_ = reference.exact(scores, target, None, False, True, 1.0, 1.0)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(slopes, expected, rtol=1e-6, atol=1e-9)
+
+
 class Watch(TorchDispatchMode):
     """Notes every operator whose result depends on the contents of a tensor on the device."""
 
@@ -211,4 +256,6 @@ def test_nothing_waits_for_the_device():
     with Watch() as watch:
         _, lse, _, _ = gpu.count(scores, target, 64, IGNORE, True, True, True, weight, 0.1)
         gpu.push(scores, target, lse, slopes_of(2, 5, 64), IGNORE, True, scale, weight, 0.1)
+        _, slopes, *_ = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+        gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
     assert watch.waited == []

@@ -60,8 +60,8 @@ class Workload(NamedTuple):
 
 
 def launches_of(work: Workload, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
-    """Launches of both passes over a workload, on an H200's number of processors."""
-    from lovasz.ops.gpu import counting, launch, pushing
+    """Launches of every operator on a workload, on an H200's number of processors."""
+    from lovasz.ops.gpu import counting, launch, pushing, ranking
 
     images, classes, length = work.shape
     meta = {"device": "meta"}
@@ -74,14 +74,21 @@ def launches_of(work: Workload, monkeypatch: pytest.MonkeyPatch) -> list[Launch]
     launches: list[Launch] = []
     with monkeypatch.context() as patch:
         patch.setattr(launch, "_processors", lambda device: 132)
-        for module, name in ((counting, "survey"), (counting, "negatives"), (pushing, "push")):
-            patch.setattr(module, name, Recorder(getattr(module, name), launches))
+        for module, names in (
+            (counting, ("survey", "negatives")),
+            (pushing, ("push",)),
+            (ranking, ("keys", "marks", "runs", "extend")),
+        ):
+            for name in names:
+                patch.setattr(module, name, Recorder(getattr(module, name), launches))
         counts, lse, _, _ = gpu.count(
             scores, target, work.bins, IGNORE, work.per_image, True, work.entropy, weight, smoothing
         )
         scale = torch.empty((), **meta) if work.entropy else None
         slopes = torch.empty(counts.shape, **meta)
         gpu.push(scores, target, lse, slopes, IGNORE, True, scale, weight, smoothing)
+        _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
+        gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
     return launches
 
 

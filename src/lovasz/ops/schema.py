@@ -45,7 +45,7 @@ for _name in ("count", "weigh", "push", "rank", "exact", "push_ranked"):
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
 for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
-for _name in ("count", "push"):
+for _name in ("count", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(gpu, _name), "CUDA")
 
 

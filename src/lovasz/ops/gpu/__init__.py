@@ -86,3 +86,41 @@ def push(
         labels = launch.Labels.of(target, ignore_index)
         gradient: Tensor = launch.push(scores, labels, lse, slopes, entropy_scale, riding)
     return gradient
+
+
+def exact(
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+    alpha: float,
+    beta: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """``lovasz::exact`` for CUDA tensors."""
+    launch = _launch() if _supported(scores, softmax) else None
+    if launch is None:
+        return reference.exact(scores, target, ignore_index, per_image, softmax, alpha, beta)
+    with torch.cuda.device_of(scores):
+        labels = launch.Labels.of(target, ignore_index)
+        losses, slopes, *rest = launch.exact(scores, labels, per_image, alpha, beta)
+    positives, pixels, lse, invalid = rest
+    return losses, slopes, positives, pixels, lse, invalid
+
+
+def push_ranked(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    softmax: bool,
+) -> Tensor:
+    """``lovasz::push_ranked`` for CUDA tensors."""
+    launch = _launch() if _supported(scores, softmax) else None
+    if launch is None:
+        return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax)
+    with torch.cuda.device_of(scores):
+        labels = launch.Labels.of(target, ignore_index)
+        gradient: Tensor = launch.push(scores, labels, lse, slopes)
+    return gradient

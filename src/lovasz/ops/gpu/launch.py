@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops.gpu import counting, pushing
+from lovasz.ops.gpu import counting, pushing, ranking
 
 WARPS = 4
 #: elements of a block of scores: 16 for each of the 128 threads
@@ -133,6 +133,53 @@ def push(
         BLOCK_C=block_c, BLOCK_T=block_t, num_warps=WARPS,
     )  # fmt: skip
     return gradient
+
+
+def exact(
+    scores: Tensor, labels: Labels, per_image: bool, alpha: float, beta: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Losses and slopes by one sort of all errors, as ``lovasz::exact``."""
+    images, classes, length = scores.shape
+    groups, pixels = (images, length) if per_image else (1, images * length)
+    # One bin: the table of the survey holds the number of positives.
+    slabs = scores.new_zeros((MOST_SLABS, groups * classes * 2), dtype=torch.int64)
+    invalid, lse, _ = survey(scores, labels, slabs, 1, per_image, None)
+    positives = slabs.sum(0).view(groups, classes, 2)[:, :, 1].contiguous()
+
+    keys = scores.new_empty((groups * classes, pixels), dtype=torch.int32)
+    block_c, block_t = loop_block(scores)
+    ranking.keys[(images * _ceil(length, block_t),)](
+        scores, labels.target, lse, keys, classes, length, *scores.stride(),
+        *labels.target.stride(), classes * length if per_image else length, pixels,
+        labels.ignore_index, IGNORES=labels.ignores, BLOCK_C=block_c, BLOCK_T=block_t,
+        num_warps=WARPS,
+    )  # fmt: skip
+    keys, order = keys.sort(dim=-1)
+    losses, slopes = extend(keys, order, scores.shape, per_image, alpha, beta)
+    return losses.view(groups, classes), slopes, positives, positives.sum(-1), lse, invalid
+
+
+def extend(
+    keys: Tensor, order: Tensor, shape: torch.Size, per_image: bool, alpha: float, beta: float
+) -> tuple[Tensor, Tensor]:
+    """Losses of the rows of sorted keys, and slopes (N, C, L)."""
+    rows, pixels = keys.shape
+    _, classes, length = shape
+    blocks = _ceil(pixels, STRIP)
+    grid = (rows * blocks,)
+    marks = keys.new_empty(keys.shape, dtype=torch.int64)
+    ranking.marks[grid](keys, marks, pixels, BLOCK=STRIP, num_warps=WARPS)
+    sums = marks.cumsum(-1)
+    width = torch.int32 if pixels < 2**31 else torch.int64
+    starts = keys.new_full((rows, pixels + 1), pixels, dtype=width)
+    ranking.runs[grid](sums, starts, pixels, BLOCK=STRIP, num_warps=WARPS)
+    slopes = keys.new_empty(shape, dtype=torch.float32)
+    losses = keys.new_empty((rows, blocks), dtype=torch.float64)
+    ranking.extend[grid](
+        keys, order, sums, starts, slopes, losses, pixels, length, classes,
+        ALPHA=alpha, BETA=beta, PER_IMAGE=per_image, BLOCK=STRIP, num_warps=WARPS,
+    )  # fmt: skip
+    return losses.sum(-1), slopes
 
 
 def window_of(classes: int, bins: int) -> int:
