@@ -3,7 +3,8 @@
 Runs are interleaved: each round runs every method once, so that a busy machine disturbs all of them
 alike, and the ratios are medians over rounds of the ratio within a round. A fresh gradient each
 time. One thread is measured in processor time, so that other processes weigh less; more threads
-are measured in wall time and want a machine of their own. The paper's algorithm and peers run in one round alone.
+are measured in wall time and want a machine of their own. The paper's algorithm and peers run in
+one round alone.
 """
 
 from __future__ import annotations

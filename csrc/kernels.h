@@ -6,7 +6,7 @@
 #include "lovasz.h"
 
 // Pixels per tile for a number of classes: whole tiles stay in the second-level cache.
-static inline int64_t lovasz_tile_pixels(int64_t classes) { return classes <= 256 ? 256 : 64; }
+static inline int64_t lovasz_tile_pixels(int64_t classes) { return classes <= 256 ? 256 : 128; }
 
 // Counts of one thread: for each class a row of bins for negatives and one for positives.
 struct lovasz_table {

@@ -63,7 +63,7 @@ void visit_tiles(const lovasz_problem &problem, int64_t image, int64_t first, in
   if (lovasz_tile_pixels(problem.classes) == 256) {
     each_tile_of<256>(problem, image, first, last, buffer, visit);
   } else {
-    each_tile_of<64>(problem, image, first, last, buffer, visit);
+    each_tile_of<128>(problem, image, first, last, buffer, visit);
   }
 }
 

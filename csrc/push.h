@@ -112,7 +112,11 @@ void store_columns(const lovasz_problem &problem, const PushedTile<T> &tile, int
   for (int64_t first = 0; first < count; first += strip) {
     const int64_t size = count - first < strip ? count - first : strip;
     Score *to = out + first * stride;
-    for (int64_t c = 0; c < problem.classes; ++c) {
+    int64_t c = 0;
+    if (size == strip) {
+      c = store_quads(tile.spare + first, padded<T>, problem.classes, to, stride);
+    }
+    for (; c < problem.classes; ++c) {
       const float *row = tile.spare + c * padded<T> + first;
       if (size == strip) {
         for (int64_t t = 0; t < strip; ++t) to[t * stride + c] = narrow<Score>(row[t]);

@@ -47,22 +47,72 @@ inline void load_strip(const Score *source, int64_t stride, float *out) {
   for (int64_t t = 0; t < strip; ++t) out[t] = widen(source[t * stride]);
 }
 
+// Four classes of a strip at once, as far as they go; returns the first class that is left.
+template <class Score>
+inline int64_t load_quads(const Score *, int64_t, int64_t, float *, int64_t) {
+  return 0;
+}
+template <class Score>
+inline int64_t store_quads(const float *, int64_t, int64_t, Score *, int64_t) {
+  return 0;
+}
+
 #if defined(__AVX512F__)
-inline void load_strip(const float *source, int64_t stride, float *out) {
-  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  const __m512i index = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(stride)));
-  _mm512_storeu_ps(out, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, index, source, 4));
+// Transposes the 4 x 4 floats in each of the four lanes of 128 bits.
+inline void transpose_lanes(__m512 *z) {
+  const __m512 a = _mm512_unpacklo_ps(z[0], z[1]), b = _mm512_unpackhi_ps(z[0], z[1]);
+  const __m512 c = _mm512_unpacklo_ps(z[2], z[3]), d = _mm512_unpackhi_ps(z[2], z[3]);
+  z[0] = _mm512_shuffle_ps(a, c, 0x44);
+  z[1] = _mm512_shuffle_ps(a, c, 0xee);
+  z[2] = _mm512_shuffle_ps(b, d, 0x44);
+  z[3] = _mm512_shuffle_ps(b, d, 0xee);
+}
+
+inline int64_t load_quads(const float *source, int64_t stride, int64_t classes, float *out,
+                          int64_t out_stride) {
+  int64_t c = 0;
+  for (; c + 4 <= classes; c += 4) {
+    __m512 z[4];
+    for (int k = 0; k < 4; ++k) {  // lane j holds pixel 4 j + k
+      const float *from = source + k * stride + c;
+      z[k] = _mm512_castps128_ps512(_mm_loadu_ps(from));
+      z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(from + 4 * stride), 1);
+      z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(from + 8 * stride), 2);
+      z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(from + 12 * stride), 3);
+    }
+    transpose_lanes(z);
+    for (int k = 0; k < 4; ++k) _mm512_storeu_ps(out + (c + k) * out_stride, z[k]);
+  }
+  return c;
+}
+
+inline int64_t store_quads(const float *rows, int64_t row_stride, int64_t classes, float *out,
+                           int64_t stride) {
+  int64_t c = 0;
+  for (; c + 4 <= classes; c += 4) {
+    __m512 z[4];
+    for (int k = 0; k < 4; ++k) z[k] = _mm512_loadu_ps(rows + (c + k) * row_stride);
+    transpose_lanes(z);
+    for (int k = 0; k < 4; ++k) {
+      float *to = out + k * stride + c;
+      _mm_storeu_ps(to, _mm512_castps512_ps128(z[k]));
+      _mm_storeu_ps(to + 4 * stride, _mm512_extractf32x4_ps(z[k], 1));
+      _mm_storeu_ps(to + 8 * stride, _mm512_extractf32x4_ps(z[k], 2));
+      _mm_storeu_ps(to + 12 * stride, _mm512_extractf32x4_ps(z[k], 3));
+    }
+  }
+  return c;
 }
 #endif
 
 template <int T, class Score>
 void load_columns(const Score *source, int64_t stride, int64_t classes, int64_t count,
                   float *buffer) {
-  const bool near = stride < (int64_t{1} << 27);  // sixteen strides fit the gather's index
   for (int64_t first = 0; first < T; first += strip) {
     const Score *from = source + first * stride;
-    if (first + strip <= count && near) {
-      for (int64_t c = 0; c < classes; ++c) load_strip(from + c, stride, buffer + c * padded<T> + first);
+    if (first + strip <= count) {
+      int64_t c = load_quads(from, stride, classes, buffer + first, padded<T>);
+      for (; c < classes; ++c) load_strip(from + c, stride, buffer + c * padded<T> + first);
     } else {
       for (int64_t c = 0; c < classes; ++c) {
         for (int64_t t = 0; t < strip; ++t) {

@@ -151,10 +151,18 @@ def _conclude(
 
 def _table(summary: Summary) -> Table:
     table = Table(title=f"mIoU on the {summary.part_name} part, in %")
-    for column in ("loss", "learning rate", "mIoU", "runs", f"minus {summary.losses[0].name}"):
-        table.add_column(column, justify="left" if column == "loss" else "right")
-    for row in summary.losses:
-        table.add_row(row.name, f"{row.lr:g}", str(row.miou), str(len(row.runs)), row.difference)
+    columns = {
+        "loss": [row.name for row in summary.losses],
+        "learning rate": [f"{row.lr:g}" for row in summary.losses],
+        "mIoU": [str(row.miou) for row in summary.losses],
+        "runs": [str(len(row.runs)) for row in summary.losses],
+    }
+    if len(summary.losses) > 1:
+        columns[f"minus {summary.losses[0].name}"] = [row.difference for row in summary.losses]
+    for name in columns:
+        table.add_column(name, justify="left" if name == "loss" else "right")
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     return table
 
 

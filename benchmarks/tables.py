@@ -1,0 +1,77 @@
+"""The tables of docs/performance.md between its markers, and the plot, from benchmarks/results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
+
+
+def speed_table(found: dict) -> str:
+    """One row for each workload and number of threads."""
+    lines = [
+        "| workload | threads | `cross_entropy` | Lovász-Softmax | both fused | exact |"
+        " Lovász-Softmax / floor |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in found["workloads"].items():
+        for threads, result in entry["threads"].items():
+            cells = [name, threads, f"{result['cross_entropy']['both_ms']:.0f} ms"]
+            for method in METHODS:
+                cells.append(f"{result[method]['ratio']:.2f}" if method in result else "")
+            cells.append(f"{result['lovasz']['over_floor']:.2f}")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def scaling_table(found: dict) -> str:
+    """Time for each score, which is flat where cost is linear."""
+    lines = ["| pixels | classes | time | for each score |", "|---|---|---|---|"]
+    for row in found["rows"]:
+        each = 1e6 * row["ms"] / (row["pixels"] * row["classes"])
+        lines.append(
+            f"| {row['pixels']:,} | {row['classes']} | {row['ms']:.1f} ms | {each:.2f} ns |"
+        )
+    return "\n".join(lines)
+
+
+def plot(found: dict, path: Path) -> None:
+    """Both lines, pixels at 8 classes and classes at 100,000 pixels, on logarithmic axes."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only this command draws
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, key, other, value in (
+        (axes[0], "pixels", "classes", 8),
+        (axes[1], "classes", "pixels", 10**5),
+    ):
+        rows = [row for row in found["rows"] if row[other] == value]
+        axis.loglog([row[key] for row in rows], [row["ms"] for row in rows], "o-")
+        axis.set_xlabel(key)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("forward + backward, ms")
+    figure.savefig(path)
+
+
+def main(arguments: list[str]) -> None:
+    """Rewrite what lies between the markers."""
+    argparse.ArgumentParser(prog="python -m benchmarks tables", description=__doc__).parse_args(
+        arguments
+    )
+    page = PAGE.read_text()
+    for name, render in (("speed", speed_table), ("scaling", scaling_table)):
+        path = RESULTS / f"{name}.json"
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        head, _, rest = page.partition(start)
+        page = head + start + "\n" + render(found) + "\n\n" + end + rest.partition(end)[2]
+        if name == "scaling":
+            plot(found, ROOT / "docs" / "scaling.svg")
+    PAGE.write_text(page)
