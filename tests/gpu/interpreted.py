@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lovasz.ops import gpu, reference
+from lovasz.extension import extend_counts
+from lovasz.ops import bin_centres, error_bound, gpu, reference
+from lovasz.set_functions import jaccard
+from tests import oracle
 from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, scores_of, slopes_of
 
 # numpy, which interprets, remarks on what happens in lanes that are masked
@@ -62,6 +65,27 @@ def check_push(scores, target, groups, bins=BINS):
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < TOLERANCE[scores.dtype] + 2e-4 * (scores.shape[1] > 1)
     assert not gradient.transpose(0, 1)[:, target == IGNORE].any()
+
+
+def test_both_methods_against_the_definition():
+    scores, target = torch.randn(1, 3, 40) * 2, torch.randint(3, (1, 40))
+    target[0, :4] = IGNORE
+    rows, labels = scores[0].double().t().tolist(), target[0].tolist()
+    wanted, by_class = oracle.class_losses(rows, labels, ignore_index=IGNORE)
+    wanted, gradient = torch.tensor([wanted]), torch.tensor(by_class).sum(0).t()
+
+    losses, slopes, *_, lse, _ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    torch.testing.assert_close(losses, wanted.double(), rtol=0, atol=1e-6)
+    got = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    torch.testing.assert_close(got[0], gradient, rtol=1e-4, atol=1e-6)
+
+    # bins so fine that every error has its own
+    bins = 2**16
+    counts, lse, _, _ = gpu.count(scores, target, bins, IGNORE, False, True)
+    losses, slopes = extend_counts(counts, bin_centres(bins), jaccard)
+    assert (losses - wanted).abs().max() < error_bound(bins) + 1e-6
+    got = gpu.push(scores, target, lse, slopes.float(), IGNORE, True)
+    assert relative(got[0], gradient) < 1e-4
 
 
 @pytest.mark.parametrize("per_image", [False, True])
@@ -231,6 +255,31 @@ def test_equal_errors_share_their_slopes():
     expected_losses, expected, *_ = reference.exact(scores, target, None, False, True, 1.0, 1.0)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(slopes, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_errors_of_nought_and_one():
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1e4), labels_of(shape)
+    losses, slopes, *_ = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+    expected_losses, expected, *_ = reference.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(slopes, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_exact_with_scores_that_are_no_numbers(value):
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
+    target[:, :9] = 0
+    target[0, 5] = IGNORE
+    scores[0, 3, 5] = value
+    scores[1, 3, 7] = value
+    _, slopes, _, _, lse, invalid = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+    assert invalid.tolist() == [0, 1]
+    assert slopes.isfinite().all()
+    gradient = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    assert gradient[0, :, 5].tolist() == [0.0] * 5
+    assert gradient[1, :, 7].isnan().all()
 
 
 class Watch(TorchDispatchMode):

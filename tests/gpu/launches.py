@@ -56,6 +56,7 @@ class Workload(NamedTuple):
     labels: torch.dtype = torch.int64
     per_image: bool = False
     entropy: bool = False
+    weighted: bool = True
     bins: int = 1024
 
 
@@ -70,7 +71,8 @@ def launches_of(work: Workload, monkeypatch: pytest.MonkeyPatch) -> list[Launch]
     else:
         scores = torch.empty(work.shape, dtype=work.dtype, **meta)
     target = torch.empty(images, length, dtype=work.labels, **meta)
-    weight, smoothing = (torch.empty(classes, **meta), 0.1) if work.entropy else (None, 0.0)
+    weight = torch.empty(classes, **meta) if work.entropy and work.weighted else None
+    smoothing = 0.1 if work.entropy else 0.0
     launches: list[Launch] = []
     with monkeypatch.context() as patch:
         patch.setattr(launch, "_processors", lambda device: 132)

@@ -16,6 +16,10 @@ WORKLOADS = {
     "very many classes": Workload((1, 1001, 50_000), points_first=True, labels=torch.int32),
     "two classes by image": Workload((8, 2, 512 * 512), dtype=torch.bfloat16, per_image=True),
     "many bins": Workload((1, 4, 100_000), bins=2**14),
+    # a size of 1 is a constant to the compiler
+    "one pixel of one class": Workload((1, 1, 1), entropy=True, weighted=False),
+    "images of one pixel": Workload((5, 3, 1), labels=torch.uint8, per_image=True),
+    "one class": Workload((8, 1, 512 * 512), entropy=True),
     "more than 2^31 scores": Workload((3, 1024, 2**20), dtype=torch.float16),
 }
 # in the order of launching: count, push, exact, push_ranked

@@ -48,6 +48,11 @@ def test_double_precision_and_probabilities_go_to_the_reference():
     gpu.count(scores.softmax(1), target, 64, None, False, False)
 
 
+@pytest.mark.parametrize("name", ["count", "push", "exact", "push_ranked"])
+def test_the_dispatcher_knows_the_kernels(name):
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lovasz::{name}", "CUDA")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device here")
 def test_the_benchmark_says_that_there_is_no_device():
     result = subprocess.run(

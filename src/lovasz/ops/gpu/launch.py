@@ -169,7 +169,7 @@ def extend(
     grid = (rows * blocks,)
     marks = keys.new_empty(keys.shape, dtype=torch.int64)
     ranking.marks[grid](keys, marks, pixels, BLOCK=STRIP, num_warps=WARPS)
-    sums = marks.cumsum(-1)
+    sums = marks.cumsum_(-1)
     width = torch.int32 if pixels < 2**31 else torch.int64
     starts = keys.new_full((rows, pixels + 1), pixels, dtype=width)
     ranking.runs[grid](sums, starts, pixels, BLOCK=STRIP, num_warps=WARPS)

@@ -44,7 +44,7 @@ def push(
         factor = tl.load(scale)
         share = factor * smoothing / classes
         if weight is None:
-            w, total = tl.full((BLOCK_T,), 1.0, tl.float32), classes.to(tl.float32)
+            w, total = tl.full((BLOCK_T,), 1.0, tl.float32), classes * 1.0
         else:
             known = counted & (labels >= 0) & (labels < classes)
             w, total = tl.load(weight + labels, mask=known, other=0.0), tl.load(weights)
