@@ -8,6 +8,7 @@ COMMANDS = {
     "accuracy": "loss and gradient against float64",
     "maps": "maps from errors to bins",
     "speed": "time and memory against F.cross_entropy, on published workloads",
+    "gpu": "time and memory on a CUDA or ROCm device",
     "scaling": "time against pixels and classes",
     "tables": "the tables and plots of docs/performance.md, from the results",
     "picture": "the picture of the README, from a finished make demo",

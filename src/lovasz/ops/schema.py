@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops import cpu, reference
+from lovasz.ops import cpu, gpu, reference
 from lovasz.set_functions import SetFunction, as_tversky
 
 _library = torch.library.Library("lovasz", "DEF")
@@ -45,6 +45,8 @@ for _name in ("count", "weigh", "push", "rank", "exact", "push_ranked"):
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
 for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
+for _name in ("count", "push", "exact", "push_ranked"):
+    _library.impl(_name, getattr(gpu, _name), "CUDA")
 
 
 class Counted(NamedTuple):

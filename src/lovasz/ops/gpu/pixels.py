@@ -1,0 +1,37 @@
+"""What all kernels do with a pixel: its label, and the bin of an error.
+
+Offsets are 64-bit throughout, so that tensors may have more than 2^31 elements.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+# Below every score but -inf: a maximum that starts here is never -inf, whose difference with
+# itself would be NaN.
+LOWEST = tl.constexpr(-3.4028234663852886e38)
+
+
+@triton.jit
+def load_labels(target, offsets, inside, ignore_index, IGNORES: tl.constexpr):
+    """Labels as int64, and which pixels count."""
+    labels = tl.load(target + offsets, mask=inside, other=0).to(tl.int64)
+    counted = inside
+    if IGNORES:
+        counted = inside & (labels != ignore_index)
+    return labels, counted
+
+
+@triton.jit
+def bin_of(root, error, BINS: tl.constexpr):
+    """Bin of an error, given its square root too; NaN goes to bin 0, its pixel is reported."""
+    position = (3.0 * root + error) * (BINS / 4)
+    position = tl.where(position > 0.0, position, 0.0)
+    return tl.minimum(position, BINS - 1.0).to(tl.int32)
+
+
+@triton.jit
+def class_offsets(start, BLOCK_C: tl.constexpr):
+    """Classes of a block, as a 64-bit column."""
+    return (start + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]

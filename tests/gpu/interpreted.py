@@ -1,0 +1,310 @@
+"""The GPU kernels against the reference, in Triton's interpreter (see ``test_interpreter.py``).
+
+The interpreter runs one program after another: it sees arithmetic, masks and addresses, and no
+races. Small shapes, because it is slow.
+"""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lovasz.extension import extend_counts
+from lovasz.ops import bin_centres, error_bound, gpu, reference
+from lovasz.set_functions import jaccard
+from tests import oracle
+from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, scores_of, slopes_of
+
+# numpy, which interprets, remarks on what happens in lanes that are masked
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+BINS = 1024
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+LABELS = [
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.uint16,
+    torch.int32,
+    torch.uint32,
+    torch.int64,
+    torch.uint64,
+]
+# rounding of the gradient itself
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
+SMALL = [shape for shape in SHAPES if shape[1] < 100]
+LARGE = [shape for shape in SHAPES if shape[1] >= 100]
+
+
+def moved(counts, expected):
+    """Share of errors that were counted in another bin than the reference's."""
+    return float((counts - expected).abs().sum() / 2 / expected.sum().clamp(min=1))
+
+
+def relative(got, expected):
+    scale = expected.double().norm().clamp(min=0.1)
+    return float((got.double() - expected.double()).norm() / scale)
+
+
+def check_count(scores, target, per_image, bins=BINS):
+    counts, lse, invalid, _ = gpu.count(scores, target, bins, IGNORE, per_image, True)
+    expected, lse_expected, _, _ = reference.count(scores, target, bins, IGNORE, per_image, True)
+    # every pixel is in its row; an error at the edge of two bins may be in either
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    assert moved(counts, expected) < 1e-3
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 2
+    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+
+
+def check_push(scores, target, groups, bins=BINS):
+    slopes = slopes_of(groups, scores.shape[1], bins)
+    lse = reference.log_sum_exp(scores)
+    gradient = gpu.push(scores, target, lse, slopes, IGNORE, True)
+    expected = reference.push(scores, target, lse, slopes, IGNORE, True)
+    assert gradient.dtype == scores.dtype
+    assert gradient.stride() == torch.empty_like(scores).stride()
+    assert relative(gradient, expected) < TOLERANCE[scores.dtype] + 2e-4 * (scores.shape[1] > 1)
+    assert not gradient.transpose(0, 1)[:, target == IGNORE].any()
+
+
+def test_both_methods_against_the_definition():
+    scores, target = torch.randn(1, 3, 40) * 2, torch.randint(3, (1, 40))
+    target[0, :4] = IGNORE
+    rows, labels = scores[0].double().t().tolist(), target[0].tolist()
+    wanted, by_class = oracle.class_losses(rows, labels, ignore_index=IGNORE)
+    wanted, gradient = torch.tensor([wanted]), torch.tensor(by_class).sum(0).t()
+
+    losses, slopes, *_, lse, _ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    torch.testing.assert_close(losses, wanted.double(), rtol=0, atol=1e-6)
+    got = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    torch.testing.assert_close(got[0], gradient, rtol=1e-4, atol=1e-6)
+
+    # bins so fine that every error has its own
+    bins = 2**16
+    counts, lse, _, _ = gpu.count(scores, target, bins, IGNORE, False, True)
+    losses, slopes = extend_counts(counts, bin_centres(bins), jaccard)
+    assert (losses - wanted).abs().max() < error_bound(bins) + 1e-6
+    got = gpu.push(scores, target, lse, slopes.float(), IGNORE, True)
+    assert relative(got[0], gradient) < 1e-4
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SMALL)
+def test_few_classes(shape, layout, dtype, per_image):
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    check_count(scores, target, per_image)
+    check_push(scores, target, shape[0] if per_image else 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", LARGE)
+def test_many_classes(shape, layout):
+    scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
+    check_count(scores, target, False)
+    check_push(scores, target, 1)
+
+
+@pytest.mark.parametrize("dtype", LABELS)
+def test_every_label_dtype(dtype):
+    shape = (2, 5, 257)
+    scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
+    counts = gpu.count(scores, target.to(dtype), BINS, IGNORE, False, True)[0]
+    assert torch.equal(counts, gpu.count(scores, target, BINS, IGNORE, False, True)[0])
+
+
+def test_bool_labels_and_strided_labels():
+    scores = scores_of((2, 2, 65), "pixels", torch.float32, 2.0)
+    target = labels_of((2, 2, 65)) % 2
+    expected = gpu.count(scores, target, BINS, None, False, True)[0]
+    wide = target.repeat_interleave(2, dim=1)[:, ::2]
+    assert torch.equal(gpu.count(scores, target.bool(), BINS, None, False, True)[0], expected)
+    assert torch.equal(gpu.count(scores, wide, BINS, None, False, True)[0], expected)
+
+
+def test_more_pixels_than_a_program_takes():
+    shape = (1, 3, 9001)
+    scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
+    check_count(scores, target, False)
+    check_push(scores, target, 1)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 100, 8192])
+def test_any_number_of_bins(bins):
+    shape = (1, 3, 300)
+    scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
+    check_count(scores, target, False, bins)
+    slopes = slopes_of(1, 3, bins)
+    lse = reference.log_sum_exp(scores)
+    got = gpu.push(scores, target, lse, slopes, IGNORE, True)
+    assert relative(got, reference.push(scores, target, lse, slopes, IGNORE, True)) < 1e-2
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 30.0, 1e4])
+def test_extreme_logits(scale):
+    shape = (1, 19, 300)
+    scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
+    counts, lse, invalid, _ = gpu.count(scores, target, BINS, IGNORE, False, True)
+    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, False, True)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    # with equal scores all the errors are one number, which may lie at an edge
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
+    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers(value, layout):
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, layout, torch.float32, 1.0), labels_of(shape)
+    target[:, :9] = 0
+    target[0, 5] = IGNORE
+    scores[0, 3, 5] = value
+    scores[1, 3, 7] = value
+    _, lse, invalid, _ = gpu.count(scores, target, BINS, IGNORE, True, True)
+    assert invalid.tolist() == [0, 1]
+    gradient = gpu.push(scores, target, lse, slopes_of(1, 5, BINS), IGNORE, True)
+    assert gradient[0, :, 5].tolist() == [0.0] * 5
+    assert gradient[1, :, 7].isnan().all()
+    assert int(gradient.isnan().any(1).sum()) == 1
+
+
+def test_masked_classes():
+    shape = (1, 4, 64)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape) % 3
+    scores[:, 3] = -float("inf")
+    counts, lse, invalid, _ = gpu.count(scores, target, BINS, None, False, True)
+    assert not invalid.any()
+    assert counts[0, 3, 0, 0] == 64
+    gradient = gpu.push(scores, target, lse, slopes_of(1, 4, BINS), None, True)
+    assert not gradient[:, 3].any()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("bad", [-1, 5, 2**40, -(2**40)])
+def test_impossible_labels_are_counted(bad):
+    scores, target = torch.zeros(2, 5, 70), torch.zeros(2, 70, dtype=torch.long)
+    target[1, 69] = bad
+    counts, lse, invalid, _ = gpu.count(scores, target, BINS, 255, True, True)
+    assert invalid.tolist() == [0, 1]
+    assert counts[:, :, 1].sum((1, 2)).tolist() == [70, 69]
+    gradient = gpu.push(scores, target, lse, slopes_of(2, 5, BINS), 255, True)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [19, 70])
+def test_cross_entropy_rides_along(classes, weighted, smoothing):
+    scores, target = torch.randn(2, classes, 100), torch.randint(classes, (2, 100))
+    target[0, :50] = IGNORE % classes
+    riding = (torch.rand(classes) if weighted else None, smoothing)
+    arguments = (scores, target, BINS, IGNORE % classes, False, True, True, *riding)
+    _, lse, _, sums = gpu.count(*arguments)
+    torch.testing.assert_close(sums, reference.count(*arguments)[3], rtol=1e-6, atol=1e-6)
+    slopes = slopes_of(1, classes, BINS)
+    scale = torch.tensor(1.5, dtype=torch.float64)
+    arguments = (scores, target, lse, slopes, IGNORE % classes, True, scale, *riding)
+    torch.testing.assert_close(
+        gpu.push(*arguments), reference.push(*arguments), rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0)])
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 7), (2, 19, 257), (1, 2, 2100)])
+def test_exact_is_the_reference(shape, layout, per_image, weights):
+    scores, target = scores_of(shape, layout, torch.float32, 2.0), labels_of(shape)
+    got = gpu.exact(scores, target, IGNORE, per_image, True, *weights)
+    expected = reference.exact(scores, target, IGNORE, per_image, True, *weights)
+    losses, slopes, *counts, lse, invalid = got
+    expected_losses, expected_slopes, *expected_counts, expected_lse, _ = expected
+    torch.testing.assert_close(losses, expected_losses, rtol=2e-6, atol=1e-7)
+    assert all(torch.equal(a, b) for a, b in zip(counts, expected_counts, strict=True))
+    torch.testing.assert_close(lse, expected_lse, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+    # errors that differ by a rounding may change places
+    assert relative(slopes, expected_slopes) < 0.02
+    gradient = gpu.push_ranked(scores, target, lse, expected_slopes, IGNORE, True)
+    expected_gradient = reference.push_ranked(scores, target, lse, expected_slopes, IGNORE, True)
+    assert gradient.stride() == torch.empty_like(scores).stride()
+    assert relative(gradient, expected_gradient) < 2e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_exact_and_push_ranked_of_narrow_scores(dtype):
+    shape = (2, 5, 130)
+    scores, target = scores_of(shape, "pixels", dtype, 2.0), labels_of(shape)
+    losses, slopes, *_, lse, _ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    expected, by_pixel, *_ = reference.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    torch.testing.assert_close(losses, expected, rtol=2e-6, atol=1e-7)
+    gradient = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    expected = reference.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+    assert gradient.dtype == dtype
+    assert relative(gradient, expected) < 8e-3
+
+
+def test_equal_errors_share_their_slopes():
+    # logits of few values, so that nearly all the errors are ties of both kinds
+    scores = torch.randint(0, 2, (1, 2, 2500)).float()
+    target = torch.randint(0, 2, (1, 2500))
+    losses, slopes, *_ = gpu.exact(scores, target, None, False, True, 1.0, 1.0)
+    expected_losses, expected, *_ = reference.exact(scores, target, None, False, True, 1.0, 1.0)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(slopes, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_errors_of_nought_and_one():
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1e4), labels_of(shape)
+    losses, slopes, *_ = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+    expected_losses, expected, *_ = reference.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(slopes, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_exact_with_scores_that_are_no_numbers(value):
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
+    target[:, :9] = 0
+    target[0, 5] = IGNORE
+    scores[0, 3, 5] = value
+    scores[1, 3, 7] = value
+    _, slopes, _, _, lse, invalid = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+    assert invalid.tolist() == [0, 1]
+    assert slopes.isfinite().all()
+    gradient = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    assert gradient[0, :, 5].tolist() == [0.0] * 5
+    assert gradient[1, :, 7].isnan().all()
+
+
+class Watch(TorchDispatchMode):
+    """Notes every operator whose result depends on the contents of a tensor on the device."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique", "is_nonzero")
+
+    def __init__(self):
+        super().__init__()
+        self.waited = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.__name__
+        to_host = "_to_copy" in name and "device" in (kwargs or {})
+        if to_host or any(word in name for word in self.WAITING):
+            self.waited.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_waits_for_the_device():
+    scores, target = scores_of((2, 5, 70), "pixels", torch.float32, 1.0), labels_of((2, 5, 70))
+    scale, weight = torch.tensor(0.5), torch.rand(5)
+    with Watch() as watch:
+        _, lse, _, _ = gpu.count(scores, target, 64, IGNORE, True, True, True, weight, 0.1)
+        gpu.push(scores, target, lse, slopes_of(2, 5, 64), IGNORE, True, scale, weight, 0.1)
+        _, slopes, *_ = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+        gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    assert watch.waited == []

@@ -1,0 +1,142 @@
+"""What the host launches, recorded on tensors without storage, and compiled without a device."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from lovasz.ops import gpu
+
+IGNORE = 255
+TYPES = {
+    torch.float32: "fp32",
+    torch.float64: "fp64",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+    torch.uint8: "u8",
+    torch.int32: "i32",
+    torch.int64: "i64",
+}
+
+
+class Launch(NamedTuple):
+    """One launch: the kernel, its grid and its arguments."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Recorder:
+    """Stands in for a kernel and notes its launches."""
+
+    def __init__(self, kernel, launches):
+        self.kernel, self.launches = kernel, launches
+
+    def __getitem__(self, grid):
+        def launch(*args, **kwargs):
+            self.launches.append(Launch(self.kernel, grid, args, kwargs))
+
+        return launch
+
+
+class Workload(NamedTuple):
+    """Shape, layout and what rides along."""
+
+    shape: tuple[int, int, int]
+    points_first: bool = False
+    dtype: torch.dtype = torch.float32
+    labels: torch.dtype = torch.int64
+    per_image: bool = False
+    entropy: bool = False
+    weighted: bool = True
+    bins: int = 1024
+
+
+def launches_of(work: Workload, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+    """Launches of every operator on a workload, on an H200's number of processors."""
+    from lovasz.ops.gpu import counting, launch, pushing, ranking
+
+    images, classes, length = work.shape
+    meta = {"device": "meta"}
+    if work.points_first:
+        scores = torch.empty(images, length, classes, dtype=work.dtype, **meta).transpose(1, 2)
+    else:
+        scores = torch.empty(work.shape, dtype=work.dtype, **meta)
+    target = torch.empty(images, length, dtype=work.labels, **meta)
+    weight = torch.empty(classes, **meta) if work.entropy and work.weighted else None
+    smoothing = 0.1 if work.entropy else 0.0
+    launches: list[Launch] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "_processors", lambda device: 132)
+        for module, names in (
+            (counting, ("survey", "negatives")),
+            (pushing, ("push",)),
+            (ranking, ("keys", "marks", "runs", "extend")),
+        ):
+            for name in names:
+                patch.setattr(module, name, Recorder(getattr(module, name), launches))
+        counts, lse, _, _ = gpu.count(
+            scores, target, work.bins, IGNORE, work.per_image, True, work.entropy, weight, smoothing
+        )
+        scale = torch.empty((), **meta) if work.entropy else None
+        slopes = torch.empty(counts.shape, **meta)
+        gpu.push(scores, target, lse, slopes, IGNORE, True, scale, weight, smoothing)
+        _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
+        gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+    return launches
+
+
+def source_of(launch: Launch) -> Any:
+    """The launch as the compiler wants it, specialised as Triton does at run time."""
+    from triton.compiler import ASTSource
+
+    names = launch.kernel.arg_names
+    values = dict(zip(names, launch.args, strict=False)) | launch.kwargs
+    signature, constants, attributes = {}, {}, {}
+    for index, (name, parameter) in enumerate(zip(names, launch.kernel.params, strict=True)):
+        value = values[name]
+        aligned = isinstance(value, torch.Tensor)
+        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
+            signature[name], constants[(index,)] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            signature[name] = "*" + TYPES[value.dtype]
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+        else:
+            signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
+            aligned = value % 16 == 0
+        if aligned:
+            attributes[(index,)] = [["tt.divisibility", 16]]
+    return ASTSource(launch.kernel, signature, constants, attributes)
+
+
+def compile_for(launch: Launch, target: Any) -> Any:
+    """The compiled kernel."""
+    import triton
+
+    options = {"num_warps": launch.kwargs["num_warps"]}
+    return triton.compile(source_of(launch), target=target, options=options)
+
+
+def registers_of(compiled: Any) -> tuple[int, int]:
+    """Registers and bytes of spilled registers of a kernel for CUDA."""
+    import triton
+
+    tool = Path(triton.__path__[0]) / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        text = subprocess.run(
+            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    usage = re.search(r"REG:(\d+) STACK:(\d+)", text)
+    assert usage is not None, text
+    return int(usage[1]), int(usage[2])

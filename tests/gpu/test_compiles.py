@@ -1,0 +1,80 @@
+"""The kernels, as the host launches them, compiled ahead of time for devices that are not here."""
+
+import pytest
+import torch
+
+from tests.gpu.launches import Workload, compile_for, launches_of, registers_of
+
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+
+# A few combinations that together have every layout, dtype, block and option.
+WORKLOADS = {
+    "images": Workload((2, 19, 512 * 1024)),
+    "images, with cross-entropy": Workload((2, 19, 512 * 1024), entropy=True, labels=torch.uint8),
+    "many classes": Workload((2, 150, 512 * 512), dtype=torch.bfloat16, labels=torch.uint8),
+    "points": Workload((1, 20, 123_457), points_first=True, dtype=torch.float16, entropy=True),
+    "very many classes": Workload((1, 1001, 50_000), points_first=True, labels=torch.int32),
+    "two classes by image": Workload((8, 2, 512 * 512), dtype=torch.bfloat16, per_image=True),
+    "many bins": Workload((1, 4, 100_000), bins=2**14),
+    # a size of 1 is a constant to the compiler
+    "one pixel of one class": Workload((1, 1, 1), entropy=True, weighted=False),
+    "images of one pixel": Workload((5, 3, 1), labels=torch.uint8, per_image=True),
+    "one class": Workload((8, 1, 512 * 512), entropy=True),
+    "more than 2^31 scores": Workload((3, 1024, 2**20), dtype=torch.float16),
+}
+# in the order of launching: count, push, exact, push_ranked
+KERNELS = ["survey", "negatives", "push", "survey", "keys", "marks", "runs", "extend", "push"]
+# Bytes of shared memory that leave room for several programs on a processor.
+LARGEST_SHARED = 32 * 1024
+LARGEST_SPILL = 64
+
+
+def target_of(name):
+    from triton.backends.compiler import GPUTarget
+
+    if name.startswith("gfx"):
+        return GPUTarget("hip", name, 64)
+    return GPUTarget("cuda", int(name.removeprefix("sm_")), 32)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["sm_80", "sm_90", "sm_100", "gfx942"])
+@pytest.mark.parametrize("work", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_compiles(work, name, monkeypatch):
+    launches = launches_of(work, monkeypatch)
+    assert [launch.kernel.__name__ for launch in launches] == KERNELS
+    for launch in launches:
+        compiled = compile_for(launch, target_of(name))
+        assert compiled.metadata.shared <= LARGEST_SHARED
+        assert launch.grid[0] < 2**31
+
+
+@pytest.mark.parametrize("work", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_registers_suffice(work, monkeypatch):
+    for launch in launches_of(work, monkeypatch):
+        registers, spilled = registers_of(compile_for(launch, target_of("sm_90")))
+        assert registers <= 255
+        assert spilled <= LARGEST_SPILL
+
+
+def test_neighbours_are_loaded_at_once(monkeypatch):
+    """Sixteen bytes a load where pixels are contiguous; what is gathered is loaded one by one."""
+    gathered = {"survey": 4, "negatives": 0, "push": 16}  # own scores; none; slopes
+    for launch in launches_of(WORKLOADS["images"], monkeypatch)[:3]:
+        ptx = compile_for(launch, target_of("sm_90")).asm["ptx"]
+        assert "ld.global.v4.b32" in ptx
+        assert ptx.count("ld.global.b32") == gathered[launch.kernel.__name__]
+    assert "st.global.v4.b32" in ptx
+
+
+def test_windows_hold_what_can_be_frequent(monkeypatch):
+    from lovasz.ops.bins import bin_edges
+    from lovasz.ops.gpu.launch import window_of
+
+    for classes in (1, 2, 19, 21, 150, 1001, 20_000):
+        for bins in (2, 100, 1024, 2048):
+            window = window_of(classes, bins)
+            assert window & (window - 1) == 0
+            above = bin_edges(bins)[min(window, bins)]
+            # at most 1 / above classes of a pixel have a larger probability
+            assert window >= bins or 1 / above <= classes / 4 + 1e-9
