@@ -58,8 +58,9 @@ wheel: $(VENV)/.test
 
 # The library takes the place of the installed one; libasan has to be there before Python is.
 sanitize: $(VENV)/.test
-	cmake -S . -B build/sanitize -DLOVASZ_SANITIZE=ON
-	cmake --build build/sanitize --parallel
+	$(PIP) cmake
+	$(BIN)/cmake -S . -B build/sanitize -DLOVASZ_SANITIZE=ON
+	$(BIN)/cmake --build build/sanitize --parallel
 	LOVASZ_LIBRARY=$(CURDIR)/build/sanitize/_kernels.so \
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
