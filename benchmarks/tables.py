@@ -53,11 +53,15 @@ def others_table(found: dict) -> str:
 
 def scaling_table(found: dict) -> str:
     """Time for each score, which is flat where cost is linear."""
-    lines = ["| pixels | classes | time | for each score |", "|---|---|---|---|"]
+    lines = [
+        "| pixels | classes | time | for each score | page faults |",
+        "|---|---|---|---|---|",
+    ]
     for row in found["rows"]:
         each = 1e6 * row["ms"] / (row["pixels"] * row["classes"])
         lines.append(
             f"| {row['pixels']:,} | {row['classes']} | {row['ms']:.1f} ms | {each:.2f} ns |"
+            f" {row['system_ms']:.1f} ms |"
         )
     return "\n".join(lines)
 

@@ -2,7 +2,8 @@
 
 import json
 
-from benchmarks import speed, tables
+import torch
+from benchmarks import scaling, speed, tables
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
@@ -14,3 +15,11 @@ def test_speed_runs_and_writes_its_table(tmp_path):
     assert entry["slow"]["paper"]["both_ms"] > 0
     assert tables.speed_table(found).count("\n") == 5
     assert tables.others_table(found).count("\n") == 3
+
+
+def test_scaling_runs_and_writes_its_table(tmp_path):
+    before = torch.get_num_threads()
+    output = tmp_path / "scaling.json"
+    scaling.main(["--quick", "--output", str(output)])
+    torch.set_num_threads(before)
+    assert tables.scaling_table(json.loads(output.read_text())).count("\n") == 5
