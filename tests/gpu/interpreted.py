@@ -12,7 +12,7 @@ from lovasz.extension import extend_counts
 from lovasz.ops import bin_centres, error_bound, gpu, reference
 from lovasz.set_functions import jaccard
 from tests import oracle
-from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, scores_of, slopes_of
+from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, relative, scores_of, slopes_of
 
 # numpy, which interprets, remarks on what happens in lanes that are masked
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -38,11 +38,6 @@ LARGE = [shape for shape in SHAPES if shape[1] >= 100]
 def moved(counts, expected):
     """Share of errors that were counted in another bin than the reference's."""
     return float((counts - expected).abs().sum() / 2 / expected.sum().clamp(min=1))
-
-
-def relative(got, expected):
-    scale = expected.double().norm().clamp(min=0.1)
-    return float((got.double() - expected.double()).norm() / scale)
 
 
 def check_count(scores, target, per_image, bins=BINS):

@@ -45,3 +45,9 @@ def slopes_of(groups: int, classes: int, bins: int) -> Tensor:
     generator = torch.Generator().manual_seed(groups + classes)
     ramp = torch.linspace(0.2, 1.0, bins)
     return torch.rand(groups, classes, 2, 1, generator=generator) * ramp
+
+
+def relative(got: Tensor, expected: Tensor) -> float:
+    """Distance to the expected tensor, relative unless that is next to nothing."""
+    scale = expected.double().norm().clamp(min=0.1)
+    return float((got.double() - expected.double()).norm() / scale)

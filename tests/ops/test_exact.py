@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from lovasz.ops import cpu, reference
-from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, scores_of
-
-
-def relative(got, expected):
-    scale = expected.double().norm().clamp(min=0.1)
-    return float((got.double() - expected.double()).norm() / scale)
+from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, relative, scores_of
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0)])

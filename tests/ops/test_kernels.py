@@ -5,7 +5,7 @@ import torch
 
 from lovasz import lovasz_softmax
 from lovasz.ops import cpu, library, reference
-from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, scores_of, slopes_of
+from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, relative, scores_of, slopes_of
 
 BINS = 1024
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -26,11 +26,6 @@ TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 def moved(counts, expected):
     """Share of errors that were counted in another bin than the reference's."""
     return float((counts - expected).abs().sum() / 2 / expected.sum().clamp(min=1))
-
-
-def relative(got, expected):
-    scale = expected.double().norm().clamp(min=0.1)
-    return float((got.double() - expected.double()).norm() / scale)
 
 
 @pytest.mark.parametrize("per_image", [False, True])

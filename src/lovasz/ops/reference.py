@@ -6,13 +6,14 @@ alone). Memory is a few tensors of the size of the scores.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from lovasz.extension import extend_counts, extend_sorted
 from lovasz.ops.bins import bin_centres, bin_index
+from lovasz.ops.precision import wide, wide_dtype
 from lovasz.set_functions import SetFunction, Tversky
 
 # Probabilities may leave [0, 1] by the rounding of a 16-bit softmax.
@@ -40,7 +41,7 @@ def count(
     smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::count``."""
-    lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide(scores).dtype)
+    lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide_dtype(scores))
     pixels = look(scores, target, lse, ignore_index, softmax)
     invalid = find_invalid(scores, target, lse, ignore_index, per_image, softmax)
     row = _histogram_row(pixels.positive, per_image)
@@ -80,8 +81,8 @@ def entropy_sums(
 
 def _entropy_weight(weight: Tensor | None, scores: Tensor) -> Tensor:
     if weight is None:
-        return torch.ones(scores.shape[1], dtype=wide(scores[:0]).dtype, device=scores.device)
-    return weight.to(wide(scores[:0]).dtype)
+        return torch.ones(scores.shape[1], dtype=wide_dtype(scores), device=scores.device)
+    return weight.to(wide_dtype(scores))
 
 
 def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
@@ -127,7 +128,7 @@ def rank(
     scores: Tensor, target: Tensor, ignore_index: int | None, per_image: bool, softmax: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::rank``."""
-    lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide(scores).dtype)
+    lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide_dtype(scores))
     pixels = look(scores, target, lse, ignore_index, softmax)
     invalid = find_invalid(scores, target, lse, ignore_index, per_image, softmax)
     errors = torch.where(pixels.valid, pixels.errors, -1.0)
@@ -183,11 +184,6 @@ def push_ranked(
     return _finish(pixels, _pull_back(pixels, slopes, softmax), scores)
 
 
-def wide(scores: Tensor) -> Tensor:
-    """Scores in the precision in which everything is computed: float64 stays, the rest float32."""
-    return scores if scores.dtype == torch.float64 else scores.to(torch.float32)
-
-
 def log_sum_exp(scores: Tensor) -> Tensor:
     """Log-sum-exp over the classes, (N, L), in wide precision."""
     return torch.logsumexp(wide(scores), 1)
@@ -229,7 +225,7 @@ def find_invalid(
     """Number of pixels per group that make the loss meaningless; raises for them on the CPU."""
     labels, valid = split_target(target, ignore_index)
     classes = scores.shape[1]
-    bad_label = valid & ((labels < 0) | (labels >= classes))
+    bad_label = _bad_labels(labels, valid, classes)
     if softmax:
         bad_score = valid & ~lse.isfinite()
     else:
@@ -237,24 +233,30 @@ def find_invalid(
         inside = (scores >= -PROBABILITY_TOLERANCE) & (scores <= 1 + PROBABILITY_TOLERANCE)
         bad_score = valid & ~inside.all(1)
     if scores.device.type == "cpu":
-        raise_for_labels(target, classes, ignore_index, softmax)
+        if bool(bad_label.any()):
+            raise_for_labels(target, classes, ignore_index, softmax)
         if not softmax:
             _raise_for_probabilities(scores, bad_score)
     bad = (bad_label | bad_score).to(torch.int64)
     return bad.sum(1) if per_image else bad.sum().reshape(1)
 
 
-def raise_for_labels(target: Tensor, classes: int, ignore_index: int | None, softmax: bool) -> None:
-    """Raises if a label is neither a class nor ``ignore_index``."""
+def _bad_labels(labels: Tensor, valid: Tensor, classes: int) -> Tensor:
+    return valid & ((labels < 0) | (labels >= classes))
+
+
+def raise_for_labels(
+    target: Tensor, classes: int, ignore_index: int | None, softmax: bool
+) -> NoReturn:
+    """Say which label is neither a class nor ``ignore_index``; there must be one."""
     labels, valid = split_target(target, ignore_index)
-    bad = valid & ((labels < 0) | (labels >= classes))
-    if bool(bad.any()):
-        name = "lovasz_softmax" if softmax else "lovasz_softmax_from_probabilities"
-        raise ValueError(
-            f"{name}: expected every label to be in [0, {classes - 1}] or equal to"
-            f" ignore_index={ignore_index}, got {int(labels[bad][0])}"
-            f" (and {int(bad.sum()) - 1} more outside)"
-        )
+    bad = _bad_labels(labels, valid, classes)
+    name = "lovasz_softmax" if softmax else "lovasz_softmax_from_probabilities"
+    raise ValueError(
+        f"{name}: expected every label to be in [0, {classes - 1}] or equal to"
+        f" ignore_index={ignore_index}, got {int(labels[bad][0])}"
+        f" (and {int(bad.sum()) - 1} more outside)"
+    )
 
 
 def _raise_for_probabilities(scores: Tensor, bad: Tensor) -> None:

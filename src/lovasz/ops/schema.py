@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import cpu, gpu, reference
+from lovasz.ops.precision import wide_dtype
 from lovasz.set_functions import SetFunction, as_tversky
 
 _library = torch.library.Library("lovasz", "DEF")
@@ -156,11 +157,6 @@ def exact(
     errors, order, lse, invalid = torch.ops.lovasz.rank(scores, target, *options)
     extended = reference.extend_ranked(errors, order, target, per_image, set_function)
     return Exact(*extended, lse, invalid)
-
-
-def wide_dtype(scores: Tensor) -> torch.dtype:
-    """Dtype of errors, log-sum-exp and losses for scores of a given dtype."""
-    return torch.float64 if scores.dtype == torch.float64 else torch.float32
 
 
 def _groups(scores: Tensor, per_image: bool) -> int:
