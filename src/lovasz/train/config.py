@@ -21,18 +21,22 @@ class Config:
     """Options that every run shares.
 
     Args:
-        data: `landcover`, the embedded data set, or a folder with images and masks.
+        data: `landcover`, the embedded data set, `scenes`, digits composed to scenes with a long
+            tail of classes, or a folder with images and masks.
         grouping: Classes of the embedded data set: the 17 of the source, or its 10 families
             (all forests one class, both shrublands one, both savannas one, both croplands one).
+        tail: Frequency of each digit of `scenes` as a fraction of that of the digit before it.
         class_names: Text file with one class name per line, for `--data FOLDER`; by default
             classes.txt in the folder.
         ignore_index: Value in the mask files of pixels without a label. The folder layouts of
             public data sets bring their own.
         model: `unet`, a small U-Net of MONAI, or `package.module:factory`, which is called as
             factory(in_channels=3, num_classes=...) and returns a torch.nn.Module.
+        norm: Normalisation in `unet`: over the batch, or over groups of channels of one image,
+            which small batches need.
         model_args: Further keyword arguments for the model, for example '{"channels": [32, 64]}'.
         crop: Side in pixels of the square training crops and of the window that slides over
-            larger images in evaluation.
+            larger images in evaluation; 0 takes 64 for `scenes` and 96 for the rest.
         batch_size: Images in a training step.
         epochs: Passes over the training part.
         optimizer: AdamW, or SGD with Nesterov momentum 0.9.
@@ -52,11 +56,13 @@ class Config:
 
     data: str = "landcover"
     grouping: Literal["igbp17", "families"] = "igbp17"
+    tail: float = 0.6
     class_names: str | None = None
     ignore_index: int = 255
     model: str = "unet"
+    norm: Literal["batch", "group"] = "batch"
     model_args: dict[str, Any] = field(default_factory=dict)
-    crop: int = 96
+    crop: int = 0
     batch_size: int = 8
     epochs: int = 40
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -73,12 +79,14 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges that the types do not say."""
-        for name in ("crop", "batch_size", "epochs"):
+        for name in ("batch_size", "epochs"):
             _expect(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
-        for name in ("threads", "workers", "weight_decay"):
+        for name in ("crop", "threads", "workers", "weight_decay"):
             _expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         _expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
         _expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
+        _expect(0 < self.tail <= 1, "tail", "more than 0 and at most 1", self.tail)
+        self.crop = self.crop or (64 if self.data == "scenes" else 96)
 
 
 @dataclass(kw_only=True)

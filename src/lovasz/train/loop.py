@@ -70,7 +70,9 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
         try:
             while at.epoch < config.epochs:
                 model.train()
-                batches = training_batches(data.parts["train"], config, at.epoch, at.step)
+                batches = training_batches(
+                    data.parts["train"], config, at.epoch, at.step, upright=data.upright
+                )
                 for images, labels in batches:
                     logits = model(normalise(images.to(fabric.device)))
                     loss = criterion(logits.float(), labels.to(fabric.device).long())

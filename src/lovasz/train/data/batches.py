@@ -35,18 +35,17 @@ def normalise(images: Tensor) -> Tensor:
 
 
 class Augmented(Dataset[tuple[Tensor, Tensor]]):
-    """Random crops, flips and quarter turns of a part, drawn anew for each (seed, epoch, index)."""
+    """Random crops, flips and quarter turns of a part, drawn anew for each (seed, epoch, index).
 
-    def __init__(self, part: Part, crop: int, seed: int) -> None:
+    Upright data is neither flipped nor turned.
+    """
+
+    def __init__(self, part: Part, crop: int, seed: int, *, upright: bool = False) -> None:
         set_track_meta(False)  # plain tensors: nothing here needs the metadata of medical images
         self.part, self.crop, self.seed = part, crop, seed
-        self.transform = Compose(
-            [
-                RandSpatialCrop((crop, crop), random_size=False),
-                RandFlip(prob=0.5, spatial_axis=1),
-                RandRotate90(prob=0.75),
-            ]
-        )
+        cut = RandSpatialCrop((crop, crop), random_size=False)
+        turns = [] if upright else [RandFlip(prob=0.5, spatial_axis=1), RandRotate90(prob=0.75)]
+        self.transform = Compose([cut, *turns])
 
     def __getitem__(self, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The crop (3, S, S) and labels (S, S) for an (epoch, index), both as bytes."""
@@ -74,7 +73,7 @@ def steps_per_epoch(part: Part, batch_size: int) -> int:
 
 
 def training_batches(
-    part: Part, config: TrainConfig, epoch: int, start: int
+    part: Part, config: TrainConfig, epoch: int, start: int, *, upright: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an epoch from step `start` on: bytes (N, 3, S, S) and labels (N, S, S).
 
@@ -87,7 +86,7 @@ def training_batches(
         for step in range(start, steps_per_epoch(part, size))
     ]
     loader = DataLoader(
-        Augmented(part, config.crop, config.seed),
+        Augmented(part, config.crop, config.seed, upright=upright),
         batch_sampler=batches,
         num_workers=config.workers,
         # The loader draws a seed for its workers from this generator instead of the global one,
