@@ -10,7 +10,7 @@ import yaml
 
 from lovasz.train.errors import UserError
 
-LossName = Literal["cross-entropy", "lovasz-softmax", "both"]
+LossName = Literal["cross-entropy", "lovasz-softmax", "both", "windowed", "both-windowed"]
 
 # Options that say where or how fast a run goes, not what it computes: they may change on resume.
 _FREE_ON_RESUME = {"out", "resume", "threads", "workers", "jobs", "accelerator"}
@@ -46,6 +46,8 @@ class Config:
         warmup: Fraction of the training steps in which the learning rate rises linearly.
         lovasz_args: Keyword arguments for lovasz.LovaszSoftmaxLoss, for example
             '{"per_image": true}'.
+        momentum: What `windowed` and `both-windowed` keep of the counts of earlier batches at each
+            step.
         accelerator: Where to compute.
         precision: Number format of the network; bf16-mixed computes in bfloat16 under autocast.
         threads: Threads of the processor for one run; 0 shares all cores among the runs.
@@ -70,6 +72,7 @@ class Config:
     schedule: Literal["poly", "cosine", "constant"] = "poly"
     warmup: float = 0.05
     lovasz_args: dict[str, Any] = field(default_factory=dict)
+    momentum: float = 0.9
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     threads: int = 0
@@ -85,6 +88,7 @@ class Config:
             _expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         _expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
         _expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
+        _expect(0 <= self.momentum < 1, "momentum", "a fraction from 0 up to 1", self.momentum)
         _expect(0 < self.tail <= 1, "tail", "more than 0 and at most 1", self.tail)
         self.crop = self.crop or (64 if self.data == "scenes" else 96)
 
@@ -94,7 +98,8 @@ class TrainConfig(Config):
     """Train a segmentation network with one loss and evaluate it.
 
     Args:
-        loss: `both` is the sum of cross-entropy and Lovász-Softmax.
+        loss: `both` is the sum of cross-entropy and Lovász-Softmax; `windowed` is
+            Lovász-Softmax that remembers earlier batches, `both-windowed` the sum with it.
         lr: Learning rate after the warm-up.
         seed: Fixes the initial weights, the order of the data and the augmentation.
     """

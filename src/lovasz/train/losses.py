@@ -49,13 +49,21 @@ def build_loss(config: TrainConfig, num_classes: int) -> nn.Module:
     """
     if config.loss == "cross-entropy":
         return CrossEntropy()
+    windowed = {"momentum": config.momentum} if "windowed" in config.loss else {}
+
+    def build() -> LovaszSoftmaxLoss:
+        return LovaszSoftmaxLoss(ignore_index=IGNORE, **windowed, **config.lovasz_args)
+
     try:
-        lovasz = LovaszSoftmaxLoss(ignore_index=IGNORE, **config.lovasz_args)
-        trial = lovasz(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
+        # Another one than is returned, which must not remember the trial.
+        trial = build()(
+            torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
+        )
     except (TypeError, ValueError) as error:
         raise UserError(f"lovasz_args: {error}") from error
     if trial.ndim:
         raise UserError(
             f"lovasz_args: expected options that give one number, got {config.lovasz_args}"
         )
-    return lovasz if config.loss == "lovasz-softmax" else Sum(CrossEntropy(), lovasz)
+    lovasz = build()
+    return Sum(CrossEntropy(), lovasz) if "both" in config.loss else lovasz
