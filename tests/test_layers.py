@@ -24,6 +24,8 @@ FLOORS = [
     ["ops.autograd"],
     ["ops"],
     ["_inputs"],
+    ["window"],
+    ["_pooling"],
     ["_class_losses"],
     ["_reduction"],
     ["functional", "combined"],

@@ -12,6 +12,7 @@ from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
 from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.ops import error_bound
 from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
+from lovasz.window import Window
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,7 @@ __all__ = [
     "CrossEntropyLovaszSoftmaxLoss",
     "LovaszSoftmaxLoss",
     "SetFunction",
+    "Window",
     "cross_entropy_lovasz_softmax",
     "dice",
     "error_bound",
