@@ -49,16 +49,14 @@ def build_loss(config: TrainConfig, num_classes: int) -> nn.Module:
     """
     if config.loss == "cross-entropy":
         return CrossEntropy()
-    windowed = {"momentum": config.momentum} if "windowed" in config.loss else {}
+    momentum = config.momentum if "windowed" in config.loss else None
 
     def build() -> LovaszSoftmaxLoss:
-        return LovaszSoftmaxLoss(ignore_index=IGNORE, **windowed, **config.lovasz_args)
+        return LovaszSoftmaxLoss(ignore_index=IGNORE, momentum=momentum, **config.lovasz_args)
 
     try:
         # Another one than is returned, which must not remember the trial.
-        trial = build()(
-            torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
-        )
+        trial = build()(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
     except (TypeError, ValueError) as error:
         raise UserError(f"lovasz_args: {error}") from error
     if trial.ndim:
