@@ -18,10 +18,10 @@ from lovasz.train.data.base import DataSet
 SIDE = 64
 SCENES = {"train": 2000, "val": 500, "test": 1000}
 ITEMS = (2, 4)  # digits in a scene, both ends included
-ITEM_SIDE = (12, 28)  # pixels, both ends included
+ITEM_SIDE = (16, 32)  # pixels, both ends included
 FRAGMENTS = 3  # pieces of digits in a scene that belong to the background
 INK = 0.4  # from this darkness on, 0 to 1, a pixel of a digit has its label
-NOISE = 10.0  # standard deviation of the noise on every pixel
+NOISE = 6.0  # standard deviation of the noise on every pixel
 
 CLASSES = ["background", *(f"digit {k}" for k in range(10))]
 
@@ -125,7 +125,7 @@ def _quota(total: int, tail: float) -> np.ndarray:
     """So many digits, each class `tail` times as often as the one before it, none left out.
 
     >>> np.bincount(_quota(1000, 0.6)).tolist()
-    [402, 241, 145, 87, 52, 31, 19, 11, 7, 5]
+    [402, 242, 145, 87, 52, 31, 19, 11, 7, 4]
     """
     ends = np.cumsum(tail ** np.arange(10.0))
     counts = np.diff(np.round(ends / ends[-1] * total), prepend=0)
@@ -134,7 +134,7 @@ def _quota(total: int, tail: float) -> np.ndarray:
 
 def _background(random: np.random.Generator) -> np.ndarray:
     """Clouds of colour, coarse and fine."""
-    canvas = np.full((SIDE, SIDE, 3), random.uniform(60, 195, 3), dtype=np.float32)
+    canvas = np.full((SIDE, SIDE, 3), random.uniform(40, 140, 3), dtype=np.float32)
     for cells, spread in ((4, 25), (16, 12)):
         grid = random.normal(0, spread, (3, cells, cells)).astype(np.float32)
         enlarge = _enlarging(cells, SIDE)
@@ -145,13 +145,13 @@ def _background(random: np.random.Generator) -> np.ndarray:
 def _paste(
     random: np.random.Generator, canvas: np.ndarray, shape: np.ndarray, side: int
 ) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Draw a shape somewhere, lighter or darker than what is there; where, and its ink."""
+    """Draw a shape somewhere, lighter than what is there; where, and its ink."""
     top, left = random.integers(0, SIDE - side + 1, 2)
     window = slice(top, top + side), slice(left, left + side)
     enlarge = _enlarging(len(shape), side)
     ink = enlarge @ shape @ enlarge.T
     behind = canvas[window]
-    contrast = random.choice([-1, 1]) * random.uniform(50, 110) + random.uniform(-30, 30, 3)
+    contrast = random.uniform(60, 120) + random.uniform(-30, 30, 3)
     colour = behind.mean((0, 1)) + contrast
     behind += ink[..., None] * (colour - behind)
     return window, ink
