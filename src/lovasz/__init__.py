@@ -7,26 +7,41 @@
 >>> lovasz_softmax(logits, target, ignore_index=255).backward()
 """
 
-from lovasz.combined import cross_entropy_lovasz_softmax
+from lovasz.binary import lovasz_sigmoid, lovasz_sigmoid_from_probabilities
+from lovasz.binary_modules import (
+    BinaryCrossEntropyLovaszSigmoidLoss,
+    LovaszHingeLoss,
+    LovaszSigmoidLoss,
+)
+from lovasz.combined import binary_cross_entropy_lovasz_sigmoid, cross_entropy_lovasz_softmax
 from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
+from lovasz.hinge import lovasz_hinge
 from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
-from lovasz.ops import error_bound
+from lovasz.ops import error_bound, relative_bound
 from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
 from lovasz.window import Window
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BinaryCrossEntropyLovaszSigmoidLoss",
     "CrossEntropyLovaszSoftmaxLoss",
+    "LovaszHingeLoss",
+    "LovaszSigmoidLoss",
     "LovaszSoftmaxLoss",
     "SetFunction",
     "Window",
+    "binary_cross_entropy_lovasz_sigmoid",
     "cross_entropy_lovasz_softmax",
     "dice",
     "error_bound",
     "jaccard",
+    "lovasz_hinge",
+    "lovasz_sigmoid",
+    "lovasz_sigmoid_from_probabilities",
     "lovasz_softmax",
     "lovasz_softmax_from_probabilities",
     "missed_positives",
+    "relative_bound",
     "tversky",
 ]

@@ -1,84 +1,16 @@
-"""Every check of user input, and the change to the layout that the operators read.
-
-Shapes, dtypes and Python values are checked here, without touching the contents of a tensor:
-contents are checked by the operators, where it costs nothing.
-"""
+"""Every check of options; ``_layouts`` checks the tensors."""
 
 from __future__ import annotations
 
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lovasz.set_functions import SetFunction, as_tversky
-
-FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-INTEGRAL = (
-    torch.bool,
-    torch.uint8,
-    torch.uint16,
-    torch.uint32,
-    torch.uint64,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-)
-
-
-class Layout(NamedTuple):
-    """Scores and labels as the operators read them."""
-
-    scores: Tensor  # (N, C, L), a view where strides allow it
-    target: Tensor  # (N, L)
-
-
-def check_pair(name: str, scores_name: str, scores: Any, target: Any) -> Layout:
-    """Check scores (N, C, *) or (P, C) against target (N, *) or (P,) and flatten both."""
-    for argument, value in ((scores_name, scores), ("target", target)):
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{name}: expected {argument} to be a tensor, got {type(value).__name__}"
-            )
-    if scores.dtype not in FLOATING:
-        raise TypeError(
-            f"{name}: expected {scores_name} of dtype float64, float32, bfloat16 or float16,"
-            f" got {scores.dtype}"
-        )
-    if target.dtype not in INTEGRAL:
-        raise TypeError(
-            f"{name}: expected target of an integer dtype or bool (class indices),"
-            f" got {target.dtype}"
-        )
-    if scores.dim() < 2:
-        raise ValueError(
-            f"{name}: expected {scores_name} of shape (N, C, *) or (P, C),"
-            f" got {tuple(scores.shape)}"
-        )
-    if scores.shape[1] == 0:
-        raise ValueError(
-            f"{name}: expected {scores_name} with at least one class on axis 1,"
-            f" got shape {tuple(scores.shape)}"
-        )
-    expected = (scores.shape[0], *scores.shape[2:])
-    if tuple(target.shape) != expected:
-        raise ValueError(
-            f"{name}: expected target of shape {expected} to match {scores_name}"
-            f" {tuple(scores.shape)}, got {tuple(target.shape)}"
-        )
-    if scores.device != target.device:
-        raise ValueError(
-            f"{name}: expected target on the device of {scores_name}, {scores.device},"
-            f" got {target.device}"
-        )
-    if scores.dim() == 2:
-        # points first: one image whose pixels are the points
-        return Layout(scores.t().unsqueeze(0), target.unsqueeze(0))
-    return Layout(scores.flatten(2), target.flatten(1))
+from lovasz.set_functions import as_tversky
 
 
 def check_ignore_index(name: str, ignore_index: Any) -> None:
@@ -200,7 +132,7 @@ def _weight_tensor(name: str, weight: Any, device: torch.device | None, argument
         ) from error
 
 
-def check_mixture(name: str, cross_entropy: Any, lovasz: Any, smoothing: Any) -> None:
+def check_mixture(name: str, cross_entropy: Any, lovasz: Any, smoothing: Any = 0.0) -> None:
     """Two factors and the label smoothing: numbers, since no tensor could be looked at."""
     for argument, value, top in (
         ("cross_entropy_weight", cross_entropy, math.inf),
@@ -234,10 +166,10 @@ def check_options(
     ignore_index: Any,
     per_image: Any,
     normalize_weight: Any,
-    reduction: Any,
-    set_function: SetFunction,
-    method: Any,
+    set_function: Any,
     bins: Any,
+    reduction: Any = "mean",
+    method: Any = "histogram",
 ) -> None:
     """Check everything that does not depend on the tensors."""
     check_ignore_index(name, ignore_index)

@@ -1,4 +1,4 @@
-"""Cross-entropy and the Lovász-Softmax loss in the same two passes."""
+"""Cross-entropy and a Lovász loss in the same two passes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lovasz import _inputs
-from lovasz._class_losses import Recipe, by_counting
-from lovasz._reduction import mean_entropy, reduce_classes
-from lovasz.ops import DEFAULT_BINS, Entropy, Scores
+from lovasz import _inputs, _layouts
+from lovasz._channels import channel_loss
+from lovasz._compute import Mixture, compute
+from lovasz._layouts import Extras
+from lovasz.ops import DEFAULT_BINS, Entropy
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window, check_window
 
-__all__ = ["cross_entropy_lovasz_softmax"]
+__all__ = ["binary_cross_entropy_lovasz_sigmoid", "cross_entropy_lovasz_softmax"]
 
 
 def cross_entropy_lovasz_softmax(
@@ -32,6 +33,11 @@ def cross_entropy_lovasz_softmax(
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    pixel_weight: Tensor | None = None,
+    ignore_mask: Tensor | None = None,
+    offsets: Tensor | None = None,
+    batch_index: Tensor | None = None,
+    batch_size: int | None = None,
 ) -> Tensor:
     r"""Cross-entropy and Lovász-Softmax together, for the price of one.
 
@@ -57,6 +63,11 @@ def cross_entropy_lovasz_softmax(
         set_function: as for `lovasz_softmax`.
         bins: as for `lovasz_softmax`. For the exact method add the two losses yourself.
         window: as for `lovasz_softmax`; the cross-entropy is that of the batch always.
+        pixel_weight: as for `lovasz_softmax`; the cross-entropy is the mean weighted by them.
+        ignore_mask: as for `lovasz_softmax`.
+        offsets: as for `lovasz_softmax`.
+        batch_index: as for `lovasz_softmax`.
+        batch_size: as for `lovasz_softmax`.
 
     Returns:
         A scalar, float64 for float64 logits, otherwise float32. Where every pixel is ignored: 0,
@@ -86,26 +97,143 @@ def cross_entropy_lovasz_softmax(
         ignore_index=ignore_index,
         per_image=per_image,
         normalize_weight=normalize_weight,
-        reduction="mean",
         set_function=set_function,
-        method="histogram",
         bins=bins,
     )
     _inputs.check_mixture(name, cross_entropy_weight, lovasz_weight, label_smoothing)
     check_window(name, window, per_image=per_image)
-    layout = _inputs.check_pair(name, "logits", logits, target)
-    count, device = logits.shape[1], logits.device
-    mask = _inputs.class_mask(name, classes, count, device)
-    entropy = Entropy(_inputs.class_weight(name, weight, count, device), float(label_smoothing))
-    alpha = _inputs.class_weight(name, lovasz_class_weight, count, device, "lovasz_class_weight")
-    given = Scores(*layout, "softmax", ignore_index, per_image)
-    recipe = Recipe(set_function, bins, window=window)
-    class_losses = by_counting(given, mask, recipe, entropy)
-    lovasz = reduce_classes(
-        class_losses,
-        alpha,
-        normalize_weight=normalize_weight,
+    given = _layouts.multiclass(
+        name,
+        "logits",
+        logits,
+        target,
+        link="softmax",
+        ignore_index=ignore_index,
         per_image=per_image,
-        reduction="mean",
+        extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
     )
-    return cross_entropy_weight * mean_entropy(class_losses, lovasz) + lovasz_weight * lovasz
+    count, device = logits.shape[1], logits.device
+    entropy = Entropy(_inputs.class_weight(name, weight, count, device), float(label_smoothing))
+    return compute(
+        name,
+        given,
+        {
+            "classes": classes,
+            "weight": lovasz_class_weight,
+            "normalize_weight": normalize_weight,
+            "reduction": "mean",
+            "set_function": set_function,
+            "method": "histogram",
+            "bins": bins,
+            "window": window,
+        },
+        mixture={
+            "entropy": entropy,
+            "cross_entropy_weight": cross_entropy_weight,
+            "lovasz_weight": lovasz_weight,
+        },
+        weight_name="lovasz_class_weight",
+    )
+
+
+def binary_cross_entropy_lovasz_sigmoid(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    cross_entropy_weight: float = 1.0,
+    lovasz_weight: float = 1.0,
+    pos_weight: Tensor | Sequence[float] | None = None,
+    multilabel: bool | None = None,
+    symmetric: bool = False,
+    classes: str | Sequence[int] = "all",
+    ignore_index: int | None = None,
+    lovasz_class_weight: Tensor | Sequence[float] | None = None,
+    normalize_weight: bool = True,
+    per_image: bool = False,
+    set_function: SetFunction = jaccard,
+    bins: int = DEFAULT_BINS,
+    window: Window | None = None,
+    pixel_weight: Tensor | None = None,
+    ignore_mask: Tensor | None = None,
+    offsets: Tensor | None = None,
+    batch_index: Tensor | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
+    r"""Binary cross-entropy and the Lovász loss of the sigmoid together.
+
+    $$L = \lambda_{BCE}\, \mathrm{BCE} + \lambda_{Lovász}\, L_{Lovász}$$
+
+    with the cross-entropy of `torch.nn.functional.binary_cross_entropy_with_logits` (its mean over
+    all pixels and channels that are not ignored, its ``pos_weight``) and `lovasz_sigmoid`.
+
+    Args:
+        logits: as for `lovasz_sigmoid`.
+        target: as for `lovasz_sigmoid`.
+        cross_entropy_weight: factor of the binary cross-entropy, finite and not negative.
+        lovasz_weight: factor of the Lovász loss, finite and not negative.
+        pos_weight: (C,), weights of the ones in the binary cross-entropy. None: all 1.
+        multilabel: as for `lovasz_sigmoid`.
+        symmetric: as for `lovasz_sigmoid`.
+        classes: as for `lovasz_sigmoid`.
+        ignore_index: label of pixels that both leave out.
+        lovasz_class_weight: (C,), weights of the channels in the Lovász loss: its ``weight``.
+        normalize_weight: as for `lovasz_softmax`.
+        per_image: as for `lovasz_softmax`; the cross-entropy is a mean over the batch always.
+        set_function: as for `lovasz_softmax`.
+        bins: as for `lovasz_softmax`.
+        window: as for `lovasz_softmax`; the cross-entropy is that of the batch always.
+        pixel_weight: as for `lovasz_sigmoid`; the cross-entropy is the mean weighted by them.
+        ignore_mask: as for `lovasz_sigmoid`.
+        offsets: as for `lovasz_sigmoid`.
+        batch_index: as for `lovasz_softmax`.
+        batch_size: as for `lovasz_softmax`.
+
+    Returns:
+        A scalar, float64 for float64 logits, otherwise float32; 0 where everything is ignored.
+
+    Raises:
+        TypeError: as for `lovasz_sigmoid`.
+        ValueError: as for `lovasz_sigmoid`.
+
+    Examples:
+        >>> import torch
+        >>> from lovasz import lovasz_sigmoid
+        >>> logits, target = torch.tensor([3.0, -1.0, 0.5, -2.0]), torch.tensor([1, 1, 0, 0])
+        >>> both = binary_cross_entropy_lovasz_sigmoid(logits, target)
+        >>> bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, target.float())
+        >>> torch.testing.assert_close(both, bce + lovasz_sigmoid(logits, target))
+
+    References:
+        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790.
+    """
+    name = "binary_cross_entropy_lovasz_sigmoid"
+    _inputs.check_mixture(name, cross_entropy_weight, lovasz_weight)
+    channels = logits.shape[1] if multilabel and logits.dim() > 1 else 1
+    weight = _inputs.class_weight(name, pos_weight, channels, logits.device, "pos_weight")
+    mixture: Mixture = {
+        "entropy": Entropy(weight, 0.0),
+        "cross_entropy_weight": cross_entropy_weight,
+        "lovasz_weight": lovasz_weight,
+    }
+    return channel_loss(
+        name,
+        "logits",
+        "sigmoid",
+        logits,
+        target,
+        multilabel=multilabel,
+        symmetric=symmetric,
+        ignore_index=ignore_index,
+        per_image=per_image,
+        extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
+        mixture=mixture,
+        weight_name="lovasz_class_weight",
+        classes=classes,
+        weight=lovasz_class_weight,
+        normalize_weight=normalize_weight,
+        reduction="mean",
+        set_function=set_function,
+        method="histogram",
+        bins=bins,
+        window=window,
+    )

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 from torch import Tensor
 from typing_extensions import Unpack
 
-from lovasz import _inputs
-from lovasz._class_losses import Recipe, by_counting, by_sorting
-from lovasz._reduction import reduce_classes
-from lovasz.ops import DEFAULT_BINS, Scores
+from lovasz import _inputs, _layouts
+from lovasz._compute import Options, compute
+from lovasz._layouts import Extras
+from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window, check_window
 
 __all__ = ["lovasz_softmax", "lovasz_softmax_from_probabilities"]
-
-
-class _Options(TypedDict):
-    classes: str | Sequence[int]
-    ignore_index: int | None
-    weight: Tensor | Sequence[float] | None
-    normalize_weight: bool
-    per_image: bool
-    reduction: str
-    set_function: SetFunction
-    method: str
-    bins: int
-    window: Window | None
 
 
 def lovasz_softmax(
@@ -45,6 +31,11 @@ def lovasz_softmax(
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    pixel_weight: Tensor | None = None,
+    ignore_mask: Tensor | None = None,
+    offsets: Tensor | None = None,
+    batch_index: Tensor | None = None,
+    batch_size: int | None = None,
 ) -> Tensor:
     r"""Lovász-Softmax loss of logits.
 
@@ -82,6 +73,16 @@ def lovasz_softmax(
         bins: number of bins of the histogram method, from 2 to 2**20.
         window: remembers the counts of earlier batches, so that the loss is that of an average
             batch of the last few; see ``lovasz.Window``. None: the batch alone.
+        pixel_weight: of the shape of ``target``, floating, in [0, 65536]: how much each pixel
+            counts in Δ, rounded to a multiple of 2**-20. Weights of 1 change nothing, pixels of
+            weight 0 are ignored.
+        ignore_mask: of the shape of ``target``, bool: True for further pixels to leave out.
+        offsets: (B,) int32 or int64, ascending: where each of B clouds of points ends, the last
+            entry P, for logits (P, C) with ``per_image=True``, which then means per cloud. A
+            leading 0 is a cloud without points.
+        batch_index: (P,) int32 or int64, the same as the number of the cloud of each point, in any
+            order.
+        batch_size: number of clouds, with ``batch_index``; on the CPU it is found if None.
 
     Returns:
         A scalar; for "none" $\alpha_c L_c$ of shape (C,), or (N, C) with ``per_image``,
@@ -110,6 +111,7 @@ def lovasz_softmax(
     return _multiclass(
         "lovasz_softmax",
         "logits",
+        "softmax",
         logits,
         target,
         classes=classes,
@@ -122,6 +124,7 @@ def lovasz_softmax(
         method=method,
         bins=bins,
         window=window,
+        extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
     )
 
 
@@ -139,6 +142,11 @@ def lovasz_softmax_from_probabilities(
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    pixel_weight: Tensor | None = None,
+    ignore_mask: Tensor | None = None,
+    offsets: Tensor | None = None,
+    batch_index: Tensor | None = None,
+    batch_size: int | None = None,
 ) -> Tensor:
     r"""Lovász-Softmax loss of probabilities, for networks that end in a softmax.
 
@@ -158,6 +166,11 @@ def lovasz_softmax_from_probabilities(
         method: as for ``lovasz_softmax``.
         bins: as for ``lovasz_softmax``.
         window: as for ``lovasz_softmax``.
+        pixel_weight: as for ``lovasz_softmax``.
+        ignore_mask: as for ``lovasz_softmax``.
+        offsets: as for ``lovasz_softmax``.
+        batch_index: as for ``lovasz_softmax``.
+        batch_size: as for ``lovasz_softmax``.
 
     Returns:
         As for ``lovasz_softmax``.
@@ -180,6 +193,7 @@ def lovasz_softmax_from_probabilities(
     return _multiclass(
         "lovasz_softmax_from_probabilities",
         "probabilities",
+        "probabilities",
         probabilities,
         target,
         classes=classes,
@@ -192,38 +206,42 @@ def lovasz_softmax_from_probabilities(
         method=method,
         bins=bins,
         window=window,
+        extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
     )
 
 
 def _multiclass(
-    name: str, scores_name: str, scores: Tensor, target: Tensor, **options: Unpack[_Options]
+    name: str,
+    scores_name: str,
+    link: str,
+    scores: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: int | None,
+    per_image: bool,
+    extras: Extras,
+    **options: Unpack[Options],
 ) -> Tensor:
-    """Check, compute the losses of the classes, reduce."""
+    """Check, then compute."""
     _inputs.check_options(
         name,
-        ignore_index=options["ignore_index"],
-        per_image=options["per_image"],
+        ignore_index=ignore_index,
+        per_image=per_image,
         normalize_weight=options["normalize_weight"],
         reduction=options["reduction"],
         set_function=options["set_function"],
         method=options["method"],
         bins=options["bins"],
     )
-    window = options["window"]
-    check_window(name, window, per_image=options["per_image"], method=options["method"])
-    layout = _inputs.check_pair(name, scores_name, scores, target)
-    count, device = scores.shape[1], scores.device
-    mask = _inputs.class_mask(name, options["classes"], count, device)
-    weight = _inputs.class_weight(name, options["weight"], count, device)
-    link = "softmax" if scores_name == "logits" else "probabilities"
-    given = Scores(*layout, link, options["ignore_index"], options["per_image"])
-    recipe = Recipe(options["set_function"], options["bins"], window=window)
-    method = by_sorting if options["method"] == "sort" else by_counting
-    class_losses = method(given, mask, recipe)
-    return reduce_classes(
-        class_losses,
-        weight,
-        normalize_weight=options["normalize_weight"],
-        per_image=options["per_image"],
-        reduction=options["reduction"],
+    check_window(name, options["window"], per_image=per_image, method=options["method"])
+    given = _layouts.multiclass(
+        name,
+        scores_name,
+        scores,
+        target,
+        link=link,
+        ignore_index=ignore_index,
+        per_image=per_image,
+        extras=extras,
     )
+    return compute(name, given, options)

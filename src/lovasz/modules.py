@@ -1,22 +1,23 @@
-"""The losses as modules: they keep the options and call the functions."""
+"""The losses of classes as modules: they keep the options and call the functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lovasz import _inputs
+from lovasz._module import Loss
 from lovasz.combined import cross_entropy_lovasz_softmax
 from lovasz.functional import lovasz_softmax
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
-from lovasz.window import Window, make_window
+from lovasz.window import make_window
 
 __all__ = ["CrossEntropyLovaszSoftmaxLoss", "LovaszSoftmaxLoss"]
 
 
-class LovaszSoftmaxLoss(nn.Module):
+class LovaszSoftmaxLoss(Loss):
     r"""Lovász-Softmax loss of logits, as a module.
 
     Definition, arguments, result and errors are those of
@@ -56,8 +57,7 @@ class LovaszSoftmaxLoss(nn.Module):
         Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790.
     """
 
-    weight: Tensor | None
-    window: Window | None
+    function = staticmethod(lovasz_softmax)
 
     def __init__(
         self,
@@ -73,63 +73,26 @@ class LovaszSoftmaxLoss(nn.Module):
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
     ) -> None:
-        super().__init__()
         name = type(self).__name__
-        _inputs.check_options(
-            name,
-            ignore_index=ignore_index,
-            per_image=per_image,
-            normalize_weight=normalize_weight,
-            reduction=reduction,
-            set_function=set_function,
-            method=method,
-            bins=bins,
-        )
+        checked = {
+            "ignore_index": ignore_index,
+            "per_image": per_image,
+            "normalize_weight": normalize_weight,
+            "reduction": reduction,
+            "set_function": set_function,
+            "method": method,
+            "bins": bins,
+        }
+        _inputs.check_options(name, **checked)
         _inputs.check_classes(name, classes)
-        self.classes = classes
-        self.ignore_index = ignore_index
-        self.register_buffer("weight", _inputs.class_weight(name, weight))
-        self.normalize_weight = normalize_weight
-        self.per_image = per_image
-        self.reduction = reduction
-        self.set_function = set_function
-        self.method = method
-        self.bins = bins
-        self.window = make_window(name, momentum, per_image=per_image, method=method)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits (N, C, *) or (P, C) and labels (N, *) or (P,)."""
-        return lovasz_softmax(
-            logits,
-            target,
-            classes=self.classes,
-            ignore_index=self.ignore_index,
-            weight=self.weight,
-            normalize_weight=self.normalize_weight,
-            per_image=self.per_image,
-            reduction=self.reduction,
-            set_function=self.set_function,
-            method=self.method,
-            bins=self.bins,
-            window=self.window if self.training else None,
-        )
-
-    def reset_window(self) -> None:
-        """Forget the batches before, if there is a window."""
-        if self.window is not None:
-            self.window.reset()
-
-    def extra_repr(self) -> str:
-        """Options that differ from their defaults are what a reader looks for: print them all."""
-        return (
-            f"classes={self.classes!r}, ignore_index={self.ignore_index},"
-            f" normalize_weight={self.normalize_weight}, per_image={self.per_image},"
-            f" reduction={self.reduction!r}, set_function={_name(self.set_function)},"
-            f" method={self.method!r}, bins={self.bins}"
+        super().__init__(
+            make_window(name, momentum, per_image=per_image, method=method),
+            {"classes": classes, **checked},
+            {"weight": _inputs.class_weight(name, weight)},
         )
 
 
-class CrossEntropyLovaszSoftmaxLoss(nn.Module):
+class CrossEntropyLovaszSoftmaxLoss(Loss):
     r"""Cross-entropy and Lovász-Softmax together, as a module.
 
     Definition, arguments, result and errors are those of `cross_entropy_lovasz_softmax`; options
@@ -169,9 +132,7 @@ class CrossEntropyLovaszSoftmaxLoss(nn.Module):
         Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790.
     """
 
-    weight: Tensor | None
-    lovasz_class_weight: Tensor | None
-    window: Window | None
+    function = staticmethod(cross_entropy_lovasz_softmax)
 
     def __init__(
         self,
@@ -189,68 +150,29 @@ class CrossEntropyLovaszSoftmaxLoss(nn.Module):
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
     ) -> None:
-        super().__init__()
         name = type(self).__name__
-        _inputs.check_options(
-            name,
-            ignore_index=ignore_index,
-            per_image=per_image,
-            normalize_weight=normalize_weight,
-            reduction="mean",
-            set_function=set_function,
-            method="histogram",
-            bins=bins,
-        )
+        checked = {
+            "ignore_index": ignore_index,
+            "per_image": per_image,
+            "normalize_weight": normalize_weight,
+            "set_function": set_function,
+            "bins": bins,
+        }
+        _inputs.check_options(name, **checked)
         _inputs.check_mixture(name, cross_entropy_weight, lovasz_weight, label_smoothing)
         _inputs.check_classes(name, classes)
-        self.cross_entropy_weight = cross_entropy_weight
-        self.lovasz_weight = lovasz_weight
-        self.register_buffer("weight", _inputs.class_weight(name, weight))
-        self.label_smoothing = label_smoothing
-        self.classes = classes
-        self.ignore_index = ignore_index
         alpha = _inputs.class_weight(name, lovasz_class_weight, argument="lovasz_class_weight")
-        self.register_buffer("lovasz_class_weight", alpha)
-        self.normalize_weight = normalize_weight
-        self.per_image = per_image
-        self.set_function = set_function
-        self.bins = bins
-        self.window = make_window(name, momentum, per_image=per_image)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits (N, C, *) or (P, C) and labels (N, *) or (P,)."""
-        return cross_entropy_lovasz_softmax(
-            logits,
-            target,
-            cross_entropy_weight=self.cross_entropy_weight,
-            lovasz_weight=self.lovasz_weight,
-            weight=self.weight,
-            label_smoothing=self.label_smoothing,
-            classes=self.classes,
-            ignore_index=self.ignore_index,
-            lovasz_class_weight=self.lovasz_class_weight,
-            normalize_weight=self.normalize_weight,
-            per_image=self.per_image,
-            set_function=self.set_function,
-            bins=self.bins,
-            window=self.window if self.training else None,
+        super().__init__(
+            make_window(name, momentum, per_image=per_image),
+            {
+                "cross_entropy_weight": cross_entropy_weight,
+                "lovasz_weight": lovasz_weight,
+                "label_smoothing": label_smoothing,
+                "classes": classes,
+                **checked,
+            },
+            {
+                "weight": _inputs.class_weight(name, weight),
+                "lovasz_class_weight": alpha,
+            },
         )
-
-    def reset_window(self) -> None:
-        """Forget the batches before, if there is a window."""
-        if self.window is not None:
-            self.window.reset()
-
-    def extra_repr(self) -> str:
-        """The options."""
-        return (
-            f"cross_entropy_weight={self.cross_entropy_weight:g},"
-            f" lovasz_weight={self.lovasz_weight:g}, label_smoothing={self.label_smoothing:g},"
-            f" classes={self.classes!r}, ignore_index={self.ignore_index},"
-            f" normalize_weight={self.normalize_weight}, per_image={self.per_image},"
-            f" set_function={_name(self.set_function)}, bins={self.bins}"
-        )
-
-
-def _name(set_function: SetFunction) -> str:
-    return getattr(set_function, "__name__", None) or repr(set_function)

@@ -27,9 +27,11 @@ from lovasz.ops.bins import (
 from lovasz.ops.calls import Counted, Entropy, Scores, count, exact, weigh
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
+from lovasz.ops.validity import SPARE_LABEL
 
 __all__ = [
     "DEFAULT_BINS",
+    "SPARE_LABEL",
     "WEIGHT_UNIT",
     "Counted",
     "Entropy",

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from lovasz.ops.links import FUNCTIONS
 
+# The label of pixels that are masked, where no ignore_index is given.
+SPARE_LABEL = -(2**62)
+
 # Probabilities may leave [0, 1] by the rounding of a 16-bit softmax.
 PROBABILITY_TOLERANCE = 1e-2
 
@@ -41,7 +44,7 @@ def raise_for_labels(
     name = FUNCTIONS["softmax" if softmax else "probabilities"]
     raise ValueError(
         f"{name}: expected every label to be in [0, {classes - 1}] or equal to"
-        f" ignore_index={ignore_index}, got {int(labels[bad][0])}"
+        f" ignore_index={_said(ignore_index)}, got {int(labels[bad][0])}"
         f" (and {int(bad.sum()) - 1} more outside)"
     )
 
@@ -50,8 +53,12 @@ def raise_for_channel_labels(bad: Tensor, ignore_index: int | None, link: str) -
     """Say which label of a channel is neither 0 nor 1 nor ``ignore_index``; there must be one."""
     raise ValueError(
         f"{FUNCTIONS[link]}: expected every label to be 0 or 1 or equal to"
-        f" ignore_index={ignore_index}, got {int(bad[0])} (and {len(bad) - 1} more)"
+        f" ignore_index={_said(ignore_index)}, got {int(bad[0])} (and {len(bad) - 1} more)"
     )
+
+
+def _said(ignore_index: int | None) -> int | None:
+    return None if ignore_index == SPARE_LABEL else ignore_index
 
 
 def raise_for_probabilities(candidates: Tensor, link: str) -> None:

@@ -1,0 +1,68 @@
+"""What every loss does once its tensors are checked: choose classes, compute, reduce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from torch import Tensor
+
+from lovasz import _inputs
+from lovasz._class_losses import Recipe, by_counting, by_sorting
+from lovasz._reduction import mean_entropy, reduce_classes
+from lovasz.ops import Entropy, Scores
+from lovasz.set_functions import SetFunction
+from lovasz.window import Window
+
+
+class Options(TypedDict):
+    """Options of every loss that say which classes count, and how."""
+
+    classes: str | Sequence[int]
+    weight: Tensor | Sequence[float] | None
+    normalize_weight: bool
+    reduction: str
+    set_function: SetFunction
+    method: str
+    bins: int
+    window: Window | None
+
+
+class Mixture(TypedDict):
+    """Cross-entropy that rides along."""
+
+    entropy: Entropy
+    cross_entropy_weight: float
+    lovasz_weight: float
+
+
+def compute(
+    name: str,
+    given: Scores,
+    options: Options,
+    *,
+    symmetric: bool = False,
+    mixture: Mixture | None = None,
+    weight_name: str = "weight",
+) -> Tensor:
+    """The loss, mixed with cross-entropy where that is asked for."""
+    count, device = given.scores.shape[1], given.scores.device
+    mask = _inputs.class_mask(name, options["classes"], count, device)
+    alpha = _inputs.class_weight(name, options["weight"], count, device, weight_name)
+    recipe = Recipe(options["set_function"], options["bins"], symmetric, options["window"])
+    if options["method"] == "sort":
+        class_losses = by_sorting(given, mask, recipe)
+    else:
+        entropy = None if mixture is None else mixture["entropy"]
+        class_losses = by_counting(given, mask, recipe, entropy)
+    lovasz = reduce_classes(
+        class_losses,
+        alpha,
+        normalize_weight=options["normalize_weight"],
+        per_image=given.per_image,
+        reduction=options["reduction"],
+    )
+    if mixture is None:
+        return lovasz
+    mean = mean_entropy(class_losses, lovasz)
+    return mixture["cross_entropy_weight"] * mean + mixture["lovasz_weight"] * lovasz
