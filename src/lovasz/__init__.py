@@ -7,8 +7,10 @@
 >>> lovasz_softmax(logits, target, ignore_index=255).backward()
 """
 
+from lovasz.balancing import class_weights
 from lovasz.combined import cross_entropy_lovasz_softmax
 from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
+from lovasz.label_counts import LabelCounts, count_labels
 from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.ops import error_bound
 from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
@@ -17,8 +19,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CrossEntropyLovaszSoftmaxLoss",
+    "LabelCounts",
     "LovaszSoftmaxLoss",
     "SetFunction",
+    "class_weights",
+    "count_labels",
     "cross_entropy_lovasz_softmax",
     "dice",
     "error_bound",
