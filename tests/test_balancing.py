@@ -80,7 +80,7 @@ def test_progress_sees_every_item():
             r"item 0 to be in \[0, 3\] or .*index=None, got 9",
         ),
         ([MASKS[1], -MASKS[2].long()], {}, ValueError, r"item 1 to be in \[0, 3\] .* got -3"),
-        ([MASKS[1].float()], {}, TypeError, "of item 0 to have an integer dtype .* float32"),
+        ([MASKS[1].float()], {}, TypeError, "of item 0 to have an integer dtype .*torch.float32"),
         ([(IMAGES, "mask.png")], {}, TypeError, "target of item 0 to be a tensor .* got str"),
         ([{"mask": 0}], {}, TypeError, "item 0 to be a target .* or a key, got dict with 'mask'"),
         ([(IMAGES,)], {}, TypeError, "item 0 to be a target .* got tuple of 1"),
