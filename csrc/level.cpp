@@ -154,11 +154,9 @@ void push_exact(const lovasz_problem *problem, const float *slopes, const lovasz
 void weigh(const lovasz_weighing *w, int64_t row) {
   const int64_t *counts = w->counts + row * 2 * w->bins;
   if (w->wide) {
-    w->losses[row] = weigh_class(counts, w->centres, w->bins, w->alpha, w->beta,
-                                 static_cast<double *>(w->slopes) + row * 2 * w->bins);
+    w->losses[row] = weigh_class(counts, *w, static_cast<double *>(w->slopes) + row * 2 * w->bins);
   } else {
-    w->losses[row] = weigh_class(counts, w->centres, w->bins, w->alpha, w->beta,
-                                 static_cast<float *>(w->slopes) + row * 2 * w->bins);
+    w->losses[row] = weigh_class(counts, *w, static_cast<float *>(w->slopes) + row * 2 * w->bins);
   }
 }
 

@@ -65,6 +65,7 @@ struct lovasz_weighing {
   double *losses;         // (rows)
   void *slopes;           // (rows, 2, B) float, or double if wide
   int64_t rows, bins;
+  int64_t unit;  // what one pixel counts
   double alpha, beta;
   int32_t wide;
 };

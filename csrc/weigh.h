@@ -21,11 +21,14 @@ struct Tversky {
 
 inline double smaller_of(double a, double b) { return a < b ? a : b; }
 inline double larger_of(double a, double b) { return a > b ? a : b; }
+inline double one_if_empty(double count) { return count > 0.0 ? count : 1.0; }
 
 // One class: counts and slopes are (2, B), negatives first; returns the loss.
 template <class Slope>
-double weigh_class(const int64_t *counts, const double *centres, int64_t bins, double alpha,
-                   double beta, Slope *slopes) {
+double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slopes) {
+  const double *centres = w.centres;
+  const int64_t bins = w.bins;
+  const double pixel = 1.0 / static_cast<double>(w.unit);  // a power of two: exact
   const int64_t *n = counts, *f = counts + bins;
   Slope *slope_n = slopes, *slope_f = slopes + bins;
   int64_t positives = 0, negatives = 0;
@@ -33,8 +36,9 @@ double weigh_class(const int64_t *counts, const double *centres, int64_t bins, d
     positives += f[b];
     negatives += n[b];
   }
-  const double P = static_cast<double>(positives), N = static_cast<double>(negatives);
-  const Tversky delta{alpha, beta, P};
+  const double P = pixel * static_cast<double>(positives);
+  const double N = pixel * static_cast<double>(negatives);
+  const Tversky delta{w.alpha, w.beta, P};
 
   constexpr int64_t block = 256;
   alignas(64) double F0[block], F1[block], B0[block], B1[block], increase[block];
@@ -44,15 +48,15 @@ double weigh_class(const int64_t *counts, const double *centres, int64_t bins, d
     const int64_t first = end > block ? end - block : 0;
     const int64_t size = end - first;
     for (int64_t i = size - 1; i >= 0; --i) {
-      F0[i] = static_cast<double>(F);
-      B0[i] = static_cast<double>(B);
+      F0[i] = pixel * static_cast<double>(F);
+      B0[i] = pixel * static_cast<double>(B);
       F += f[first + i];
       B += n[first + i];
-      F1[i] = static_cast<double>(F);
-      B1[i] = static_cast<double>(B);
+      F1[i] = pixel * static_cast<double>(F);
+      B1[i] = pixel * static_cast<double>(B);
     }
     for (int64_t i = 0; i < size; ++i) {
-      const double step_f = larger_of(F1[i] - F0[i], 1.0), step_n = larger_of(B1[i] - B0[i], 1.0);
+      const double step_f = one_if_empty(F1[i] - F0[i]), step_n = one_if_empty(B1[i] - B0[i]);
       // An empty bin gets a step of one pixel that stays within the counts that exist.
       const double F_to = smaller_of(F0[i] + step_f, P), F_from = larger_of(F_to - step_f, 0.0);
       const double B_to = smaller_of(B0[i] + step_n, N), B_from = larger_of(B_to - step_n, 0.0);
@@ -60,8 +64,8 @@ double weigh_class(const int64_t *counts, const double *centres, int64_t bins, d
                             (delta(F0[i], B_from) + delta(F1[i], B_from));
       const double rise_f = (delta(F_to, B0[i]) + delta(F_to, B1[i])) -
                             (delta(F_from, B0[i]) + delta(F_from, B1[i]));
-      slope_n[first + i] = static_cast<Slope>(rise_n / (2.0 * larger_of(B_to - B_from, 1.0)));
-      slope_f[first + i] = static_cast<Slope>(rise_f / (2.0 * larger_of(F_to - F_from, 1.0)));
+      slope_n[first + i] = static_cast<Slope>(rise_n / (2.0 * one_if_empty(B_to - B_from)));
+      slope_f[first + i] = static_cast<Slope>(rise_f / (2.0 * one_if_empty(F_to - F_from)));
       increase[i] = delta(F1[i], B1[i]) - delta(F0[i], B0[i]);
     }
     for (int64_t i = size - 1; i >= 0; --i) loss += increase[i] * centres[first + i];

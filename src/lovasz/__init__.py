@@ -14,6 +14,7 @@ from lovasz.label_counts import LabelCounts, count_labels
 from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.ops import error_bound
 from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
+from lovasz.window import Window
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "LabelCounts",
     "LovaszSoftmaxLoss",
     "SetFunction",
+    "Window",
     "class_weights",
     "count_labels",
     "cross_entropy_lovasz_softmax",

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from lovasz import ops
 from lovasz._inputs import Layout
+from lovasz._pooling import Pooled, pool
 from lovasz.extension import Extension, extend_counts
 from lovasz.set_functions import SetFunction, as_tversky
+from lovasz.window import Window
 
 
 class ClassLosses(NamedTuple):
@@ -40,6 +42,7 @@ def by_counting(
     set_function: SetFunction,
     bins: int,
     entropy: ops.Entropy | None = None,
+    window: Window | None = None,
 ) -> ClassLosses:
     """Losses from histograms of the errors; off by at most ``ops.error_bound(bins)``."""
     scores, target = given.layout
@@ -52,14 +55,9 @@ def by_counting(
         softmax=given.softmax,
         entropy=entropy,
     )
-    counts = counted.counts
-    counting = _counting(
-        positives=counts[:, :, 1].sum(-1),
-        pixels=counts[:, 0].sum((-2, -1)),
-        invalid=counted.invalid,
-        mask=mask,
-    )
-    losses, slopes = _weigh(counts, counting, set_function, ops.wide_dtype(scores))
+    pooled = pool(counted, window)
+    counting = _counting(pooled.present, pooled.occupied, pooled.invalid, mask)
+    losses, slopes = _weigh(pooled, counting, set_function, ops.wide_dtype(scores))
     attached, sums = ops.attach_counted(
         losses,
         scores,
@@ -70,7 +68,7 @@ def by_counting(
         softmax=given.softmax,
         entropy=entropy,
     )
-    settled = _settle(attached, counting, counted.invalid, ops.wide_dtype(scores))
+    settled = _settle(attached, counting, pooled.invalid, ops.wide_dtype(scores))
     return settled if entropy is None else settled._replace(entropy=sums)
 
 
@@ -85,9 +83,7 @@ def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) ->
         softmax=given.softmax,
         set_function=set_function,
     )
-    counting = _counting(
-        positives=exact.positives, pixels=exact.pixels, invalid=exact.invalid, mask=mask
-    )
+    counting = _counting(exact.positives > 0, exact.pixels > 0, exact.invalid, mask)
     slopes = exact.slopes
     if as_tversky(set_function) is None:
         slopes = _mute(slopes, counting)
@@ -103,24 +99,25 @@ def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) ->
     return _settle(attached, counting, exact.invalid, ops.wide_dtype(scores))
 
 
-def _counting(*, positives: Tensor, pixels: Tensor, invalid: Tensor, mask: Tensor | None) -> Tensor:
+def _counting(present: Tensor, occupied: Tensor, invalid: Tensor, mask: Tensor | None) -> Tensor:
     """Classes that count, (G, C): the chosen ones, in groups that have a pixel at all."""
-    chosen = positives > 0 if mask is None else mask & (pixels > 0).unsqueeze(-1)
+    chosen = present if mask is None else mask & occupied.unsqueeze(-1)
     # A group with an invalid pixel counts, so that its NaN cannot be left out of the mean.
     return chosen | (invalid > 0).unsqueeze(-1)
 
 
 def _weigh(
-    counts: Tensor, counting: Tensor, set_function: SetFunction, dtype: torch.dtype
+    pooled: Pooled, counting: Tensor, set_function: SetFunction, dtype: torch.dtype
 ) -> Extension:
     """The extension, by an operator for the set functions that it knows."""
     tversky = as_tversky(set_function)
+    counts, unit = pooled.counts, pooled.unit
     if tversky is None:
         centres = ops.bin_centres(counts.shape[-1], counts.device)
-        losses, slopes = extend_counts(counts, centres, set_function)
+        losses, slopes = extend_counts(counts, centres, set_function, unit)
         return Extension(losses, _mute(slopes, counting).to(dtype))
     wide = dtype == torch.float64
-    return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide))
+    return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide, unit))
 
 
 def _mute(slopes: Tensor, counting: Tensor) -> Tensor:

@@ -222,6 +222,14 @@ def check_mixture(name: str, cross_entropy: Any, lovasz: Any, smoothing: Any) ->
             raise ValueError(f"{name}: expected {argument} to be {limit}, got {value!r}")
 
 
+def check_momentum(name: str, momentum: Any) -> None:
+    """A number that decays."""
+    if not isinstance(momentum, numbers.Real) or isinstance(momentum, bool):
+        raise TypeError(f"{name}: expected momentum to be a number, got {momentum!r}")
+    if not 0 <= float(momentum) < 1:
+        raise ValueError(f"{name}: expected momentum to be in [0, 1), got {momentum!r}")
+
+
 def check_flag(name: str, argument: str, value: Any) -> None:
     """A bool, and not something that happens to be true."""
     if not isinstance(value, bool):

@@ -11,6 +11,7 @@ from lovasz._class_losses import Scores, by_counting
 from lovasz._reduction import mean_entropy, reduce_classes
 from lovasz.ops import DEFAULT_BINS, Entropy
 from lovasz.set_functions import SetFunction, jaccard
+from lovasz.window import Window, check_window
 
 __all__ = ["cross_entropy_lovasz_softmax"]
 
@@ -30,6 +31,7 @@ def cross_entropy_lovasz_softmax(
     per_image: bool = False,
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
+    window: Window | None = None,
 ) -> Tensor:
     r"""Cross-entropy and Lovász-Softmax together, for the price of one.
 
@@ -54,6 +56,7 @@ def cross_entropy_lovasz_softmax(
         per_image: as for `lovasz_softmax`; the cross-entropy is a mean over the batch always.
         set_function: as for `lovasz_softmax`.
         bins: as for `lovasz_softmax`. For the exact method add the two losses yourself.
+        window: as for `lovasz_softmax`; the cross-entropy is that of the batch always.
 
     Returns:
         A scalar, float64 for float64 logits, otherwise float32. Where every pixel is ignored: 0,
@@ -89,13 +92,14 @@ def cross_entropy_lovasz_softmax(
         bins=bins,
     )
     _inputs.check_mixture(name, cross_entropy_weight, lovasz_weight, label_smoothing)
+    check_window(name, window, per_image=per_image)
     layout = _inputs.check_pair(name, "logits", logits, target)
     count, device = logits.shape[1], logits.device
     mask = _inputs.class_mask(name, classes, count, device)
     entropy = Entropy(_inputs.class_weight(name, weight, count, device), float(label_smoothing))
     alpha = _inputs.class_weight(name, lovasz_class_weight, count, device, "lovasz_class_weight")
     given = Scores(layout, ignore_index, per_image, softmax=True)
-    class_losses = by_counting(given, mask, set_function, bins, entropy)
+    class_losses = by_counting(given, mask, set_function, bins, entropy, window)
     lovasz = reduce_classes(
         class_losses,
         alpha,

@@ -33,7 +33,9 @@ class Extension(NamedTuple):
     slopes: Tensor  # derivatives with respect to the errors, float64
 
 
-def extend_counts(counts: Tensor, centres: Tensor, set_function: SetFunction) -> Extension:
+def extend_counts(
+    counts: Tensor, centres: Tensor, set_function: SetFunction, unit: int = 1
+) -> Extension:
     """Lovász extension from histograms of the errors.
 
     Args:
@@ -41,23 +43,25 @@ def extend_counts(counts: Tensor, centres: Tensor, set_function: SetFunction) ->
             ascending error.
         centres: (B,) float64, the error that each bin stands for.
         set_function: Δ(fn, fp, positives).
+        unit: what one pixel counts, a power of two, for counts in fixed point.
 
     Returns:
         losses (G, C) and slopes (G, C, 2, B), both float64. Slopes of empty bins are those of a
         single pixel that would fall there, because the pass that uses them may round an error into
         the bin beside the one in which it was counted.
     """
-    per_bin = counts.flip(-1).to(torch.float64)
+    per_bin = counts.flip(-1).to(torch.float64) / unit
     n, f = per_bin.unbind(2)
     F1, B1 = f.cumsum(-1), n.cumsum(-1)
     F0, B0 = F1 - f, B1 - n
     positives, negatives = F1[..., -1:], B1[..., -1:]
 
     # An empty bin gets a step of one pixel that stays within the counts that exist.
-    F_to = torch.minimum(F0 + f.clamp(min=1), positives)
-    F_from = (F_to - f.clamp(min=1)).clamp(min=0)
-    B_to = torch.minimum(B0 + n.clamp(min=1), negatives)
-    B_from = (B_to - n.clamp(min=1)).clamp(min=0)
+    step_f, step_n = _one_if_empty(f), _one_if_empty(n)
+    F_to = torch.minimum(F0 + step_f, positives)
+    F_from = (F_to - step_f).clamp(min=0)
+    B_to = torch.minimum(B0 + step_n, negatives)
+    B_from = (B_to - step_n).clamp(min=0)
     slopes = torch.stack(
         (
             _step_in_fp(set_function, B_from, B_to, F0, F1, positives),
@@ -112,7 +116,7 @@ def _step_in_fn(
     """Mean increase of Δ per positive, over "positives first" (at B0) and "last" (at B1)."""
     before = delta(F_from, B0, positives) + delta(F_from, B1, positives)
     after = delta(F_to, B0, positives) + delta(F_to, B1, positives)
-    return (after - before) / (2 * (F_to - F_from).clamp(min=1))
+    return (after - before) / (2 * _one_if_empty(F_to - F_from))
 
 
 def _step_in_fp(
@@ -121,7 +125,11 @@ def _step_in_fp(
     """Mean increase of Δ per negative, over "negatives first" (at F0) and "last" (at F1)."""
     before = delta(F0, B_from, positives) + delta(F1, B_from, positives)
     after = delta(F0, B_to, positives) + delta(F1, B_to, positives)
-    return (after - before) / (2 * (B_to - B_from).clamp(min=1))
+    return (after - before) / (2 * _one_if_empty(B_to - B_from))
+
+
+def _one_if_empty(count: Tensor) -> Tensor:
+    return torch.where(count > 0, count, 1.0)
 
 
 def _tie_groups(errors: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from lovasz._class_losses import Scores, by_counting, by_sorting
 from lovasz._reduction import reduce_classes
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
+from lovasz.window import Window, check_window
 
 __all__ = ["lovasz_softmax", "lovasz_softmax_from_probabilities"]
 
@@ -27,6 +28,7 @@ class _Options(TypedDict):
     set_function: SetFunction
     method: str
     bins: int
+    window: Window | None
 
 
 def lovasz_softmax(
@@ -42,6 +44,7 @@ def lovasz_softmax(
     set_function: SetFunction = jaccard,
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
+    window: Window | None = None,
 ) -> Tensor:
     r"""Lovász-Softmax loss of logits.
 
@@ -77,6 +80,8 @@ def lovasz_softmax(
         method: "histogram" counts the errors in bins, with an error of the loss of at most
             ``error_bound(bins)`` times Δ of all pixels; "sort" is exact and slower.
         bins: number of bins of the histogram method, from 2 to 2**20.
+        window: remembers the counts of earlier batches, so that the loss is that of an average
+            batch of the last few; see ``lovasz.Window``. None: the batch alone.
 
     Returns:
         A scalar; for "none" $\alpha_c L_c$ of shape (C,), or (N, C) with ``per_image``,
@@ -116,6 +121,7 @@ def lovasz_softmax(
         set_function=set_function,
         method=method,
         bins=bins,
+        window=window,
     )
 
 
@@ -132,6 +138,7 @@ def lovasz_softmax_from_probabilities(
     set_function: SetFunction = jaccard,
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
+    window: Window | None = None,
 ) -> Tensor:
     r"""Lovász-Softmax loss of probabilities, for networks that end in a softmax.
 
@@ -150,6 +157,7 @@ def lovasz_softmax_from_probabilities(
         set_function: as for ``lovasz_softmax``.
         method: as for ``lovasz_softmax``.
         bins: as for ``lovasz_softmax``.
+        window: as for ``lovasz_softmax``.
 
     Returns:
         As for ``lovasz_softmax``.
@@ -183,6 +191,7 @@ def lovasz_softmax_from_probabilities(
         set_function=set_function,
         method=method,
         bins=bins,
+        window=window,
     )
 
 
@@ -200,6 +209,8 @@ def _multiclass(
         method=options["method"],
         bins=options["bins"],
     )
+    window = options["window"]
+    check_window(name, window, per_image=options["per_image"], method=options["method"])
     layout = _inputs.check_pair(name, scores_name, scores, target)
     count, device = scores.shape[1], scores.device
     mask = _inputs.class_mask(name, options["classes"], count, device)
@@ -210,7 +221,9 @@ def _multiclass(
     if options["method"] == "sort":
         class_losses = by_sorting(given, mask, options["set_function"])
     else:
-        class_losses = by_counting(given, mask, options["set_function"], options["bins"])
+        class_losses = by_counting(
+            given, mask, options["set_function"], options["bins"], window=window
+        )
     return reduce_classes(
         class_losses,
         weight,

@@ -11,6 +11,7 @@ from lovasz.combined import cross_entropy_lovasz_softmax
 from lovasz.functional import lovasz_softmax
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
+from lovasz.window import Window, make_window
 
 __all__ = ["CrossEntropyLovaszSoftmaxLoss", "LovaszSoftmaxLoss"]
 
@@ -31,6 +32,9 @@ class LovaszSoftmaxLoss(nn.Module):
         set_function: Δ(fn, fp, positives).
         method: "histogram" or "sort".
         bins: number of bins of the histogram method.
+        momentum: β in [0, 1) of a `Window` that remembers the counts of earlier batches, as a
+            submodule that is saved and moved with this one; ``reset_window`` forgets them. In
+            evaluation mode the loss is that of the batch. None: no window.
 
     Shape:
         - logits: (N, C, *) or (P, C).
@@ -53,6 +57,7 @@ class LovaszSoftmaxLoss(nn.Module):
     """
 
     weight: Tensor | None
+    window: Window | None
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class LovaszSoftmaxLoss(nn.Module):
         set_function: SetFunction = jaccard,
         method: str = "histogram",
         bins: int = DEFAULT_BINS,
+        momentum: float | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -89,6 +95,7 @@ class LovaszSoftmaxLoss(nn.Module):
         self.set_function = set_function
         self.method = method
         self.bins = bins
+        self.window = make_window(name, momentum, per_image=per_image, method=method)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of logits (N, C, *) or (P, C) and labels (N, *) or (P,)."""
@@ -104,7 +111,13 @@ class LovaszSoftmaxLoss(nn.Module):
             set_function=self.set_function,
             method=self.method,
             bins=self.bins,
+            window=self.window if self.training else None,
         )
+
+    def reset_window(self) -> None:
+        """Forget the batches before, if there is a window."""
+        if self.window is not None:
+            self.window.reset()
 
     def extra_repr(self) -> str:
         """Options that differ from their defaults are what a reader looks for: print them all."""
@@ -134,6 +147,7 @@ class CrossEntropyLovaszSoftmaxLoss(nn.Module):
         per_image: average the Lovász-Softmax losses of the images.
         set_function: Δ(fn, fp, positives).
         bins: number of bins.
+        momentum: as for `LovaszSoftmaxLoss`.
 
     Shape:
         - logits: (N, C, *) or (P, C).
@@ -157,6 +171,7 @@ class CrossEntropyLovaszSoftmaxLoss(nn.Module):
 
     weight: Tensor | None
     lovasz_class_weight: Tensor | None
+    window: Window | None
 
     def __init__(
         self,
@@ -172,6 +187,7 @@ class CrossEntropyLovaszSoftmaxLoss(nn.Module):
         per_image: bool = False,
         set_function: SetFunction = jaccard,
         bins: int = DEFAULT_BINS,
+        momentum: float | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -199,6 +215,7 @@ class CrossEntropyLovaszSoftmaxLoss(nn.Module):
         self.per_image = per_image
         self.set_function = set_function
         self.bins = bins
+        self.window = make_window(name, momentum, per_image=per_image)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of logits (N, C, *) or (P, C) and labels (N, *) or (P,)."""
@@ -216,7 +233,13 @@ class CrossEntropyLovaszSoftmaxLoss(nn.Module):
             per_image=self.per_image,
             set_function=self.set_function,
             bins=self.bins,
+            window=self.window if self.training else None,
         )
+
+    def reset_window(self) -> None:
+        """Forget the batches before, if there is a window."""
+        if self.window is not None:
+            self.window.reset()
 
     def extra_repr(self) -> str:
         """The options."""

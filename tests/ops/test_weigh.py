@@ -13,20 +13,21 @@ COUNTS = {
 }
 
 
+@pytest.mark.parametrize("unit", [1, 2**20])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.3, 2.0), (0.5, 0.5)])
 @pytest.mark.parametrize("case", COUNTS)
-def test_weigh_is_the_formula(level, case, alpha, beta):
+def test_weigh_is_the_formula(level, case, alpha, beta, unit):
     *shape, most = COUNTS[case]
-    counts = torch.randint(0, most, shape)
+    counts = torch.randint(0, most * unit, shape)
     counts[0, 0, 1] = 0  # an absent class
     counts[0, 1, 0] = 0  # nothing else in the image
     counts[-1, -1] = 0  # nothing at all
-    losses, slopes = cpu.weigh(counts, alpha, beta, True)
-    expected_losses, expected = reference.weigh(counts, alpha, beta, True)
+    losses, slopes = cpu.weigh(counts, alpha, beta, True, unit)
+    expected_losses, expected = reference.weigh(counts, alpha, beta, True, unit)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-13)
     # differences of numbers near 1 keep nine digits at ten million pixels
     torch.testing.assert_close(slopes, expected, rtol=1e-7, atol=4e-16)
-    narrow = cpu.weigh(counts, alpha, beta, False)[1]
+    narrow = cpu.weigh(counts, alpha, beta, False, unit)[1]
     assert narrow.dtype == torch.float32
     assert torch.equal(narrow, slopes.float())
 
@@ -39,3 +40,19 @@ def test_threads_change_nothing(level, threads):
     assert all(
         torch.equal(a, b) for a, b in zip(cpu.weigh(counts, 1.0, 1.0, False), alone, strict=True)
     )
+
+
+def test_whole_pixels_in_fixed_point_weigh_what_they_count(level):
+    counts = torch.randint(0, 50, (2, 5, 2, 256))
+    for weigh in (cpu.weigh, reference.weigh):
+        whole, fixed = weigh(counts, 1.0, 1.0, True), weigh(counts << 20, 1.0, 1.0, True, 2**20)
+        assert all(torch.equal(a, b) for a, b in zip(whole, fixed, strict=True))
+
+
+def test_slopes_of_fractions_of_pixels_add_up(level):
+    # a bin with a quarter of a pixel has a slope for each pixel, not for each quarter
+    counts = torch.randint(0, 2**20, (1, 4, 2, 64))
+    for weigh in (cpu.weigh, reference.weigh):
+        _, slopes = weigh(counts, 1.0, 1.0, True, 2**20)
+        ones = (slopes * counts / 2**20).sum((-2, -1))  # the extension of errors of 1: all wrong
+        torch.testing.assert_close(ones, torch.ones(1, 4, dtype=torch.float64))

@@ -15,10 +15,11 @@ Shapes: scores (N, C, L) with any strides, target (N, L), groups G = N with ``pe
 from lovasz.ops.autograd import attach_counted, attach_ranked
 from lovasz.ops.bins import DEFAULT_BINS, bin_centres, bin_edges, error_bound
 from lovasz.ops.precision import wide_dtype
-from lovasz.ops.schema import Entropy, count, exact, weigh
+from lovasz.ops.schema import Counted, Entropy, count, exact, weigh
 
 __all__ = [
     "DEFAULT_BINS",
+    "Counted",
     "Entropy",
     "attach_counted",
     "attach_ranked",

@@ -155,11 +155,13 @@ def _gradient_of(scores: Tensor, kernels: ctypes.CDLL) -> tuple[Tensor, Tensor]:
     return gradient, out
 
 
-def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
+def weigh(
+    counts: Tensor, alpha: float, beta: float, wide: bool, unit: int = 1
+) -> tuple[Tensor, Tensor]:
     """``lovasz::weigh`` for CPU tensors."""
     kernels = library.load()
     if kernels is None:
-        return reference.weigh(counts, alpha, beta, wide)
+        return reference.weigh(counts, alpha, beta, wide, unit)
     groups, classes, _, bins = counts.shape
     counts, centres = counts.contiguous(), _centres(bins)
     losses = torch.empty((groups, classes), dtype=torch.float64)
@@ -171,6 +173,7 @@ def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor
         slopes=slopes.data_ptr(),
         rows=groups * classes,
         bins=bins,
+        unit=unit,
         alpha=alpha,
         beta=beta,
         wide=wide,

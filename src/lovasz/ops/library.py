@@ -91,6 +91,7 @@ class Weighing(ctypes.Structure):
         ("slopes", ctypes.c_void_p),
         ("rows", ctypes.c_int64),
         ("bins", ctypes.c_int64),
+        ("unit", ctypes.c_int64),
         ("alpha", ctypes.c_double),
         ("beta", ctypes.c_double),
         ("wide", ctypes.c_int32),

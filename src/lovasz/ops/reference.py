@@ -85,10 +85,12 @@ def _entropy_weight(weight: Tensor | None, scores: Tensor) -> Tensor:
     return weight.to(wide_dtype(scores))
 
 
-def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
+def weigh(
+    counts: Tensor, alpha: float, beta: float, wide: bool, unit: int = 1
+) -> tuple[Tensor, Tensor]:
     """Reference of ``lovasz::weigh``."""
     centres = bin_centres(counts.shape[-1], counts.device)
-    losses, slopes = extend_counts(counts, centres, Tversky(alpha, beta))
+    losses, slopes = extend_counts(counts, centres, Tversky(alpha, beta), unit)
     return losses, slopes if wide else slopes.to(torch.float32)
 
 

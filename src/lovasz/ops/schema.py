@@ -23,7 +23,8 @@ _library.define(
     " -> (Tensor counts, Tensor lse, Tensor invalid, Tensor entropy)"
 )
 _library.define(
-    "weigh(Tensor counts, float alpha, float beta, bool wide) -> (Tensor losses, Tensor slopes)"
+    "weigh(Tensor counts, float alpha, float beta, bool wide, int unit=1)"
+    " -> (Tensor losses, Tensor slopes)"
 )
 _library.define(
     "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax,"
@@ -100,7 +101,9 @@ def count(
     return Counted(*operator(scores, target, bins, ignore_index, per_image, softmax, *riding))
 
 
-def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor, Tensor]:
+def weigh(
+    counts: Tensor, alpha: float, beta: float, wide: bool, unit: int = 1
+) -> tuple[Tensor, Tensor]:
     """Losses and slopes of Tversky's set functions from counts, as ``extension.extend_counts``.
 
     Args:
@@ -108,11 +111,12 @@ def weigh(counts: Tensor, alpha: float, beta: float, wide: bool) -> tuple[Tensor
         alpha: weight of a false positive.
         beta: weight of a false negative.
         wide: whether the slopes are float64 instead of float32.
+        unit: what one pixel counts, a power of two, for counts in fixed point.
 
     Returns:
         losses (G, C) float64 and slopes (G, C, 2, B).
     """
-    losses, slopes = torch.ops.lovasz.weigh(counts, alpha, beta, wide)
+    losses, slopes = torch.ops.lovasz.weigh(counts, alpha, beta, wide, unit)
     return losses, slopes
 
 
@@ -185,7 +189,7 @@ def _(  # type: ignore[no-untyped-def]
 
 
 @torch.library.register_fake("lovasz::weigh")
-def _(counts, alpha, beta, wide):  # type: ignore[no-untyped-def]
+def _(counts, alpha, beta, wide, unit=1):  # type: ignore[no-untyped-def]
     return (
         counts.new_empty(counts.shape[:2], dtype=torch.float64),
         counts.new_empty(counts.shape, dtype=torch.float64 if wide else torch.float32),

@@ -1,0 +1,54 @@
+"""Between count and weigh: which counts the loss is computed from.
+
+A batch alone, or an average batch of the window. Counts are integers, so sums of them do not depend
+on their order.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lovasz.ops import Counted
+from lovasz.window import PIXEL, Window
+
+
+class Pooled(NamedTuple):
+    """Counts to weigh."""
+
+    counts: Tensor  # (G, C, 2, B) int64
+    unit: int  # what one pixel counts
+    present: Tensor  # (G, C) bool, classes that have a pixel
+    occupied: Tensor  # (G,) bool, groups that have a pixel
+    invalid: Tensor  # (G,) int64, as ``count`` returns it
+
+
+def pool(counted: Counted, window: Window | None) -> Pooled:
+    """Counts of the batch, or of the window that ends with it."""
+    batch = _alone(counted)
+    return batch if window is None else _over_time(batch, window)
+
+
+def _alone(counted: Counted) -> Pooled:
+    counts = counted.counts
+    present, occupied = _look(counts, at_least=1)
+    return Pooled(counts, 1, present, occupied, counted.invalid)
+
+
+def _over_time(batch: Pooled, window: Window) -> Pooled:
+    """The average batch of the window.
+
+    A class counts while it has a pixel in the batch, or a whole one is left in the window.
+    """
+    valid = (batch.invalid == 0).all()
+    remembered = window.add(batch.counts[0] * (PIXEL // batch.unit), valid)
+    present, occupied = _look(remembered.unsqueeze(0), at_least=PIXEL)
+    counts = window.average().unsqueeze(0)
+    return Pooled(counts, PIXEL, present | batch.present, occupied | batch.occupied, batch.invalid)
+
+
+def _look(counts: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
+    """Which classes are present, (G, C), and which groups hold pixels, (G,)."""
+    present = counts[:, :, 1].sum(-1) >= at_least
+    return present, counts[:, 0].sum((-2, -1)) >= at_least

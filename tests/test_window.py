@@ -1,0 +1,254 @@
+"""The window of remembered counts against the sums that it stands for."""
+
+import copy
+import io
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from lovasz import (
+    CrossEntropyLovaszSoftmaxLoss,
+    LovaszSoftmaxLoss,
+    Window,
+    cross_entropy_lovasz_softmax,
+    lovasz_softmax,
+)
+from lovasz.window import PIXEL
+
+CLASSES = 4
+
+
+def batches(count, size=(2, 5, 6), classes=CLASSES):
+    generator = torch.Generator().manual_seed(count)
+    for _ in range(count):
+        logits = 2 * torch.randn(size[0], classes, *size[1:], generator=generator)
+        target = torch.randint(classes, size, generator=generator)
+        yield logits.requires_grad_(), target
+
+
+def value_and_gradient(loss, logits):
+    return loss, torch.autograd.grad(loss, logits)[0]
+
+
+@pytest.mark.parametrize("module", [LovaszSoftmaxLoss, CrossEntropyLovaszSoftmaxLoss])
+def test_momentum_zero_is_the_batch_to_the_bit(module):
+    window, batch = module(momentum=0.0), module()
+    for logits, target in batches(4):
+        got = value_and_gradient(window(logits, target), logits)
+        want = value_and_gradient(batch(logits, target), logits)
+        assert torch.equal(got[0], want[0])
+        assert torch.equal(got[1], want[1])
+
+
+def test_a_window_that_forgets_nothing_is_the_loss_of_all_batches():
+    # momentum 1 is not allowed, but counts of 2**20 a pixel cannot tell it from 1 - 2**-40
+    window = Window(1 - 2.0**-40)
+    seen = list(batches(3))
+    for logits, target in seen:
+        loss = lovasz_softmax(logits, target, window=window)
+    together = lovasz_softmax(
+        torch.cat([logits for logits, _ in seen]), torch.cat([target for _, target in seen])
+    )
+    assert loss.item() == pytest.approx(together.item(), abs=1e-5)
+
+
+def test_the_gradient_is_that_of_the_sum_of_all_batches_for_an_average_one():
+    # Of n equal batches each has 1/n of the gradient of their union; the window multiplies by n.
+    (logits, target), *_ = batches(1)
+    window = Window(1 - 2.0**-40)
+    for _ in range(5):
+        loss, gradient = value_and_gradient(lovasz_softmax(logits, target, window=window), logits)
+    alone, expected = value_and_gradient(lovasz_softmax(logits, target), logits)
+    assert loss.item() == pytest.approx(alone.item(), abs=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=2e-3, atol=1e-7)
+
+
+def test_counts_decay():
+    window = Window(0.5)
+    counts = torch.zeros(3, CLASSES, 2, 8, dtype=torch.int64)
+    counts[0, 1, 1, 3], counts[1, 1, 1, 3], counts[2, 2, 0, 7] = 4 * PIXEL, PIXEL, 3 * PIXEL
+    for batch in counts:
+        window.add(batch, torch.tensor(True))
+    assert window.counts[1, 1, 3] == 1.5 * PIXEL
+    assert window.counts[2, 0, 7] == 3 * PIXEL
+    assert window.batches == 1.75 * PIXEL
+    assert window.average()[1, 1, 3] == round(1.5 / 1.75 * PIXEL)
+
+
+def test_a_class_counts_while_a_pixel_of_it_is_left():
+    window = Window(0.5)
+    logits = torch.zeros(8, 3, requires_grad=True)
+    with_rare, without = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2]), torch.tensor([0, 0] + [1] * 6)
+    losses = [
+        lovasz_softmax(logits, target, reduction="none", window=window)[2].item()
+        for target in (with_rare, without, without)
+    ]
+    assert losses[0] > 0
+    assert losses[1] > 0  # one and a half pixels
+    assert losses[2] == 0  # three quarters of one
+
+
+def test_false_positives_of_a_class_that_is_only_in_the_window_are_punished():
+    window = Window(0.9)
+    (logits, target), (other, _) = batches(2)
+    lovasz_softmax(logits, target.fill_(CLASSES - 1), window=window)
+    loss = lovasz_softmax(other, torch.zeros_like(target), window=window)
+    (gradient,) = torch.autograd.grad(loss, other)
+    assert gradient[:, CLASSES - 1].min() > 0
+    (alone,) = torch.autograd.grad(lovasz_softmax(other, torch.zeros_like(target)), other)
+    assert gradient[:, CLASSES - 1].sum() > alone[:, CLASSES - 1].sum()
+
+
+def test_nothing_is_left_of_a_class_that_does_not_come_again():
+    window = Window(0.9)
+    counts = torch.full((2, 2, 4), 100 * PIXEL)
+    window.add(counts, torch.tensor(True))
+    for _ in range(400):
+        window.add(torch.zeros_like(counts), torch.tensor(True))
+    assert not window.counts.any()
+
+
+def test_evaluation_neither_uses_nor_changes_the_window():
+    criterion = LovaszSoftmaxLoss(momentum=0.9)
+    (first, target), (second, other) = batches(2)
+    criterion(first, target)
+    before = criterion.window.counts.clone()
+    criterion.eval()
+    assert criterion(second, other) == lovasz_softmax(second, other)
+    assert torch.equal(criterion.window.counts, before)
+    criterion.train()
+    assert criterion(second, other) != lovasz_softmax(second, other)
+
+
+def test_reset():
+    criterion = LovaszSoftmaxLoss(momentum=0.9)
+    for logits, target in batches(3):
+        criterion(logits, target)
+    criterion.reset_window()
+    (logits, target), *_ = batches(1)
+    assert criterion(logits, target) == lovasz_softmax(logits, target)
+
+
+def test_a_batch_that_is_no_number_is_not_remembered():
+    criterion = LovaszSoftmaxLoss(momentum=0.9)
+    (first, target), (second, other), (third, last) = batches(3)
+    clean = copy.deepcopy(criterion)
+    criterion(first, target)
+    clean(first, target)
+    with torch.no_grad():
+        second[0, 0, 0, 0] = torch.nan
+    assert criterion(second, other).isnan()
+    assert criterion(third, last) == clean(third, last)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpoint_counts_a_batch_once(reentrant):
+    criterion = LovaszSoftmaxLoss(momentum=0.9)
+    plain = copy.deepcopy(criterion)
+    for logits, target in batches(3):
+        want = value_and_gradient(plain(logits, target), logits)
+        loss = checkpoint(criterion, logits, target, use_reentrant=reentrant)
+        loss.backward()
+        assert torch.equal(loss, want[0])
+        assert torch.equal(logits.grad, want[1])
+        assert torch.equal(criterion.window.counts, plain.window.counts)
+
+
+def test_the_window_is_saved_with_the_module():
+    criterion = LovaszSoftmaxLoss(momentum=0.9)
+    *seen, (logits, target) = batches(4)
+    for before in seen:
+        criterion(*before)
+    file = io.BytesIO()
+    torch.save(criterion.state_dict(), file)
+    file.seek(0)
+    restored = LovaszSoftmaxLoss(momentum=0.9)
+    restored.load_state_dict(torch.load(file))
+    assert restored(logits, target) == criterion(logits, target)
+    empty = LovaszSoftmaxLoss(momentum=0.9)
+    restored.load_state_dict(empty.state_dict())
+    assert restored(logits, target) == lovasz_softmax(logits, target)
+
+
+def test_conversion_to_half_precision_leaves_the_memory_alone():
+    criterion = LovaszSoftmaxLoss(momentum=0.9)
+    (logits, target), *_ = batches(1)
+    criterion(logits, target)
+    before = criterion.window.counts.clone()
+    assert torch.equal(criterion.half().window.counts, before)
+
+
+def test_compiled_without_a_break_it_remembers_the_same():
+    plain, compiled = LovaszSoftmaxLoss(momentum=0.9), LovaszSoftmaxLoss(momentum=0.9)
+    run = torch.compile(compiled, fullgraph=True, backend="aot_eager")
+    for logits, target in batches(4):
+        want = value_and_gradient(plain(logits, target), logits)
+        got = value_and_gradient(run(logits, target), logits)
+        torch.testing.assert_close(got, want)
+        assert torch.equal(compiled.window.counts, plain.window.counts)
+
+
+def test_cross_entropy_is_that_of_the_batch():
+    window = Window(0.9)
+    (first, target), (second, other) = batches(2)
+    lovasz_softmax(first, target, window=window)
+    alone = copy.deepcopy(window)
+    both = cross_entropy_lovasz_softmax(second, other, window=window)
+    entropy = torch.nn.functional.cross_entropy(second, other)
+    torch.testing.assert_close(both, entropy + lovasz_softmax(second, other, window=alone))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"momentum": 1.0}, ValueError, "momentum to be in"),
+        ({"momentum": -0.1}, ValueError, "momentum to be in"),
+        ({"momentum": "much"}, TypeError, "momentum to be a number, got 'much'"),
+        ({"momentum": 0.9, "per_image": True}, ValueError, "per_image=False with a window"),
+        ({"momentum": 0.9, "method": "sort"}, ValueError, "method='histogram' with a window"),
+    ],
+)
+def test_wrong_options(options, error, words):
+    with pytest.raises(error, match=f"LovaszSoftmaxLoss: expected .*{words}"):
+        LovaszSoftmaxLoss(**options)
+
+
+def test_wrong_windows():
+    (logits, target), *_ = batches(1)
+    with pytest.raises(TypeError, match=r"expected window to be a lovasz\.Window or None, got int"):
+        lovasz_softmax(logits, target, window=3)
+    window = Window(0.9)
+    lovasz_softmax(logits, target, window=window)
+    with pytest.raises(ValueError, match="expected 4 classes and 1024 bins"):
+        lovasz_softmax(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), window=window)
+
+
+def test_the_expected_gradient_is_nearer_to_that_of_the_data_set():
+    """A frozen network: batch gradients on average, against that of the whole data set at once."""
+    generator = torch.Generator().manual_seed(0)
+    images, classes = 120, 5
+    shares = torch.tensor([0.6, 0.25, 0.1, 0.04, 0.01])
+    kinds = torch.multinomial(shares, images, replacement=True, generator=generator)
+    target = torch.where(torch.rand(images, 40, generator=generator) < 0.5, kinds[:, None], 0)
+    logits = torch.randn(images, classes, 40, generator=generator)
+    logits += 1.5 * torch.nn.functional.one_hot(target, classes).movedim(-1, 1)
+    logits.requires_grad_()
+    # The gradient by a bias of each class stands for that by the parameters of a network.
+    bias = torch.zeros(classes, 1, requires_grad=True)
+
+    def mean_gradient(criterion):
+        total = torch.zeros(classes, 1)
+        for epoch in range(6):
+            for image in torch.randperm(images, generator=generator):
+                loss = criterion(logits[image : image + 1] + bias, target[image : image + 1])
+                total += (epoch > 1) * torch.autograd.grad(loss, bias)[0]
+        return total / (4 * images)
+
+    (truth,) = torch.autograd.grad(lovasz_softmax(logits + bias, target), bias)
+    error = {
+        momentum: (mean_gradient(LovaszSoftmaxLoss(momentum=momentum)) - truth).norm()
+        for momentum in (None, 0.9, 0.97)
+    }
+    assert error[0.9] < 0.5 * error[None]
+    assert error[0.97] < error[0.9]
