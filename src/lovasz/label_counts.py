@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lovasz import _inputs
 
@@ -33,7 +33,7 @@ class LabelCounts(NamedTuple):
 
 
 def count_labels(
-    data: Iterable[Any],
+    data: Iterable[Any] | Dataset[Any],
     num_classes: int,
     *,
     ignore_index: int | None = None,

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+from lovasz.balancing import Scheme
 from lovasz.train.errors import UserError
 
 LossName = Literal["cross-entropy", "lovasz-softmax", "both"]
@@ -42,6 +43,12 @@ class Config:
         warmup: Fraction of the training steps in which the learning rate rises linearly.
         lovasz_args: Keyword arguments for lovasz.LovaszSoftmaxLoss, for example
             '{"per_image": true}'.
+        class_weights: Weigh the classes by their pixels in the training part: the scheme of
+            lovasz.class_weights, or null for no weights.
+        class_weights_args: Keyword arguments for lovasz.class_weights, for example
+            '{"beta": 0.999}'.
+        weighted: Which loss has the class weights. Lovász-Softmax counts every class the same
+            without them.
         accelerator: Where to compute.
         precision: Number format of the network; bf16-mixed computes in bfloat16 under autocast.
         threads: Threads of the processor for one run; 0 shares all cores among the runs.
@@ -64,6 +71,9 @@ class Config:
     schedule: Literal["poly", "cosine", "constant"] = "poly"
     warmup: float = 0.05
     lovasz_args: dict[str, Any] = field(default_factory=dict)
+    class_weights: Scheme | None = None
+    class_weights_args: dict[str, Any] = field(default_factory=dict)
+    weighted: Literal["cross-entropy", "lovasz-softmax", "both"] = "cross-entropy"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     threads: int = 0

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lovasz.train import checkpoint
 from lovasz.train.data.batches import normalise, steps_per_epoch, training_batches
 from lovasz.train.evaluate import Interrupted, evaluate, pictures
-from lovasz.train.losses import build_loss
+from lovasz.train.losses import balance, build_loss
 from lovasz.train.model import build_model
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     network = build_model(config, len(data.classes))
     model, optimizer = fabric.setup(network, _optimizer(config, network))
     scheduler = LambdaLR(optimizer, lambda step: _lr_factor(config, step, total))
-    criterion = build_loss(config, len(data.classes)).to(fabric.device)
+    criterion = build_loss(config, len(data.classes), balance(config, data)).to(fabric.device)
     state = checkpoint.State(network, optimizer, scheduler, criterion)
     at = checkpoint.load(out, state)
     if at.epoch == config.epochs:
