@@ -13,6 +13,7 @@ from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
 from lovasz.label_counts import LabelCounts, count_labels
 from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.ops import error_bound
+from lovasz.samplers import EquibatchSampler
 from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
 from lovasz.window import Window
 
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CrossEntropyLovaszSoftmaxLoss",
+    "EquibatchSampler",
     "LabelCounts",
     "LovaszSoftmaxLoss",
     "SetFunction",
