@@ -14,6 +14,7 @@ from lovasz.label_counts import LabelCounts, count_labels
 from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.ops import error_bound
 from lovasz.samplers import EquibatchSampler
+from lovasz.schedules import LossSchedule, LossWeights
 from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
 from lovasz.window import Window
 
@@ -23,6 +24,8 @@ __all__ = [
     "CrossEntropyLovaszSoftmaxLoss",
     "EquibatchSampler",
     "LabelCounts",
+    "LossSchedule",
+    "LossWeights",
     "LovaszSoftmaxLoss",
     "SetFunction",
     "Window",
