@@ -129,7 +129,10 @@ def test_weighted_training_differs_and_repeats_itself(train_config, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "lovasz-softmax"}, "weighted: expected lovasz-softmax for class_weights"),
+        (
+            {"loss": "lovasz-softmax"},
+            "weighted: expected a loss that is trained with",
+        ),
         (
             {"weighted": "both", "lovasz_args": {"weight": [1.0, 1.0, 1.0]}},
             "weighted: expected no weight in lovasz_args",

@@ -91,7 +91,7 @@ def _underscored(word: str) -> str:
 
 def _train(config: TrainConfig, console: Console) -> int:
     data = load_data(config)
-    check_options(config)  # a wrong option shows before the folder is claimed
+    check_options(config, [config.loss])  # a wrong option shows before the folder is claimed
     build_loss(config, len(data.classes), balance(config, data))
     build_model(config, len(data.classes))
     out = claim_folder(config)
@@ -118,6 +118,7 @@ def _train(config: TrainConfig, console: Console) -> int:
 def _compare(config: CompareConfig, console: Console) -> int:
     data = load_data(config)
     first = config.run(config.losses[0], config.learning_rates[0], config.seeds[0])
+    check_options(config, config.losses)
     for loss in config.losses:
         run_config = config.run(loss, first.lr, first.seed)
         build_loss(run_config, len(data.classes), balance(run_config, data))

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lovasz.train import checkpoint
 from lovasz.train.data.batches import normalise, steps_per_epoch, training_batches
 from lovasz.train.evaluate import Interrupted, evaluate, pictures
-from lovasz.train.losses import balance, build_loss
+from lovasz.train.losses import balance, build_loss, set_epoch
 from lovasz.train.model import build_model
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     model, optimizer = fabric.setup(network, _optimizer(config, network))
     scheduler = LambdaLR(optimizer, lambda step: _lr_factor(config, step, total))
     criterion = build_loss(config, len(data.classes), balance(config, data)).to(fabric.device)
+    table = data.label_counts.present if config.sampler == "equibatch" else None
     state = checkpoint.State(network, optimizer, scheduler, criterion)
     at = checkpoint.load(out, state)
     if at.epoch == config.epochs:
@@ -70,8 +71,11 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
         try:
             while at.epoch < config.epochs:
                 model.train()
-                batches = training_batches(data.parts["train"], config, at.epoch, at.step)
+                batches = training_batches(
+                    data.parts["train"], config, at.epoch, at.step, table=table
+                )
                 for images, labels in batches:
+                    set_epoch(criterion, at.epoch + at.step / per_epoch)
                     logits = model(normalise(images.to(fabric.device)))
                     loss = criterion(logits.float(), labels.to(fabric.device).long())
                     fabric.backward(loss)

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lovasz import LovaszSoftmaxLoss, class_weights
+from lovasz import LossSchedule, LovaszSoftmaxLoss, class_weights
+from lovasz.train.config import as_schedule
 from lovasz.train.data import IGNORE
 from lovasz.train.errors import UserError
 
 if TYPE_CHECKING:
-    from lovasz.train.config import TrainConfig
+    from collections.abc import Sequence
+
+    from lovasz.train.config import Config, LossName, TrainConfig
     from lovasz.train.data import DataSet
 
 
@@ -44,32 +47,46 @@ class CrossEntropy(nn.Module):
 
 
 class Sum(nn.Module):
-    """The sum of two losses of the same logits."""
+    """The sum of two losses of the same logits, each with a factor that may change with time."""
 
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+    def __init__(
+        self, first: nn.Module, second: nn.Module, schedule: LossSchedule | None = None
+    ) -> None:
         super().__init__()
         self.first, self.second = first, second
+        self.schedule = schedule or LossSchedule([(0, 1, 1)])
+        self.factors = self.schedule(0)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (N, C, H, W) and labels (N, H, W) to a scalar."""
-        total: Tensor = self.first(logits, target) + self.second(logits, target)
+        first, second = self.factors
+        total: Tensor = first * self.first(logits, target) + second * self.second(logits, target)
         return total
 
 
-def check_options(config: TrainConfig) -> None:
-    """Refuse options that the chosen loss would ignore.
+def set_epoch(criterion: nn.Module, epoch: float) -> None:
+    """Tell a loss of `build_loss` how many epochs are over, the last one as a fraction."""
+    if isinstance(criterion, Sum):
+        criterion.factors = criterion.schedule(epoch)
 
-    Not for the runs of a comparison, whose options are for those of its losses that have them.
+
+def check_options(config: Config, losses: Sequence[LossName]) -> None:
+    """Refuse options that none of the losses would heed.
 
     Raises:
-        UserError: If class weights are for a loss that is not trained with.
+        UserError: If class weights are for a loss that is not trained with, or a schedule for one
+            loss alone.
     """
-    parts = ["cross-entropy", "lovasz-softmax"] if config.loss == "both" else [config.loss]
+    sums = [loss for loss in losses if "both" in loss]
+    parts = {"cross-entropy"} if sums or "cross-entropy" in losses else set()
+    parts |= {"lovasz-softmax" for loss in losses if loss != "cross-entropy"}
     if config.class_weights is not None and config.weighted not in (*parts, "both"):
         raise UserError(
-            f"weighted: expected {config.loss} for class_weights with that loss,"
+            f"weighted: expected a loss that is trained with, {', '.join(sorted(parts))},"
             f" got {config.weighted}"
         )
+    if config.loss_schedule is not None and not sums:
+        raise UserError(f"loss_schedule: expected the loss both, got {', '.join(losses)}")
 
 
 def balance(config: TrainConfig, data: DataSet) -> Tensor | None:
@@ -102,6 +119,7 @@ def build_loss(
     cross_entropy = CrossEntropy(None if config.weighted == "lovasz-softmax" else class_weight)
     if config.loss == "cross-entropy":
         return cross_entropy
+    schedule = as_schedule(config.loss_schedule)
     options = dict(config.lovasz_args)
     if class_weight is not None and config.weighted != "cross-entropy":
         if "weight" in options:
@@ -116,4 +134,4 @@ def build_loss(
         raise UserError(
             f"lovasz_args: expected options that give one number, got {config.lovasz_args}"
         )
-    return lovasz if config.loss == "lovasz-softmax" else Sum(cross_entropy, lovasz)
+    return lovasz if config.loss == "lovasz-softmax" else Sum(cross_entropy, lovasz, schedule)
