@@ -78,6 +78,8 @@ def test_equibatch_draws_every_class_in_turn_and_other_crops_each_time(train_con
     table[8, 1] = True
     config = train_config(sampler="equibatch", batch_size=2, crop=8)
     epochs = [list(training_batches(part, config, k, 0, table=table)) for k in (0, 1)]
+    orders = [[labels[:, 0, 0].tolist() for _, labels in batches] for batches in epochs]
+    assert orders[0] != orders[1]
     crops = set()
     for images, labels in (batch for batches in epochs for batch in batches):
         numbers = labels[:, 0, 0].tolist()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lovasz.train import checkpoint
+from lovasz.train import checkpoint, loop
 from lovasz.train.data import load_data
 from lovasz.train.errors import UserError
 from lovasz.train.evaluate import Interrupted
@@ -124,6 +124,16 @@ def test_a_schedule_starts_as_one_loss_and_ends_as_the_other(train_config, tmp_p
     assert losses["first"] == pytest.approx(losses["entropy"], rel=1e-5)
     assert losses["last"] == pytest.approx(losses["lovasz"], rel=1e-5)
     assert losses["last"][0] < losses["changing"][0] < losses["first"][0]
+
+
+def test_the_loss_hears_of_the_epoch_at_every_step(train_config, monkeypatch):
+    heard = []
+    monkeypatch.setattr(loop, "set_epoch", lambda criterion, epoch: heard.append(epoch))
+    config = train_config(epochs=2)
+    with pytest.raises(Interrupted):
+        train(config, load_data(config), quiet, StopAfter(1))
+    run(config)
+    assert heard == pytest.approx([0, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3])
 
 
 def test_a_run_that_was_killed_goes_on_after_its_last_epoch(train_config, tmp_path):
