@@ -32,6 +32,8 @@ class EquibatchSampler(Sampler[int]):
 
     with the permutation $\pi_r$ of round r. An image with several classes may come several times.
     Classes without an image are left out. The sequence is a function of ``seed`` and the epoch.
+    Iterating gives indices of images, for the ``sampler`` of a `DataLoader`. A complete pass goes
+    on to the next epoch by itself; ``set_epoch`` chooses one.
 
     Args:
         table: (images, C) bool, which image holds which class, as ``count_labels(...).present``; or
@@ -43,10 +45,6 @@ class EquibatchSampler(Sampler[int]):
             is initialized, else 1. Process r draws number r, r + num_replicas, ... of the sequence,
             which is lengthened until all draw equally many.
         rank: r, in [0, num_replicas). None: as above.
-
-    Returns:
-        An iterable of indices of images, for the ``sampler`` of a `DataLoader`. A complete
-        pass goes on to the next epoch by itself; ``set_epoch`` chooses one.
 
     Raises:
         TypeError: for arguments of a wrong type.

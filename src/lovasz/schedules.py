@@ -30,14 +30,11 @@ class LossSchedule:
 
     with factors that are linear in the epoch t between the given points, and constant before the
     first and after the last. It has no state: the factors depend on the epoch alone, so there is
-    nothing to save for a run that is resumed.
+    nothing to save for a run that is resumed. Call it with an epoch, a whole one or a fraction.
 
     Args:
         points: (epoch, factor of the cross-entropy, factor of the Lovász-Softmax loss), one or
             more, the epochs rising; factors finite, not negative, and not both 0.
-
-    Returns:
-        Called with an epoch, a whole one or a fraction: its two factors, by name.
 
     Raises:
         TypeError: for points that are not three numbers.
