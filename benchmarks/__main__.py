@@ -10,6 +10,7 @@ COMMANDS = {
     "speed": "time and memory against F.cross_entropy, on published workloads",
     "gpu": "time and memory on a CUDA or ROCm device",
     "scaling": "time against pixels and classes",
+    "window": "windowed Lovász-Softmax at small batch sizes, a training study",
     "tables": "the tables and plots of docs/performance.md, from the results",
     "picture": "the picture of the README, from a finished make demo",
 }

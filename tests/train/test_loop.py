@@ -69,7 +69,7 @@ def run(config):
 # of the second epoch, after the last step before the evaluation, in the middle of the evaluation,
 # three times, in the last epoch.
 @pytest.mark.parametrize("stops", [[1], [5], [2], [4], [1, 1, 6], [12]])
-@pytest.mark.parametrize("loss", ["cross-entropy", "both"])
+@pytest.mark.parametrize("loss", ["cross-entropy", "both-windowed"])
 def test_resume_is_bit_for_bit(train_config, tmp_path, stops, loss):
     straight = train_config(loss=loss)
     run(straight)

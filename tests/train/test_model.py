@@ -58,6 +58,7 @@ def test_a_factory_of_the_user_gets_its_arguments(train_config):
             r"got \(1, 1, 6, 6\)",
         ),
         ({"model": "unet", "model_args": {"depth": 3}}, r"model: unet\(.*depth=3\) failed: TypeE"),
+        ({"model": "factories:good", "norm": "group"}, r"norm: expected batch with --model fact"),
         ({"model": "unet", "crop": 13}, r"model: unet failed on an image of shape \(1, 3, 13, 13"),
     ],
 )
@@ -73,3 +74,20 @@ def test_equal_seeds_give_equal_weights(train_config):
         torch.manual_seed(4)
         weights.append(build_model(train_config(), 3).state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_with_group_normalisation_an_image_does_not_depend_on_its_batch(train_config):
+    torch.manual_seed(3)
+    images = torch.randn(3, 3, 12, 12)
+    together = [build_model(train_config(norm=norm), 3).train() for norm in ("group", "batch")]
+    for model, same in zip(together, (True, False), strict=True):
+        assert torch.allclose(model(images)[:1], model(images[:1]), atol=1e-5) == same
+
+
+def test_normalisations_have_the_same_initial_weights(train_config):
+    weights = []
+    for norm in ("batch", "group"):
+        torch.manual_seed(4)
+        weights.append(build_model(train_config(norm=norm), 3).state_dict())
+    assert set(weights[1]) < set(weights[0])  # the running statistics are missing
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])

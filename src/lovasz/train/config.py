@@ -12,7 +12,7 @@ from lovasz import LossSchedule
 from lovasz.balancing import Scheme
 from lovasz.train.errors import UserError
 
-LossName = Literal["cross-entropy", "lovasz-softmax", "both"]
+LossName = Literal["cross-entropy", "lovasz-softmax", "both", "windowed", "both-windowed"]
 
 # Options that say where or how fast a run goes, not what it computes: they may change on resume.
 _FREE_ON_RESUME = {"out", "resume", "threads", "workers", "jobs", "accelerator"}
@@ -23,18 +23,22 @@ class Config:
     """Options that every run shares.
 
     Args:
-        data: `landcover`, the embedded data set, or a folder with images and masks.
+        data: `landcover`, the embedded data set, `scenes`, digits composed to scenes with a long
+            tail of classes, or a folder with images and masks.
         grouping: Classes of the embedded data set: the 17 of the source, or its 10 families
             (all forests one class, both shrublands one, both savannas one, both croplands one).
+        tail: Frequency of each digit of `scenes` as a fraction of that of the digit before it.
         class_names: Text file with one class name per line, for `--data FOLDER`; by default
             classes.txt in the folder.
         ignore_index: Value in the mask files of pixels without a label. The folder layouts of
             public data sets bring their own.
         model: `unet`, a small U-Net of MONAI, or `package.module:factory`, which is called as
             factory(in_channels=3, num_classes=...) and returns a torch.nn.Module.
+        norm: Normalisation in `unet`: over the batch, or over groups of channels of one image,
+            which small batches need.
         model_args: Further keyword arguments for the model, for example '{"channels": [32, 64]}'.
         crop: Side in pixels of the square training crops and of the window that slides over
-            larger images in evaluation.
+            larger images in evaluation; 0 takes 64 for `scenes` and 96 for the rest.
         batch_size: Images in a training step.
         epochs: Passes over the training part.
         optimizer: AdamW, or SGD with Nesterov momentum 0.9.
@@ -50,11 +54,13 @@ class Config:
             '{"beta": 0.999}'.
         weighted: Which loss has the class weights. Lovász-Softmax counts every class the same
             without them.
-        loss_schedule: Factors of the two losses of `both` over the epochs: a list of points, for
+        loss_schedule: Factors of the two losses of a sum over the epochs: a list of points, for
             example '[{epoch: 0, cross_entropy: 1, lovasz: 0}, {epoch: 10, cross_entropy: 1,
             lovasz: 1}]', with straight lines in between; null for 1 and 1.
         sampler: How images are drawn: each one once in an epoch, or so that every class comes in
             turn, in as many steps.
+        momentum: What `windowed` and `both-windowed` keep of the counts of earlier batches at each
+            step.
         accelerator: Where to compute.
         precision: Number format of the network; bf16-mixed computes in bfloat16 under autocast.
         threads: Threads of the processor for one run; 0 shares all cores among the runs.
@@ -65,11 +71,13 @@ class Config:
 
     data: str = "landcover"
     grouping: Literal["igbp17", "families"] = "igbp17"
+    tail: float = 0.75
     class_names: str | None = None
     ignore_index: int = 255
     model: str = "unet"
+    norm: Literal["batch", "group"] = "batch"
     model_args: dict[str, Any] = field(default_factory=dict)
-    crop: int = 96
+    crop: int = 0
     batch_size: int = 8
     epochs: int = 40
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -82,6 +90,7 @@ class Config:
     weighted: Literal["cross-entropy", "lovasz-softmax", "both"] = "cross-entropy"
     loss_schedule: list[dict[str, float]] | None = None
     sampler: Literal["shuffle", "equibatch"] = "shuffle"
+    momentum: float = 0.9
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     threads: int = 0
@@ -91,13 +100,16 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges that the types do not say."""
-        for name in ("crop", "batch_size", "epochs"):
+        for name in ("batch_size", "epochs"):
             _expect(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
-        for name in ("threads", "workers", "weight_decay"):
+        for name in ("crop", "threads", "workers", "weight_decay"):
             _expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         _expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
         _expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
         as_schedule(self.loss_schedule)
+        _expect(0 <= self.momentum < 1, "momentum", "a fraction from 0 up to 1", self.momentum)
+        _expect(0 < self.tail <= 1, "tail", "more than 0 and at most 1", self.tail)
+        self.crop = self.crop or (64 if self.data == "scenes" else 96)
 
 
 @dataclass(kw_only=True)
@@ -105,7 +117,8 @@ class TrainConfig(Config):
     """Train a segmentation network with one loss and evaluate it.
 
     Args:
-        loss: `both` is the sum of cross-entropy and Lovász-Softmax.
+        loss: `both` is the sum of cross-entropy and Lovász-Softmax; `windowed` is
+            Lovász-Softmax that remembers earlier batches, `both-windowed` the sum with it.
         lr: Learning rate after the warm-up.
         seed: Fixes the initial weights, the order of the data and the augmentation.
     """

@@ -72,7 +72,12 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
             while at.epoch < config.epochs:
                 model.train()
                 batches = training_batches(
-                    data.parts["train"], config, at.epoch, at.step, table=table
+                    data.parts["train"],
+                    config,
+                    at.epoch,
+                    at.step,
+                    table=table,
+                    upright=data.upright,
                 )
                 for images, labels in batches:
                     set_epoch(criterion, at.epoch + at.step / per_epoch)

@@ -125,13 +125,19 @@ def build_loss(
         if "weight" in options:
             raise UserError("weighted: expected no weight in lovasz_args beside class_weights")
         options["weight"] = class_weight
+    momentum = config.momentum if "windowed" in config.loss else None
+
+    def build() -> LovaszSoftmaxLoss:
+        return LovaszSoftmaxLoss(ignore_index=IGNORE, momentum=momentum, **options)
+
     try:
-        lovasz = LovaszSoftmaxLoss(ignore_index=IGNORE, **options)
-        trial = lovasz(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
+        # Another one than is returned, which must not remember the trial.
+        trial = build()(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
     except (TypeError, ValueError) as error:
         raise UserError(f"lovasz_args: {error}") from error
     if trial.ndim:
         raise UserError(
             f"lovasz_args: expected options that give one number, got {config.lovasz_args}"
         )
-    return lovasz if config.loss == "lovasz-softmax" else Sum(cross_entropy, lovasz, schedule)
+    lovasz = build()
+    return Sum(cross_entropy, lovasz, schedule) if "both" in config.loss else lovasz

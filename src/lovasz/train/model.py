@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from lovasz.train.config import Config
 
 CHANNELS = 3  # all images are read as RGB
+GROUPS = 8  # of channels, in a layer whose number of channels they divide
 
 
 class HalfResolutionUNet(nn.Module):
@@ -44,10 +47,30 @@ class HalfResolutionUNet(nn.Module):
 
 
 def unet(
-    in_channels: int, num_classes: int, channels: Sequence[int] = (24, 48, 96, 128)
+    in_channels: int,
+    num_classes: int,
+    channels: Sequence[int] = (24, 48, 96, 128),
+    *,
+    norm: str = "batch",
 ) -> nn.Module:
     """The default network: crops must be multiples of 2 to the power of len(channels)."""
-    return HalfResolutionUNet(in_channels, num_classes, channels)
+    network = HalfResolutionUNet(in_channels, num_classes, channels)
+    if norm == "group":
+        _group_normalise(network)
+    return network
+
+
+def _group_normalise(network: nn.Module) -> None:
+    """Put group normalisation in the place of batch normalisation.
+
+    Here and not by MONAI's option, which wants one number of groups for all layers: the last one
+    has as many channels as there are classes.
+    """
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.BatchNorm2d):
+                groups = math.gcd(GROUPS, layer.num_features)
+                setattr(parent, name, nn.GroupNorm(groups, layer.num_features))
 
 
 def build_model(config: Config, num_classes: int) -> nn.Module:
@@ -57,7 +80,12 @@ def build_model(config: Config, num_classes: int) -> nn.Module:
         UserError: If the factory cannot be imported or called, or its network does not return
             logits of shape (N, num_classes, H, W).
     """
-    factory = unet if config.model == "unet" else _import_factory(config.model)
+    if config.model == "unet":
+        factory: Callable[..., Any] = partial(unet, norm=config.norm)
+    elif config.norm == "batch":
+        factory = _import_factory(config.model)
+    else:
+        raise UserError(f"norm: expected batch with --model {config.model}, got {config.norm}")
     try:
         model = factory(in_channels=CHANNELS, num_classes=num_classes, **config.model_args)
     except Exception as error:  # a user's factory may raise anything

@@ -18,6 +18,8 @@ TITLES = {
     "cross-entropy": "Cross-entropy",
     "lovasz-softmax": "Lovász-Softmax",
     "both": "Cross-entropy + Lovász-Softmax",
+    "windowed": "Windowed Lovász-Softmax",
+    "both-windowed": "Cross-entropy + windowed Lovász-Softmax",
 }
 
 

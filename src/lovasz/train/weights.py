@@ -26,8 +26,10 @@ class WeightsConfig:
     """Count the labels of a data set, show what each class weighs, and write it to a file.
 
     Args:
-        data: `landcover`, the embedded data set, or a folder with images and masks.
+        data: `landcover`, the embedded data set, `scenes`, digits composed to scenes, or a folder
+            with images and masks.
         grouping: Classes of the embedded data set: the 17 of the source, or its 10 families.
+        tail: Frequency of each digit of `scenes` as a fraction of that of the digit before it.
         class_names: Text file with one class name per line; by default classes.txt in the folder.
         ignore_index: Value in the mask files of pixels without a label.
         part: The part to count.
@@ -39,6 +41,7 @@ class WeightsConfig:
 
     data: str
     grouping: Literal["igbp17", "families"] = "igbp17"
+    tail: float = 0.75
     class_names: str | None = None
     ignore_index: int = 255
     part: Literal["train", "val", "test"] = "train"
@@ -57,6 +60,7 @@ def weights(config: WeightsConfig, console: Console) -> int:
         Config(
             data=config.data,
             grouping=config.grouping,
+            tail=config.tail,
             class_names=config.class_names,
             ignore_index=config.ignore_index,
         )

@@ -41,6 +41,8 @@ class DataSet:
         parts: `train` and `val`, and `test` if there is one.
         colours: One RGB triple for each class, for the pictures.
         caveats: Sentences that a reader of the results should know.
+        upright: Whether a mirrored or turned image may be one of another class, as with digits;
+            training then leaves the crops as they are.
     """
 
     title: str
@@ -48,6 +50,7 @@ class DataSet:
     parts: dict[str, Part]
     colours: list[tuple[int, int, int]] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
+    upright: bool = False
 
     def __post_init__(self) -> None:
         """Give classes without colours of their own the colours of a wheel."""

@@ -39,19 +39,16 @@ def normalise(images: Tensor) -> Tensor:
 class Augmented(Dataset[tuple[Tensor, Tensor]]):
     """Random crops, flips and quarter turns of a part, drawn anew for each (seed, epoch, index).
 
-    An image that comes several times in an epoch is drawn anew for each time.
+    An image that comes several times in an epoch is drawn anew for each time. Upright data is
+    neither flipped nor turned.
     """
 
-    def __init__(self, part: Part, crop: int, seed: int) -> None:
+    def __init__(self, part: Part, crop: int, seed: int, *, upright: bool = False) -> None:
         set_track_meta(False)  # plain tensors: nothing here needs the metadata of medical images
         self.part, self.crop, self.seed = part, crop, seed
-        self.transform = Compose(
-            [
-                RandSpatialCrop((crop, crop), random_size=False),
-                RandFlip(prob=0.5, spatial_axis=1),
-                RandRotate90(prob=0.75),
-            ]
-        )
+        cut = RandSpatialCrop((crop, crop), random_size=False)
+        turns = [] if upright else [RandFlip(prob=0.5, spatial_axis=1), RandRotate90(prob=0.75)]
+        self.transform = Compose([cut, *turns])
 
     def __getitem__(self, at: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
         """The crop (3, S, S) and labels (S, S) for an (epoch, index, time), both as bytes."""
@@ -98,7 +95,13 @@ def _order(
 
 
 def training_batches(
-    part: Part, config: TrainConfig, epoch: int, start: int, *, table: Tensor | None = None
+    part: Part,
+    config: TrainConfig,
+    epoch: int,
+    start: int,
+    *,
+    table: Tensor | None = None,
+    upright: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an epoch from step `start` on: bytes (N, 3, S, S) and labels (N, S, S).
 
@@ -110,6 +113,7 @@ def training_batches(
         epoch: From 0.
         start: Steps to leave out.
         table: Which image holds which class, for the sampler `equibatch`.
+        upright: Whether to leave the crops as they are.
     """
     order = _order(len(part), config, epoch, table)
     size = config.batch_size
@@ -118,7 +122,7 @@ def training_batches(
         for step in range(start, steps_per_epoch(part, size))
     ]
     loader = DataLoader(
-        Augmented(part, config.crop, config.seed),
+        Augmented(part, config.crop, config.seed, upright=upright),
         batch_sampler=batches,
         num_workers=config.workers,
         # The loader draws a seed for its workers from this generator instead of the global one,

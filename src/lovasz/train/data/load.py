@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lovasz.train.data.folders import load_folder
 from lovasz.train.data.landcover import load_landcover
+from lovasz.train.data.scenes import load_scenes
 
 if TYPE_CHECKING:
     from lovasz.train.config import Config
@@ -17,5 +18,7 @@ def load_data(config: Config) -> DataSet:
     """The data set that the configuration names."""
     if config.data == "landcover":
         return load_landcover(config.grouping)
+    if config.data == "scenes":
+        return load_scenes(config.tail)
     names = Path(config.class_names) if config.class_names else None
     return load_folder(Path(config.data), names, config.ignore_index)
