@@ -105,6 +105,15 @@ def test_ranks_that_divide_the_classes_still_see_all_of_them():
     assert set(drawn) == {0, 1, 2, 3}
 
 
+def test_a_process_of_torch_distributed_takes_its_part(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 2)
+    expected = list(EquibatchSampler(TABLE, num_replicas=3, rank=2))
+    assert list(EquibatchSampler(TABLE)) == expected
+    assert len(expected) == 34
+
+
 def test_resumption_with_another_number_of_processes():
     two = [EquibatchSampler(TABLE, num_replicas=2, rank=r) for r in range(2)]
     [take(part, 10) for part in two]
