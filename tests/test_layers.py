@@ -35,6 +35,8 @@ FLOORS = [
     ["functional", "binary", "hinge", "combined"],
     ["_module"],
     ["modules", "binary_modules"],
+    ["label_counts", "schedules"],
+    ["balancing", "samplers"],
     [""],
     ["train"],
 ]

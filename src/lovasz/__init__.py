@@ -7,6 +7,7 @@
 >>> lovasz_softmax(logits, target, ignore_index=255).backward()
 """
 
+from lovasz.balancing import class_weights
 from lovasz.binary import lovasz_sigmoid, lovasz_sigmoid_from_probabilities
 from lovasz.binary_modules import (
     BinaryCrossEntropyLovaszSigmoidLoss,
@@ -16,8 +17,11 @@ from lovasz.binary_modules import (
 from lovasz.combined import binary_cross_entropy_lovasz_sigmoid, cross_entropy_lovasz_softmax
 from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
 from lovasz.hinge import lovasz_hinge
+from lovasz.label_counts import LabelCounts, count_labels
 from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.ops import error_bound, relative_bound
+from lovasz.samplers import EquibatchSampler
+from lovasz.schedules import LossSchedule, LossWeights
 from lovasz.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
 from lovasz.window import Window
 
@@ -26,12 +30,18 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryCrossEntropyLovaszSigmoidLoss",
     "CrossEntropyLovaszSoftmaxLoss",
+    "EquibatchSampler",
+    "LabelCounts",
+    "LossSchedule",
+    "LossWeights",
     "LovaszHingeLoss",
     "LovaszSigmoidLoss",
     "LovaszSoftmaxLoss",
     "SetFunction",
     "Window",
     "binary_cross_entropy_lovasz_sigmoid",
+    "class_weights",
+    "count_labels",
     "cross_entropy_lovasz_softmax",
     "dice",
     "error_bound",

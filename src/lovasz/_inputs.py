@@ -28,6 +28,14 @@ def check_choice(name: str, argument: str, value: Any, choices: tuple[str, ...])
         raise ValueError(f"{name}: expected {argument} to be one of {words}, got {value!r}")
 
 
+def check_at_least(name: str, argument: str, value: Any, least: int) -> None:
+    """An integer that is large enough."""
+    if not _is_integer(value):
+        raise TypeError(f"{name}: expected {argument} to be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected {argument} to be {least} or more, got {value!r}")
+
+
 def check_bins(name: str, bins: Any) -> None:
     """An integer that gives useful bins."""
     if not _is_integer(bins) or not 2 <= bins <= 2**20:

@@ -50,14 +50,14 @@ def test_image_and_labels_are_cut_and_turned_alike():
     part = [(labels.expand(3, 10, 20).contiguous(), labels)]
     crops = set()
     for epoch in range(8):
-        image, cut = Augmented(part, 6, seed=0)[epoch, 0]
+        image, cut = Augmented(part, 6, seed=0)[epoch, 0, 0]
         assert torch.equal(image, cut.expand(3, 6, 6))
         crops.add(tuple(cut.flatten().tolist()))
     assert len(crops) == 8
 
 
 def test_small_images_are_padded_with_ignored_pixels():
-    image, labels = Augmented(numbered(2, 4), 6, seed=0)[0, 1]
+    image, labels = Augmented(numbered(2, 4), 6, seed=0)[0, 1, 0]
     assert image.shape == (3, 6, 6)
     assert (labels == IGNORE).sum() == 36 - 16
     assert (labels == 1).sum() == 16
@@ -65,6 +65,36 @@ def test_small_images_are_padded_with_ignored_pixels():
 
 def test_a_part_smaller_than_a_batch_makes_one_batch(train_config):
     assert [len(images) for images, _ in batches(train_config(batch_size=8), numbered(3))] == [3]
+
+
+def test_equibatch_draws_every_class_in_turn_and_other_crops_each_time(train_config):
+    random = torch.Generator().manual_seed(0)
+    part = [
+        (torch.randint(0, 256, (3, 20, 20), generator=random, dtype=torch.uint8), labels)
+        for _, labels in numbered(9, 20)
+    ]
+    table = torch.zeros(9, 2, dtype=torch.bool)
+    table[:8, 0] = True
+    table[8, 1] = True
+    config = train_config(sampler="equibatch", batch_size=2, crop=8)
+    epochs = [list(training_batches(part, config, k, 0, table=table)) for k in (0, 1)]
+    orders = [[labels[:, 0, 0].tolist() for _, labels in batches] for batches in epochs]
+    assert orders[0] != orders[1]
+    crops = set()
+    for images, labels in (batch for batches in epochs for batch in batches):
+        numbers = labels[:, 0, 0].tolist()
+        assert numbers.count(8) == 1
+        crops.add(images[numbers.index(8)].numpy().tobytes())
+    assert len(epochs[0]) == 4
+    assert len(crops) == 8  # the one image of the second class, twice four times
+    rest = list(training_batches(part, config, 1, 3, table=table))
+    assert torch.equal(rest[0][0], epochs[1][3][0])
+    assert torch.equal(rest[0][1], epochs[1][3][1])
+
+
+def test_equibatch_without_a_table_is_refused(train_config):
+    with pytest.raises(ValueError, match="expected a table for the sampler equibatch, got None"):
+        batches(train_config(sampler="equibatch"), numbered(3))
 
 
 @pytest.mark.parametrize(

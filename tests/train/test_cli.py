@@ -87,6 +87,18 @@ def test_without_test_part_screen_and_report_say_so(options, squares, capsys):
         ({"epochs": 0}, "lovasz: error: epochs: expected 1 or more, got 0"),
         ({"lr": 0.0}, "lovasz: error: lr: expected more than 0, got 0.0"),
         ({"warmup": 1.0}, "lovasz: error: warmup: expected a fraction from 0 up to 1, got 1.0"),
+        ({"loss_schedule": [{"epoch": 0}]}, "lovasz: error: loss_schedule: expected points with "),
+        (
+            {"loss_schedule": [{"epoch": 0, "cross_entropy": 0, "lovasz": 0}]},
+            "lovasz: error: loss_schedule: LossSchedule: expected a finite epoch",
+        ),
+        (
+            {
+                "loss": "cross-entropy",
+                "loss_schedule": [{"epoch": 0, "cross_entropy": 1, "lovasz": 1}],
+            },
+            "lovasz: error: loss_schedule: expected the loss both, got cross-entropy",
+        ),
         ({"resume": True}, "lovasz: error: resume: expected a run in"),
         ({"lovasz_args": {"bars": 3}}, "lovasz: error: lovasz_args: "),
         ({"lovasz_args": {"reduction": "none"}}, "lovasz: error: lovasz_args: expected options "),

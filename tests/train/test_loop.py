@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lovasz.train import checkpoint
+from lovasz.train import checkpoint, loop
 from lovasz.train.data import load_data
 from lovasz.train.errors import UserError
 from lovasz.train.evaluate import Interrupted
@@ -79,6 +79,61 @@ def test_resume_is_bit_for_bit(train_config, tmp_path, stops, loss):
             train(broken, load_data(broken), quiet, StopAfter(times))
     run(broken)
     assert_same(outcome(broken), outcome(straight))
+
+
+POINTS = [
+    {"epoch": 0.5, "cross_entropy": 1.0, "lovasz": 0.0},
+    {"epoch": 2.5, "cross_entropy": 0.0, "lovasz": 1.0},
+]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sampler": "equibatch"}, {"loss_schedule": POINTS, "class_weights": "sqrt"}]
+)
+def test_resume_with_what_depends_on_the_epoch_is_bit_for_bit(train_config, tmp_path, changes):
+    straight = train_config(**changes)
+    run(straight)
+    broken = train_config(**changes, out=str(tmp_path / "broken"))
+    for times in (5, 1):
+        with pytest.raises(Interrupted):
+            train(broken, load_data(broken), quiet, StopAfter(times))
+    run(broken)
+    assert_same(outcome(broken), outcome(straight))
+    plain = train_config(out=str(tmp_path / "plain"))
+    run(plain)
+    assert outcome(plain)[1] != outcome(straight)[1]
+
+
+def test_a_schedule_starts_as_one_loss_and_ends_as_the_other(train_config, tmp_path):
+    first = [{"epoch": 0, "cross_entropy": 1, "lovasz": 0}]
+    last = [{"epoch": 0, "cross_entropy": 0, "lovasz": 1}]
+    changing = [*first, {"epoch": 1, "cross_entropy": 0, "lovasz": 1}]
+    runs = {
+        "entropy": {"loss": "cross-entropy"},
+        "first": {"loss_schedule": first},
+        "lovasz": {"loss": "lovasz-softmax"},
+        "last": {"loss_schedule": last},
+        "changing": {"loss_schedule": changing},
+    }
+    losses = {}
+    for name, options in runs.items():
+        config = train_config(**options, epochs=2, out=str(tmp_path / name))
+        run(config)
+        rows = outcome(config)[1].splitlines()
+        losses[name] = [json.loads(row)["loss"] for row in rows]
+    assert losses["first"] == pytest.approx(losses["entropy"], rel=1e-5)
+    assert losses["last"] == pytest.approx(losses["lovasz"], rel=1e-5)
+    assert losses["last"][0] < losses["changing"][0] < losses["first"][0]
+
+
+def test_the_loss_hears_of_the_epoch_at_every_step(train_config, monkeypatch):
+    heard = []
+    monkeypatch.setattr(loop, "set_epoch", lambda criterion, epoch: heard.append(epoch))
+    config = train_config(epochs=2)
+    with pytest.raises(Interrupted):
+        train(config, load_data(config), quiet, StopAfter(1))
+    run(config)
+    assert heard == pytest.approx([0, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3])
 
 
 def test_a_run_that_was_killed_goes_on_after_its_last_epoch(train_config, tmp_path):

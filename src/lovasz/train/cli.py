@@ -1,4 +1,4 @@
-"""The `lovasz` command: `lovasz train` and `lovasz compare`."""
+"""The `lovasz` command: `lovasz train`, `lovasz compare` and `lovasz weights`."""
 
 from __future__ import annotations
 

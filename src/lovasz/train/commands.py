@@ -18,12 +18,13 @@ from lovasz.train.data import load_data
 from lovasz.train.errors import UserError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.loop import test, train
-from lovasz.train.losses import build_loss
+from lovasz.train.losses import balance, build_loss, check_options
 from lovasz.train.model import build_model
 from lovasz.train.progress import bars, stop_on_signal, throttled
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
 from lovasz.train.summary import Summary, summarise
+from lovasz.train.weights import WeightsConfig, weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,8 @@ def run(argv: Sequence[str]) -> int:
     try:
         if parsed.subcommand == "train":
             return _train(TrainConfig(**chosen), console)
+        if parsed.subcommand == "weights":
+            return weights(WeightsConfig(**chosen), console)
         return _compare(CompareConfig(**chosen), console)
     except UserError as error:
         print(f"lovasz: error: {error}", file=sys.stderr)
@@ -69,6 +72,10 @@ def _parser() -> ArgumentParser:
             "--resume", action="store_true", help="Continue the run in `out` where it stopped."
         )
         commands.add_subcommand(name, command, help=text)
+    command = ArgumentParser(description=(WeightsConfig.__doc__ or "").split("\n\n    Args:")[0])
+    command.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
+    command.add_class_arguments(WeightsConfig, as_positional=True)
+    commands.add_subcommand("weights", command, help="count the labels and weigh the classes")
     return parser
 
 
@@ -84,7 +91,8 @@ def _underscored(word: str) -> str:
 
 def _train(config: TrainConfig, console: Console) -> int:
     data = load_data(config)
-    build_loss(config, len(data.classes))  # a wrong option shows before the folder is claimed
+    check_options(config, [config.loss])  # a wrong option shows before the folder is claimed
+    build_loss(config, len(data.classes), balance(config, data))
     build_model(config, len(data.classes))
     out = claim_folder(config)
     _introduce(console, data.title, data.evaluated)
@@ -110,8 +118,10 @@ def _train(config: TrainConfig, console: Console) -> int:
 def _compare(config: CompareConfig, console: Console) -> int:
     data = load_data(config)
     first = config.run(config.losses[0], config.learning_rates[0], config.seeds[0])
+    check_options(config, config.losses)
     for loss in config.losses:
-        build_loss(config.run(loss, first.lr, first.seed), len(data.classes))
+        run_config = config.run(loss, first.lr, first.seed)
+        build_loss(run_config, len(data.classes), balance(run_config, data))
     build_model(first, len(data.classes))
     out = claim_folder(config)
     _introduce(console, data.title, data.evaluated)

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+from lovasz import LossSchedule
+from lovasz.balancing import Scheme
 from lovasz.train.errors import UserError
 
 LossName = Literal["cross-entropy", "lovasz-softmax", "both", "windowed", "both-windowed"]
@@ -46,6 +48,17 @@ class Config:
         warmup: Fraction of the training steps in which the learning rate rises linearly.
         lovasz_args: Keyword arguments for lovasz.LovaszSoftmaxLoss, for example
             '{"per_image": true}'.
+        class_weights: Weigh the classes by their pixels in the training part: the scheme of
+            lovasz.class_weights, or null for no weights.
+        class_weights_args: Keyword arguments for lovasz.class_weights, for example
+            '{"beta": 0.999}'.
+        weighted: Which loss has the class weights. Lovász-Softmax counts every class the same
+            without them.
+        loss_schedule: Factors of the two losses of a sum over the epochs: a list of points, for
+            example '[{epoch: 0, cross_entropy: 1, lovasz: 0}, {epoch: 10, cross_entropy: 1,
+            lovasz: 1}]', with straight lines in between; null for 1 and 1.
+        sampler: How images are drawn: each one once in an epoch, or so that every class comes in
+            turn, in as many steps.
         momentum: What `windowed` and `both-windowed` keep of the counts of earlier batches at each
             step.
         accelerator: Where to compute.
@@ -72,6 +85,11 @@ class Config:
     schedule: Literal["poly", "cosine", "constant"] = "poly"
     warmup: float = 0.05
     lovasz_args: dict[str, Any] = field(default_factory=dict)
+    class_weights: Scheme | None = None
+    class_weights_args: dict[str, Any] = field(default_factory=dict)
+    weighted: Literal["cross-entropy", "lovasz-softmax", "both"] = "cross-entropy"
+    loss_schedule: list[dict[str, float]] | None = None
+    sampler: Literal["shuffle", "equibatch"] = "shuffle"
     momentum: float = 0.9
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -88,6 +106,7 @@ class Config:
             _expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         _expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
         _expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
+        as_schedule(self.loss_schedule)
         _expect(0 <= self.momentum < 1, "momentum", "a fraction from 0 up to 1", self.momentum)
         _expect(0 < self.tail <= 1, "tail", "more than 0 and at most 1", self.tail)
         self.crop = self.crop or (64 if self.data == "scenes" else 96)
@@ -163,6 +182,25 @@ AnyConfig = TypeVar("AnyConfig", TrainConfig, CompareConfig)
 def _expect(condition: bool, name: str, expected: str, value: object) -> None:
     if not condition:
         raise UserError(f"{name}: expected {expected}, got {value}")
+
+
+def as_schedule(points: list[dict[str, float]] | None) -> LossSchedule | None:
+    """The schedule that the option describes.
+
+    Raises:
+        UserError: If the points lack something or make no sense.
+    """
+    if points is None:
+        return None
+    names = ("epoch", "cross_entropy", "lovasz")
+    for point in points:
+        _expect(set(point) == set(names), "loss_schedule", f"points with {', '.join(names)}", point)
+    try:
+        return LossSchedule(
+            [(point[names[0]], point[names[1]], point[names[2]]) for point in points]
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"loss_schedule: {error}") from error
 
 
 def options(config: Config) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from torch.utils.tensorboard import SummaryWriter
 from lovasz.train import checkpoint
 from lovasz.train.data.batches import normalise, steps_per_epoch, training_batches
 from lovasz.train.evaluate import Interrupted, evaluate, pictures
-from lovasz.train.losses import build_loss
+from lovasz.train.losses import balance, build_loss, set_epoch
 from lovasz.train.model import build_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
     from torch.optim import Optimizer
@@ -53,7 +53,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     network = build_model(config, len(data.classes))
     model, optimizer = fabric.setup(network, _optimizer(config, network))
     scheduler = LambdaLR(optimizer, lambda step: _lr_factor(config, step, total))
-    criterion = build_loss(config, len(data.classes)).to(fabric.device)
+    criterion = build_loss(config, len(data.classes), balance(config, data)).to(fabric.device)
     state = checkpoint.State(network, optimizer, scheduler, criterion)
     at = checkpoint.load(out, state)
     if at.epoch == config.epochs:
@@ -70,10 +70,8 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
         try:
             while at.epoch < config.epochs:
                 model.train()
-                batches = training_batches(
-                    data.parts["train"], config, at.epoch, at.step, upright=data.upright
-                )
-                for images, labels in batches:
+                for images, labels in _batches(data, config, at.epoch, at.step):
+                    set_epoch(criterion, at.epoch + at.step / per_epoch)
                     logits = model(normalise(images.to(fabric.device)))
                     loss = criterion(logits.float(), labels.to(fabric.device).long())
                     fabric.backward(loss)
@@ -133,6 +131,15 @@ def make_fabric(config: TrainConfig) -> Fabric:
     if config.threads:
         torch.set_num_threads(config.threads)
     return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+
+
+def _batches(
+    data: DataSet, config: TrainConfig, epoch: int, step: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rest of an epoch, with what the configuration asks for from the data set."""
+    table = data.label_counts.present if config.sampler == "equibatch" else None
+    part = data.parts["train"]
+    return training_batches(part, config, epoch, step, table=table, upright=data.upright)
 
 
 def _optimizer(config: TrainConfig, network: nn.Module) -> Optimizer:

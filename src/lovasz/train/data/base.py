@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch.utils.data import Dataset
+
+from lovasz import LabelCounts, count_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from torch import Tensor
 
 # The label of pixels that are neither trained on nor evaluated, whatever the files say. Labels
@@ -54,6 +61,38 @@ class DataSet:
     def evaluated(self) -> str:
         """The part that results are reported on: `test`, or `val` where there is no test part."""
         return "test" if "test" in self.parts else "val"
+
+    @cached_property
+    def label_counts(self) -> LabelCounts:
+        """Pixels and images of each class in the training part, counted when first asked for."""
+        return self.count("train")
+
+    def count(
+        self, part: str, progress: Callable[[Iterable[Any]], Iterable[Any]] | None = None
+    ) -> LabelCounts:
+        """Pixels and images of each class in a part."""
+        return count_labels(
+            _Targets(self.parts[part]),
+            len(self.classes),
+            ignore_index=IGNORE,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True)
+class _Targets(Dataset["Tensor"]):
+    """The labels of a part, without its images where they can be had so."""
+
+    part: Part
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, index: int) -> Tensor:
+        # Files have it: masks are small, and decoding the images would take most of the time.
+        target = getattr(self.part, "target", None)
+        labels: Tensor = self.part[index][1] if target is None else target(index)
+        return labels
 
 
 def _wheel(count: int) -> list[tuple[int, int, int]]:

@@ -5,6 +5,7 @@ So a run that was interrupted anywhere continues with the same pixels, with any 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from lovasz import EquibatchSampler
 from lovasz.train.data.base import IGNORE
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ def normalise(images: Tensor) -> Tensor:
 class Augmented(Dataset[tuple[Tensor, Tensor]]):
     """Random crops, flips and quarter turns of a part, drawn anew for each (seed, epoch, index).
 
-    Upright data is neither flipped nor turned.
+    An image that comes several times in an epoch is drawn anew for each time. Upright data is
+    neither flipped nor turned.
     """
 
     def __init__(self, part: Part, crop: int, seed: int, *, upright: bool = False) -> None:
@@ -47,12 +50,12 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
         turns = [] if upright else [RandFlip(prob=0.5, spatial_axis=1), RandRotate90(prob=0.75)]
         self.transform = Compose([cut, *turns])
 
-    def __getitem__(self, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The crop (3, S, S) and labels (S, S) for an (epoch, index), both as bytes."""
-        epoch, index = at
-        # 32 bits that differ for each triple; hashing of this kind is what SeedSequence is for.
+    def __getitem__(self, at: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        """The crop (3, S, S) and labels (S, S) for an (epoch, index, time), both as bytes."""
+        epoch, index, time = at
+        # 32 bits that differ for each four; hashing of this kind is what SeedSequence is for.
         self.transform.set_random_state(
-            int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
+            int(np.random.SeedSequence([self.seed, epoch, index, time]).generate_state(1)[0])
         )
         image, labels = self.part[index]
         # As one tensor of four channels, image and labels are cut and turned alike.
@@ -72,17 +75,50 @@ def steps_per_epoch(part: Part, batch_size: int) -> int:
     return max(1, len(part) // batch_size)
 
 
+def _order(
+    count: int, config: TrainConfig, epoch: int, table: Tensor | None
+) -> list[tuple[int, int]]:
+    """As many draws as there are images: index, and how often it has come before in the epoch."""
+    if config.sampler == "shuffle":
+        order = np.random.default_rng([config.seed, epoch]).permutation(count)
+        return [(int(index), 0) for index in order]
+    if table is None:
+        raise ValueError("training_batches: expected a table for the sampler equibatch, got None")
+    sampler = EquibatchSampler(table, num_samples=count, seed=config.seed)
+    sampler.set_epoch(epoch)
+    times: Counter[int] = Counter()
+    drawn = []
+    for index in sampler:
+        drawn.append((index, times[index]))
+        times[index] += 1
+    return drawn
+
+
 def training_batches(
-    part: Part, config: TrainConfig, epoch: int, start: int, *, upright: bool = False
+    part: Part,
+    config: TrainConfig,
+    epoch: int,
+    start: int,
+    *,
+    table: Tensor | None = None,
+    upright: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an epoch from step `start` on: bytes (N, 3, S, S) and labels (N, S, S).
 
     The rest of the part that does not fill a batch is left out, another one in each epoch.
+
+    Args:
+        part: What to draw from.
+        config: Seed, sizes and sampler.
+        epoch: From 0.
+        start: Steps to leave out.
+        table: Which image holds which class, for the sampler `equibatch`.
+        upright: Whether to leave the crops as they are.
     """
-    order = np.random.default_rng([config.seed, epoch]).permutation(len(part))
+    order = _order(len(part), config, epoch, table)
     size = config.batch_size
     batches = [
-        [(epoch, int(index)) for index in order[step * size : (step + 1) * size]]
+        [(epoch, *drawn) for drawn in order[step * size : (step + 1) * size]]
         for step in range(start, steps_per_epoch(part, size))
     ]
     loader = DataLoader(

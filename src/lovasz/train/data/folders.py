@@ -35,8 +35,16 @@ class Files:
         Raises:
             UserError: If a file cannot be read, or the mask does not fit the image or the classes.
         """
-        image_path, mask_path = self.pairs[index]
-        image = torch.from_numpy(_pixels(image_path, "RGB").copy()).movedim(-1, 0)
+        image = torch.from_numpy(_pixels(self.pairs[index][0], "RGB").copy()).movedim(-1, 0)
+        return image, self.target(index)
+
+    def target(self, index: int) -> Tensor:
+        """Read the mask alone.
+
+        Raises:
+            UserError: If the file cannot be read, or the mask does not fit the classes.
+        """
+        mask_path = self.pairs[index][1]
         values = _mask(mask_path)
         labels = self.table[values]
         if (labels < 0).any():
@@ -44,7 +52,7 @@ class Files:
                 f"{mask_path}: expected labels from 0 to {self.classes - 1}"
                 f"{self._ignored()}, got {values[labels < 0].max()}"
             )
-        return image, torch.from_numpy(labels.astype(np.uint8))
+        return torch.from_numpy(labels.astype(np.uint8))
 
     def _ignored(self) -> str:
         ignored = np.flatnonzero(self.table == IGNORE)
