@@ -32,7 +32,7 @@ RUNS = ROOT / "runs" / "window.jsonl"
 OUTPUT = ROOT / "benchmarks" / "results" / "window.json"
 
 CROPS = {"scenes": 64, "landcover": 48}
-STEPS = {1: 3000, 4: 2000, 16: 1000}
+STEPS = {1: 4000, 4: 2500, 16: 900}
 LOSSES = ["cross-entropy", "lovasz-softmax", "windowed", "both", "both-windowed"]
 RATES = [0.001, 0.003, 0.01]
 CHANNELS = [16, 32, 64]

@@ -14,13 +14,15 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # strangers to each other.
 FLOORS = [
     ["set_functions", "ops.bins", "ops.precision"],
-    ["ops.library", "extension"],
-    ["ops.reference"],
+    ["ops.library", "ops.links", "ops.tables", "extension"],
+    ["ops.ranking", "ops.validity"],
+    ["ops.reference", "ops.channels"],
     ["ops.gpu.pixels"],
     ["ops.gpu.counting", "ops.gpu.pushing", "ops.gpu.ranking"],
     ["ops.gpu.launch"],
     ["ops.cpu", "ops.gpu"],
     ["ops.schema"],
+    ["ops.calls"],
     ["ops.autograd"],
     ["ops"],
     ["_inputs"],

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lovasz import ops
-from lovasz._inputs import Layout
 from lovasz._pooling import Pooled, pool
 from lovasz.extension import Extension, extend_counts
 from lovasz.set_functions import SetFunction, as_tversky
@@ -27,97 +26,73 @@ class ClassLosses(NamedTuple):
     entropy: Tensor | None = None  # (2,), connected: sums of cross-entropies and of their weights
 
 
-class Scores(NamedTuple):
-    """Scores and labels, and how to read them: what the operators need to know."""
+class Recipe(NamedTuple):
+    """How the losses of the classes come from their errors."""
 
-    layout: Layout
-    ignore_index: int | None
-    per_image: bool
-    softmax: bool
+    set_function: SetFunction
+    bins: int
+    symmetric: bool = False  # mean with the loss of the complement, for channels
+    window: Window | None = None
 
 
 def by_counting(
-    given: Scores,
-    mask: Tensor | None,
-    set_function: SetFunction,
-    bins: int,
-    entropy: ops.Entropy | None = None,
-    window: Window | None = None,
+    given: ops.Scores, mask: Tensor | None, recipe: Recipe, entropy: ops.Entropy | None = None
 ) -> ClassLosses:
     """Losses from histograms of the errors; off by at most ``ops.error_bound(bins)``."""
-    scores, target = given.layout
-    counted = ops.count(
-        scores.detach(),
-        target,
-        bins=bins,
-        ignore_index=given.ignore_index,
-        per_image=given.per_image,
-        softmax=given.softmax,
-        entropy=entropy,
-    )
-    pooled = pool(counted, window)
+    counted = ops.count(given, recipe.bins, entropy)
+    pooled = pool(counted, given.unit, recipe.window)
     counting = _counting(pooled.present, pooled.occupied, pooled.invalid, mask)
-    losses, slopes = _weigh(pooled, counting, set_function, ops.wide_dtype(scores))
-    attached, sums = ops.attach_counted(
-        losses,
-        scores,
-        target,
-        counted,
-        slopes,
-        ignore_index=given.ignore_index,
-        softmax=given.softmax,
-        entropy=entropy,
-    )
-    settled = _settle(attached, counting, pooled.invalid, ops.wide_dtype(scores))
+    dtype = ops.wide_dtype(given.scores)
+    losses, slopes = _weigh(pooled, counting, recipe, given.unbounded, dtype)
+    attached, sums = ops.attach_counted(losses, given, counted, slopes, entropy)
+    settled = _settle(attached, counting, pooled.invalid, dtype)
     return settled if entropy is None else settled._replace(entropy=sums)
 
 
-def by_sorting(given: Scores, mask: Tensor | None, set_function: SetFunction) -> ClassLosses:
+def by_sorting(given: ops.Scores, mask: Tensor | None, recipe: Recipe) -> ClassLosses:
     """Losses from the sorted errors; exact up to the rounding of the errors themselves."""
-    scores, target = given.layout
-    exact = ops.exact(
-        scores.detach(),
-        target,
-        ignore_index=given.ignore_index,
-        per_image=given.per_image,
-        softmax=given.softmax,
-        set_function=set_function,
-    )
+    exact = ops.exact(given, recipe.set_function, recipe.symmetric)
     counting = _counting(exact.positives > 0, exact.pixels > 0, exact.invalid, mask)
     slopes = exact.slopes
-    if as_tversky(set_function) is None:
+    if as_tversky(recipe.set_function) is None and given.group is None:
         slopes = _mute(slopes, counting)
-    attached = ops.attach_ranked(
-        exact.losses,
-        scores,
-        target,
-        exact.lse,
-        slopes,
-        ignore_index=given.ignore_index,
-        softmax=given.softmax,
-    )
-    return _settle(attached, counting, exact.invalid, ops.wide_dtype(scores))
+    attached = ops.attach_ranked(exact.losses, given, exact.lse, slopes)
+    return _settle(attached, counting, exact.invalid, ops.wide_dtype(given.scores))
 
 
 def _counting(present: Tensor, occupied: Tensor, invalid: Tensor, mask: Tensor | None) -> Tensor:
     """Classes that count, (G, C): the chosen ones, in groups that have a pixel at all."""
-    chosen = present if mask is None else mask & occupied.unsqueeze(-1)
+    chosen = present if mask is None else mask & occupied
     # A group with an invalid pixel counts, so that its NaN cannot be left out of the mean.
     return chosen | (invalid > 0).unsqueeze(-1)
 
 
 def _weigh(
-    pooled: Pooled, counting: Tensor, set_function: SetFunction, dtype: torch.dtype
+    pooled: Pooled, counting: Tensor, recipe: Recipe, unbounded: bool, dtype: torch.dtype
 ) -> Extension:
+    """The extension; where it is asked for, the mean with that of the complements."""
+    losses, slopes = _extend(pooled, recipe, unbounded, dtype)
+    if recipe.symmetric:
+        # The complement has the same errors: its positives are the negatives.
+        swapped = pooled._replace(counts=pooled.counts.flip(2))
+        others, other_slopes = _extend(swapped, recipe, unbounded, dtype)
+        losses, slopes = (losses + others) / 2, (slopes + other_slopes.flip(2)) / 2
+    if as_tversky(recipe.set_function) is None:
+        slopes = _mute(slopes, counting)
+    return Extension(losses, slopes)
+
+
+def _extend(pooled: Pooled, recipe: Recipe, unbounded: bool, dtype: torch.dtype) -> Extension:
     """The extension, by an operator for the set functions that it knows."""
-    tversky = as_tversky(set_function)
+    tversky = as_tversky(recipe.set_function)
     counts, unit = pooled.counts, pooled.unit
     if tversky is None:
-        centres = ops.bin_centres(counts.shape[-1], counts.device)
-        losses, slopes = extend_counts(counts, centres, set_function, unit)
-        return Extension(losses, _mute(slopes, counting).to(dtype))
+        centres_of = ops.unbounded_bin_centres if unbounded else ops.bin_centres
+        centres = centres_of(counts.shape[-1], counts.device)
+        losses, slopes = extend_counts(counts, centres, recipe.set_function, unit)
+        return Extension(losses, slopes.to(dtype))
     wide = dtype == torch.float64
-    return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide, unit))
+    return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide, unit, unbounded))
 
 
 def _mute(slopes: Tensor, counting: Tensor) -> Tensor:

@@ -20,20 +20,20 @@ class Pooled(NamedTuple):
     counts: Tensor  # (G, C, 2, B) int64
     unit: int  # what one pixel counts
     present: Tensor  # (G, C) bool, classes that have a pixel
-    occupied: Tensor  # (G,) bool, groups that have a pixel
+    occupied: Tensor  # (G, C) bool, classes for which a pixel is there at all
     invalid: Tensor  # (G,) int64, as ``count`` returns it
 
 
-def pool(counted: Counted, window: Window | None) -> Pooled:
-    """Counts of the batch, or of the window that ends with it."""
-    batch = _alone(counted)
+def pool(counted: Counted, unit: int, window: Window | None) -> Pooled:
+    """Counts of the batch, in ``unit`` a pixel, or of the window that ends with it."""
+    batch = _alone(counted, unit)
     return batch if window is None else _over_time(batch, window)
 
 
-def _alone(counted: Counted) -> Pooled:
+def _alone(counted: Counted, unit: int) -> Pooled:
     counts = counted.counts
     present, occupied = _look(counts, at_least=1)
-    return Pooled(counts, 1, present, occupied, counted.invalid)
+    return Pooled(counts, unit, present, occupied, counted.invalid)
 
 
 def _over_time(batch: Pooled, window: Window) -> Pooled:
@@ -49,6 +49,6 @@ def _over_time(batch: Pooled, window: Window) -> Pooled:
 
 
 def _look(counts: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    """Which classes are present, (G, C), and which groups hold pixels, (G,)."""
-    present = counts[:, :, 1].sum(-1) >= at_least
-    return present, counts[:, 0].sum((-2, -1)) >= at_least
+    """Which classes are present and for which there are pixels, both (G, C)."""
+    negatives, positives = counts.sum(-1).unbind(-1)
+    return positives >= at_least, negatives + positives >= at_least

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lovasz import _inputs
-from lovasz._class_losses import Scores, by_counting
+from lovasz._class_losses import Recipe, by_counting
 from lovasz._reduction import mean_entropy, reduce_classes
-from lovasz.ops import DEFAULT_BINS, Entropy
+from lovasz.ops import DEFAULT_BINS, Entropy, Scores
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window, check_window
 
@@ -98,8 +98,9 @@ def cross_entropy_lovasz_softmax(
     mask = _inputs.class_mask(name, classes, count, device)
     entropy = Entropy(_inputs.class_weight(name, weight, count, device), float(label_smoothing))
     alpha = _inputs.class_weight(name, lovasz_class_weight, count, device, "lovasz_class_weight")
-    given = Scores(layout, ignore_index, per_image, softmax=True)
-    class_losses = by_counting(given, mask, set_function, bins, entropy, window)
+    given = Scores(*layout, "softmax", ignore_index, per_image)
+    recipe = Recipe(set_function, bins, window=window)
+    class_losses = by_counting(given, mask, recipe, entropy)
     lovasz = reduce_classes(
         class_losses,
         alpha,

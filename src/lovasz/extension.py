@@ -74,7 +74,14 @@ def extend_counts(
     return Extension(losses, slopes.flip(-1))
 
 
-def extend_sorted(errors: Tensor, positive: Tensor, valid: Tensor, delta: SetFunction) -> Extension:
+def extend_sorted(
+    errors: Tensor,
+    positive: Tensor,
+    valid: Tensor,
+    delta: SetFunction,
+    mass: Tensor | None = None,
+    unit: int = 1,
+) -> Extension:
     """Lovász extension from sorted errors, exact up to the rounding of the errors.
 
     Pixels with equal errors form one group, so the slopes do not depend on the order in which a
@@ -85,27 +92,26 @@ def extend_sorted(errors: Tensor, positive: Tensor, valid: Tensor, delta: SetFun
         positive: (G, C, P) bool, whether the pixel is of the class.
         valid: (G, C, P) bool, False for ignored pixels.
         delta: Δ(fn, fp, positives).
+        mass: (G, C, P) int64, what each pixel counts, in ``unit``; None for a whole pixel each.
+        unit: a power of two.
 
     Returns:
-        losses (G, C) and slopes (G, C, P), both float64; slopes of ignored pixels are 0.
+        losses (G, C) and slopes (G, C, P), both float64; slopes of ignored pixels are 0, and those
+        of the others are multiplied by what their pixel counts.
     """
-    F = (positive & valid).cumsum(-1)
-    B = (~positive & valid).cumsum(-1)
+    own = valid.long() if mass is None else torch.where(valid, mass, 0)
+    own_f, own_b = torch.where(positive, own, 0), torch.where(positive, 0, own)
     first, last = _tie_groups(errors)
-    # Counts before a group: those after its first pixel, without that pixel.
-    own_f, own_b = (positive & valid).gather(-1, first), (~positive & valid).gather(-1, first)
-    F0, B0 = (
-        (F.gather(-1, first) - own_f.long()).double(),
-        (B.gather(-1, first) - own_b.long()).double(),
-    )
-    F1, B1 = F.gather(-1, last).double(), B.gather(-1, last).double()
-    positives = F[..., -1:].double()
+    F0, F1, positives = (count.double() / unit for count in _around(own_f, first, last))
+    B0, B1, _ = (count.double() / unit for count in _around(own_b, first, last))
     slopes = torch.where(
         positive,
         _step_in_fn(delta, F0, F1, B0, B1, positives),
         _step_in_fp(delta, B0, B1, F0, F1, positives),
     )
     slopes = torch.where(valid, slopes, 0.0)
+    if mass is not None:
+        slopes = slopes * (own.double() / unit)
     losses = (slopes * torch.where(valid, errors, 0.0)).sum(-1)
     return Extension(losses, slopes)
 
@@ -126,6 +132,14 @@ def _step_in_fp(
     before = delta(F0, B_from, positives) + delta(F1, B_from, positives)
     after = delta(F0, B_to, positives) + delta(F1, B_to, positives)
     return (after - before) / (2 * _one_if_empty(B_to - B_from))
+
+
+def _around(own: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts before and after the group of each pixel, and of all."""
+    after = own.cumsum(-1)
+    # Before a group: after its first pixel, without that pixel.
+    before = after.gather(-1, first) - own.gather(-1, first)
+    return before, after.gather(-1, last), after[..., -1:]
 
 
 def _one_if_empty(count: Tensor) -> Tensor:

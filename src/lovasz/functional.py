@@ -9,9 +9,9 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from lovasz import _inputs
-from lovasz._class_losses import Scores, by_counting, by_sorting
+from lovasz._class_losses import Recipe, by_counting, by_sorting
 from lovasz._reduction import reduce_classes
-from lovasz.ops import DEFAULT_BINS
+from lovasz.ops import DEFAULT_BINS, Scores
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window, check_window
 
@@ -215,15 +215,11 @@ def _multiclass(
     count, device = scores.shape[1], scores.device
     mask = _inputs.class_mask(name, options["classes"], count, device)
     weight = _inputs.class_weight(name, options["weight"], count, device)
-    given = Scores(
-        layout, options["ignore_index"], options["per_image"], softmax=scores_name == "logits"
-    )
-    if options["method"] == "sort":
-        class_losses = by_sorting(given, mask, options["set_function"])
-    else:
-        class_losses = by_counting(
-            given, mask, options["set_function"], options["bins"], window=window
-        )
+    link = "softmax" if scores_name == "logits" else "probabilities"
+    given = Scores(*layout, link, options["ignore_index"], options["per_image"])
+    recipe = Recipe(options["set_function"], options["bins"], window=window)
+    method = by_sorting if options["method"] == "sort" else by_counting
+    class_losses = method(given, mask, recipe)
     return reduce_classes(
         class_losses,
         weight,

@@ -5,22 +5,36 @@
 ``push``, ``push_ranked`` turn slopes (derivatives by the errors) into the gradient of the scores
 ========================  =======================================================================
 
-They know softmax, labels, ``ignore_index`` and bins, and nothing of set functions, class weights or
-reductions. PyTorch's dispatcher picks the implementation by device; ``reference`` is plain torch,
-serves every device that has no kernel of its own, and is the specification.
+They come in two kinds: for classes that exclude each other, and (``..._channels``) for channels
+that are sets of their own. They know links, labels, ``ignore_index``, weights of pixels and bins,
+and nothing of set functions, class weights or reductions. PyTorch's dispatcher picks the
+implementation by device; ``reference`` and ``channels`` are plain torch, serve every device that
+has no kernel of its own, and are the specification.
 
-Shapes: scores (N, C, L) with any strides, target (N, L), groups G = N with ``per_image`` else 1.
+Shapes: scores (N, C, L) with any strides, target (N, L) or for channels (N, C, L); groups G = N
+with ``per_image``, as many as clouds with ``group``, else 1.
 """
 
 from lovasz.ops.autograd import attach_counted, attach_ranked
-from lovasz.ops.bins import DEFAULT_BINS, bin_centres, bin_edges, error_bound
+from lovasz.ops.bins import (
+    DEFAULT_BINS,
+    bin_centres,
+    bin_edges,
+    error_bound,
+    relative_bound,
+    unbounded_bin_centres,
+)
+from lovasz.ops.calls import Counted, Entropy, Scores, count, exact, weigh
 from lovasz.ops.precision import wide_dtype
-from lovasz.ops.schema import Counted, Entropy, count, exact, weigh
+from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 
 __all__ = [
     "DEFAULT_BINS",
+    "WEIGHT_UNIT",
     "Counted",
     "Entropy",
+    "Groups",
+    "Scores",
     "attach_counted",
     "attach_ranked",
     "bin_centres",
@@ -28,6 +42,10 @@ __all__ = [
     "count",
     "error_bound",
     "exact",
+    "good_weight",
+    "per_group",
+    "relative_bound",
+    "unbounded_bin_centres",
     "weigh",
     "wide_dtype",
 ]

@@ -20,6 +20,52 @@ def bin_index(errors: Tensor, bins: int) -> Tensor:
     return position.nan_to_num(0.0).to(torch.int64).clamp_(0, bins - 1)
 
 
+# Errors without a bound are counted up to here: sixteen powers of two.
+LARGEST_ERROR = 2.0**16 - 1
+
+
+def unbounded_bin_index(errors: Tensor, bins: int) -> Tensor:
+    """Bin of each error in [0, LARGEST_ERROR), int64: bin 0 for 0, then by the logarithm of 1 + e.
+
+    What is larger or NaN goes to some bin; its pixel is reported elsewhere.
+    """
+    position = 1 + torch.log2(1 + errors) * ((bins - 1) / 16)
+    position = torch.where(errors > 0, position, 0.0)
+    return position.clamp(max=bins - 1).nan_to_num(0.0).to(torch.int64)
+
+
+def unbounded_bin_centres(bins: int, device: torch.device | None = None) -> Tensor:
+    """What each bin of errors without a bound stands for, ascending float64 of shape (bins,).
+
+    1 + the centre is the harmonic mean of 1 + the edges, which is as far from both, relatively.
+    """
+    exponent = torch.arange(bins, dtype=torch.float64, device=device) * (16 / (bins - 1))
+    edges = torch.exp2(exponent)
+    centres = 2 * edges[:-1] * edges[1:] / (edges[:-1] + edges[1:]) - 1
+    return torch.cat((torch.zeros_like(centres[:1]), centres))
+
+
+def relative_bound(bins: int) -> float:
+    r"""Largest possible relative error of the histogram method where errors have no bound.
+
+    For the hinge losses, with a set function of at most 1, such as Jaccard,
+    $|\hat L - L| \le r (1 + L)$ for the loss L of one class. An error of 0 has a bin of its
+    own. Proof in ``docs/mathematics.md``.
+
+    Args:
+        bins: number of bins, at least 3.
+
+    Returns:
+        r, in (0, 1).
+
+    Examples:
+        >>> round(relative_bound(1024), 5)
+        0.00542
+    """
+    ratio: float = 2.0 ** (16 / (bins - 1))
+    return (ratio - 1) / (ratio + 1)
+
+
 def bin_edges(bins: int, device: torch.device | None = None) -> Tensor:
     """Edges of the bins, ascending float64 of shape (bins + 1,), from 0 to 1."""
     u = torch.arange(bins + 1, dtype=torch.float64, device=device) / bins

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import library, reference
-from lovasz.ops.bins import bin_centres
+from lovasz.ops.bins import bin_centres, unbounded_bin_centres
+from lovasz.ops.validity import raise_for_labels
 
 _SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _LABEL_TYPES = {
@@ -35,12 +36,16 @@ def count(
     entropy: bool = False,
     entropy_weight: Tensor | None = None,
     smoothing: float = 0.0,
+    pixel_weight: Tensor | None = None,
+    group: Tensor | None = None,
+    groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::count`` for CPU tensors."""
     kernels = library.load()
     options = (ignore_index, per_image, softmax, entropy, entropy_weight, smoothing)
-    if kernels is None or not _supported(scores, softmax):
-        return reference.count(scores, target, bins, *options)
+    plain = pixel_weight is None and group is None
+    if kernels is None or not (plain and _supported(scores, softmax)):
+        return reference.count(scores, target, bins, *options, pixel_weight, group, groups)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
@@ -52,7 +57,7 @@ def count(
     result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
     _check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
     if result.bad_labels:
-        reference.raise_for_labels(target, classes, ignore_index, softmax)
+        raise_for_labels(target, classes, ignore_index, softmax)
     del weight
     sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
     return counts, lse, invalid, sums
@@ -68,11 +73,12 @@ def push(
     entropy_scale: Tensor | None = None,
     entropy_weight: Tensor | None = None,
     smoothing: float = 0.0,
+    group: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push`` for CPU tensors."""
     kernels = library.load()
-    if kernels is None or not _supported(scores, softmax):
-        options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing)
+    if kernels is None or group is not None or not _supported(scores, softmax):
+        options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing, group)
         return reference.push(scores, target, lse, slopes, *options)
     gradient, out = _gradient_of(scores, kernels)
     scores, target = _readable(scores), _pixels_contiguous(target)
@@ -122,8 +128,9 @@ def exact(
     )
     _check(kernels.lovasz_exact(problem, result, torch.get_num_threads()))
     if result.bad_labels:
-        reference.raise_for_labels(target, classes, ignore_index, softmax)
-    return losses, slopes, positives, pixels, lse, invalid
+        raise_for_labels(target, classes, ignore_index, softmax)
+    of_class = pixels.unsqueeze(-1).repeat(1, classes)  # the same for all
+    return losses, slopes, positives, of_class, lse, invalid
 
 
 def push_ranked(
@@ -156,14 +163,19 @@ def _gradient_of(scores: Tensor, kernels: ctypes.CDLL) -> tuple[Tensor, Tensor]:
 
 
 def weigh(
-    counts: Tensor, alpha: float, beta: float, wide: bool, unit: int = 1
+    counts: Tensor,
+    alpha: float,
+    beta: float,
+    wide: bool,
+    unit: int = 1,
+    unbounded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """``lovasz::weigh`` for CPU tensors."""
     kernels = library.load()
     if kernels is None:
-        return reference.weigh(counts, alpha, beta, wide, unit)
+        return reference.weigh(counts, alpha, beta, wide, unit, unbounded)
     groups, classes, _, bins = counts.shape
-    counts, centres = counts.contiguous(), _centres(bins)
+    counts, centres = counts.contiguous(), _centres(bins, unbounded)
     losses = torch.empty((groups, classes), dtype=torch.float64)
     slopes = torch.empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
     weighing = library.Weighing(
@@ -183,9 +195,9 @@ def weigh(
 
 
 @functools.cache
-def _centres(bins: int) -> Tensor:
+def _centres(bins: int, unbounded: bool) -> Tensor:
     """Made once: it takes a seventh of the time of a small call to `weigh`."""
-    return bin_centres(bins)
+    return (unbounded_bin_centres if unbounded else bin_centres)(bins)
 
 
 def _supported(scores: Tensor, softmax: bool) -> bool:

@@ -58,7 +58,7 @@ class Config:
 
     data: str = "landcover"
     grouping: Literal["igbp17", "families"] = "igbp17"
-    tail: float = 0.6
+    tail: float = 0.75
     class_names: str | None = None
     ignore_index: int = 255
     model: str = "unet"

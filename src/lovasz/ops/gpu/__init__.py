@@ -51,13 +51,17 @@ def count(
     entropy: bool = False,
     entropy_weight: Tensor | None = None,
     smoothing: float = 0.0,
+    pixel_weight: Tensor | None = None,
+    group: Tensor | None = None,
+    groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::count`` for CUDA tensors."""
-    launch = _launch() if _supported(scores, softmax) else None
+    plain = pixel_weight is None and group is None
+    launch = _launch() if plain and _supported(scores, softmax) else None
     if launch is None:
         return reference.count(
             scores, target, bins, ignore_index, per_image, softmax, entropy, entropy_weight,
-            smoothing,
+            smoothing, pixel_weight, group, groups,
         )  # fmt: skip
     riding = launch.Entropy.of(entropy_weight, smoothing) if entropy else None
     with torch.cuda.device_of(scores):
@@ -76,13 +80,14 @@ def push(
     entropy_scale: Tensor | None = None,
     entropy_weight: Tensor | None = None,
     smoothing: float = 0.0,
+    group: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push`` for CUDA tensors."""
-    launch = _launch() if _supported(scores, softmax) else None
+    launch = _launch() if group is None and _supported(scores, softmax) else None
     if launch is None:
         return reference.push(
             scores, target, lse, slopes, ignore_index, softmax, entropy_scale, entropy_weight,
-            smoothing,
+            smoothing, group,
         )  # fmt: skip
     riding = None if entropy_scale is None else launch.Entropy.of(entropy_weight, smoothing)
     with torch.cuda.device_of(scores):
@@ -108,7 +113,8 @@ def exact(
         labels = launch.Labels.of(target, ignore_index)
         losses, slopes, *rest = launch.exact(scores, labels, per_image, alpha, beta)
     positives, pixels, lse, invalid = rest
-    return losses, slopes, positives, pixels, lse, invalid
+    of_class = pixels.unsqueeze(-1).repeat(1, positives.shape[1])  # the same for all
+    return losses, slopes, positives, of_class, lse, invalid
 
 
 def push_ranked(

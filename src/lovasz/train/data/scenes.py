@@ -57,7 +57,7 @@ class Scenes:
 
 
 @cache
-def load_scenes(tail: float = 0.6, seed: int = 0) -> DataSet:
+def load_scenes(tail: float = 0.75, seed: int = 0) -> DataSet:
     """The same scenes for the same `tail` and `seed`; made once in a process.
 
     Args:
