@@ -272,19 +272,19 @@ def test_cross_entropies_of_the_authors_file():
     assert lovasz_losses.binary_xloss(scores, torch.full_like(truth, IGNORE), IGNORE) == 0
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        lambda x, y: lovasz_losses.lovasz_hinge(x[:, 0], y, ignore=IGNORE),
-        lambda x, y: lovasz_losses.lovasz_softmax(x.softmax(1), y, ignore=IGNORE, per_image=True),
-        smp.LovaszLoss("multiclass", True, IGNORE),
-        lambda x, y: smp.LovaszLoss("multilabel", True, IGNORE)(x, y[:, None].expand(x.shape)),
-        mmseg.LovaszLoss(per_image=True),
-        lambda x, y: mmseg.LovaszLoss("binary", per_image=True)(x[:, :1], y),
-        pointcept.LovaszLoss("multiclass", [1], True, IGNORE),
-        lambda x, y: pointcept.LovaszLoss("binary", None, False, IGNORE)(x[:, 0], y),
-    ],
-)
+LOSSES = [
+    lambda x, y: lovasz_losses.lovasz_hinge(x[:, 0], y, ignore=IGNORE),
+    lambda x, y: lovasz_losses.lovasz_softmax(x.softmax(1), y, ignore=IGNORE, per_image=True),
+    smp.LovaszLoss("multiclass", True, IGNORE),
+    lambda x, y: smp.LovaszLoss("multilabel", True, IGNORE)(x, y[:, None].expand(x.shape)),
+    mmseg.LovaszLoss(per_image=True),
+    lambda x, y: mmseg.LovaszLoss("binary", per_image=True)(x[:, :1], y),
+    pointcept.LovaszLoss("multiclass", [1], True, IGNORE),
+    lambda x, y: pointcept.LovaszLoss("binary", None, False, IGNORE)(x[:, 0], y),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("count", [2, 0])
 def test_nothing_to_learn_from_gives_a_scalar_zero(loss, count):
     logits = torch.randn(count, C, 2, 2, dtype=torch.bfloat16, requires_grad=True)
@@ -293,6 +293,12 @@ def test_nothing_to_learn_from_gives_a_scalar_zero(loss, count):
     assert value.shape == ()
     assert value == 0
     assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_value_is_read_elsewhere_than_on_the_cpu(loss):
+    logits, target = pair()
+    assert loss(logits.to("meta"), target.to("meta")).is_meta
 
 
 X, Y = torch.zeros(2, C, 2, 2), torch.zeros(2, 2, 2, dtype=torch.long)

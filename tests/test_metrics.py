@@ -247,6 +247,14 @@ def test_a_pixel_that_does_not_fit_gives_nan_where_nothing_may_be_looked_at(kind
     assert metric.compute().isnan()
 
 
+@pytest.mark.parametrize("kind", METRICS)
+def test_no_value_is_read_elsewhere_than_on_the_cpu(kind):
+    metric = kind(3, ignore_index=IGNORE).to("meta")
+    metric.update(LABELS.to("meta"), LABELS.to("meta"))
+    metric.update(torch.zeros(2, 3, 4, device="meta"), LABELS.to("meta"))
+    assert metric.compute().is_meta  # a meta tensor has no values: reading one would raise
+
+
 def test_the_package_does_not_need_torchmetrics():
     code = (
         "import sys; sys.modules['torchmetrics'] = None; import lovasz\n"
