@@ -130,3 +130,40 @@ def lovasz_softmax(
         for i in range(len(rows))
     ]
     return loss, gradient
+
+
+def iou(predicted: Sequence[int], truth: Sequence[int], label: int) -> float:
+    """IoU of one class from sets of pixel numbers; 1 where there is nothing to find or found."""
+    found = {i for i, value in enumerate(predicted) if value == label}
+    there = {i for i, value in enumerate(truth) if value == label}
+    return len(found & there) / len(found | there) if found | there else 1.0
+
+
+def drop_ignored(
+    predicted: Sequence[int], truth: Sequence[int], ignore_index: int | None
+) -> tuple[list[int], list[int]]:
+    kept = [i for i, value in enumerate(truth) if value != ignore_index]
+    return [predicted[i] for i in kept], [truth[i] for i in kept]
+
+
+def image_ious(
+    predictions: Sequence[Sequence[int]],
+    truths: Sequence[Sequence[int]],
+    num_classes: int,
+    classes: str | Sequence[int] = "present",
+    ignore_index: int | None = None,
+) -> list[dict[int, float]]:
+    """IoU of the classes that count in each image."""
+    result = []
+    for predicted, truth in zip(predictions, truths, strict=True):
+        found, there = drop_ignored(predicted, truth, ignore_index)
+        chosen = {"present": sorted(set(there)), "all": list(range(num_classes))}
+        counting = chosen[classes] if isinstance(classes, str) else list(classes)
+        result.append({c: iou(found, there, c) for c in counting if there})
+    return result
+
+
+def lowest_mean(values: Sequence[float], worst: float = 100) -> float:
+    """Mean of the lowest percentage, of one value at least."""
+    count = max(1, math.floor(worst * len(values) / 100))
+    return sum(sorted(values)[:count]) / count

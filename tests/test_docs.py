@@ -12,22 +12,47 @@ import lovasz
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SNIPPET_PAGES = [
+    "README.md",
+    *(f"docs/{n}.md" for n in ("index", "which-loss", "recipes", "migration")),
+]
 SNIPPETS = [
     pytest.param(code, id=f"{page.name}-{number}")
-    for page in (ROOT / "README.md", ROOT / "docs" / "index.md")
+    for page in (ROOT / name for name in SNIPPET_PAGES)
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
 ]
 
 
+# What the pages call the outputs of a network.
+SCORES = {
+    "logits": (2, 19, 8, 8),
+    "scores": (2, 1, 8, 8),
+    "label_scores": (2, 5, 8, 8),
+    "point_logits": (300, 20),
+    "volume_logits": (2, 4, 4, 4, 4),
+    "voxel_logits": (1, 20, 4, 4, 4),
+}
+
+
 @pytest.mark.parametrize("code", SNIPPETS)
 def test_code_runs(code):
-    logits = torch.randn(2, 19, 8, 8, requires_grad=True)
-    target = torch.randint(0, 19, (2, 8, 8))
-    target[0, 0] = 255
-    names = {"logits": logits, "target": target}
+    scores = {name: torch.randn(shape, requires_grad=True) for name, shape in SCORES.items()}
+    labels = {
+        "target": torch.randint(0, 19, (2, 8, 8)),
+        "mask": torch.randint(0, 2, (2, 8, 8)),
+        "label_masks": torch.randint(0, 2, (2, 5, 8, 8)),
+        "point_labels": torch.randint(-1, 20, (300,)),
+        "volume_labels": torch.randint(0, 4, (2, 4, 4, 4)),
+        "voxel_labels": torch.randint(0, 20, (1, 4, 4, 4)),
+    }
+    labels["target"][0, 0] = 255
+    names = {**scores, **labels}
     exec(code, names)
     names["loss"].backward()
-    assert logits.grad.isfinite().all()
+    gradients = [x.grad for x in scores.values() if x.grad is not None]
+    assert len(gradients) == 1
+    assert gradients[0].isfinite().all()
+    assert gradients[0].any()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

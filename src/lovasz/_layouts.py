@@ -10,20 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops import SPARE_LABEL, Scores, good_weight
-
-FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-INTEGRAL = (
-    torch.bool,
-    torch.uint8,
-    torch.uint16,
-    torch.uint32,
-    torch.uint64,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
+from lovasz._tensors import (
+    FLOATING,
+    INTEGRAL,
+    check_channels,
+    check_device,
+    check_pair,
+    check_tensors,
 )
+from lovasz.ops import SPARE_LABEL, Scores, good_weight
 
 
 class Extras(NamedTuple):
@@ -48,24 +43,7 @@ def multiclass(
     extras: Extras,
 ) -> Scores:
     """Check scores (N, C, *) or (P, C) against target (N, *) or (P,) and flatten both."""
-    _check_tensors(name, scores_name, scores, target)
-    if target.dtype not in INTEGRAL:
-        raise TypeError(
-            f"{name}: expected target of an integer dtype or bool (class indices),"
-            f" got {target.dtype}"
-        )
-    if scores.dim() < 2:
-        raise ValueError(
-            f"{name}: expected {scores_name} of shape (N, C, *) or (P, C),"
-            f" got {tuple(scores.shape)}"
-        )
-    _check_channels(name, scores_name, scores)
-    expected = (scores.shape[0], *scores.shape[2:])
-    if tuple(target.shape) != expected:
-        raise ValueError(
-            f"{name}: expected target of shape {expected} to match {scores_name}"
-            f" {tuple(scores.shape)}, got {tuple(target.shape)}"
-        )
+    check_pair(name, scores_name, scores, target)
     points = scores.dim() == 2  # one image whose pixels are the points
     flat = scores.t().unsqueeze(0) if points else scores.flatten(2)
 
@@ -91,7 +69,7 @@ def channels(
     extras: Extras,
 ) -> Scores:
     """Check scores against a target of zeros and ones, and flatten both to (N, C, L)."""
-    _check_tensors(name, scores_name, scores, target)
+    check_tensors(name, scores_name, scores, target)
     if target.dtype not in INTEGRAL + FLOATING:
         raise TypeError(
             f"{name}: expected target of zeros and ones of an integer dtype, bool or floating,"
@@ -103,7 +81,7 @@ def channels(
         )
     with_axis = _has_channels(name, scores_name, scores, multilabel)
     if with_axis:
-        _check_channels(name, scores_name, scores)
+        check_channels(name, scores_name, scores)
     squeezed = (scores.shape[0], *scores.shape[2:])
     one = with_axis and scores.shape[1] == 1 and tuple(target.shape) == squeezed
     if not one and target.shape != scores.shape:
@@ -125,37 +103,6 @@ def channels(
     given = Scores(flatten(scores), flatten(labels), link, ignored, per_image)
     given = given._replace(pixel_weight=None if weight is None else flatten(weight))
     return _with_clouds(name, given, points, per_image, extras)
-
-
-def _check_tensors(name: str, scores_name: str, scores: Any, target: Any) -> None:
-    for argument, value in ((scores_name, scores), ("target", target)):
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{name}: expected {argument} to be a tensor, got {type(value).__name__}"
-            )
-    if scores.dtype not in FLOATING:
-        raise TypeError(
-            f"{name}: expected {scores_name} of dtype float64, float32, bfloat16 or float16,"
-            f" got {scores.dtype}"
-        )
-    _check_device(name, "target", target, scores.device, scores_name)
-
-
-def _check_device(
-    name: str, argument: str, tensor: Tensor, device: torch.device, of: str = "target"
-) -> None:
-    if tensor.device != device:
-        raise ValueError(
-            f"{name}: expected {argument} on the device of {of}, {device}, got {tensor.device}"
-        )
-
-
-def _check_channels(name: str, scores_name: str, scores: Tensor) -> None:
-    if scores.shape[1] == 0:
-        raise ValueError(
-            f"{name}: expected {scores_name} with at least one class on axis 1,"
-            f" got shape {tuple(scores.shape)}"
-        )
 
 
 def _has_channels(name: str, scores_name: str, scores: Tensor, multilabel: bool | None) -> bool:
@@ -207,7 +154,7 @@ def _leave_out(
                 f"{name}: expected {argument} of the shape of target, {tuple(target.shape)},"
                 f" got {tuple(tensor.shape)}"
             )
-        _check_device(name, argument, tensor, target.device)
+        check_device(name, argument, tensor, target.device)
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"{name}: expected ignore_mask of dtype bool, got {mask.dtype}")
     if weight is not None:
@@ -250,7 +197,7 @@ def _with_clouds(name: str, given: Scores, points: bool, per_image: bool, extras
             f"{name}: expected {argument} with points, of shape (P,) or (P, C), and per_image=True"
             f" (the loss of every cloud), got {len(given.scores)} images and per_image={per_image}"
         )
-    _check_device(name, argument, tensor, given.scores.device)
+    check_device(name, argument, tensor, given.scores.device)
     count = given.scores.shape[2]
     if index is not None:
         group, groups = _by_index(name, index, count, extras.batch_size)

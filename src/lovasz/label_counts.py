@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lovasz import _inputs, _layouts
+from lovasz import _inputs, _tensors
 
 __all__ = ["LabelCounts", "count_labels"]
 
@@ -161,7 +161,7 @@ def _labels(target: Any, number: int) -> Tensor:
             f"count_labels: expected the target of item {number} to be a tensor or an array,"
             f" got {type(target).__name__}"
         ) from error
-    if labels.dtype not in _layouts.INTEGRAL:
+    if labels.dtype not in _tensors.INTEGRAL:
         raise TypeError(
             f"count_labels: expected the target of item {number} to have an integer dtype or bool"
             f" (class indices), got {labels.dtype}"

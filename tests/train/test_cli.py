@@ -77,6 +77,7 @@ def test_without_test_part_screen_and_report_say_so(options, squares, capsys):
     assert "mIoU on the validation part" in printed
     report = (Path(options["out"]) / "report.html").read_text(encoding="utf-8")
     assert "The data set has no test part" in report
+    assert "mIoU worst per class, %" in report
     assert "Differences" not in report
 
 

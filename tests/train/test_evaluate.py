@@ -7,6 +7,7 @@ from torch import nn
 from lovasz.train.data import IGNORE, DataSet
 from lovasz.train.evaluate import Interrupted, Scores, evaluate, pictures, predict
 from lovasz.train.loop import make_fabric
+from tests import oracle
 
 
 class Brightness(nn.Module):
@@ -52,6 +53,40 @@ def test_confusion_matrix_over_images_of_any_size(train_config, shapes):
     fabric = make_fabric(config)
     scores = evaluate(fabric, Brightness(), data, part="val", config=config, stop=lambda: False)
     assert scores.confusion.tolist() == plain_confusion(part)
+
+
+def test_means_over_images_of_any_size(train_config):
+    config = train_config()
+    part = example([(12, 12), (20, 9), (8, 31)])
+    data = DataSet("", ["dark", "bright"], {"val": part})
+    scores = evaluate(
+        make_fabric(config), Brightness(), data, part="val", config=config, stop=lambda: False
+    )
+    rows = oracle.image_ious(
+        [(image[0] > 128).int().flatten().tolist() for image, _ in part],
+        [labels.flatten().tolist() for _, labels in part],
+        2,
+        ignore_index=IGNORE,
+    )
+    by_image = [sum(row.values()) / len(row) for row in rows]
+    columns = [[row[label] for row in rows] for label in (0, 1)]
+    assert scores.as_dict() == {
+        **Scores(scores.confusion).as_dict(),
+        "miou_i": pytest.approx(sum(by_image) / 3),
+        "miou_c": pytest.approx(sum(sum(column) / 3 for column in columns) / 2),
+        "miou_i_worst": pytest.approx(min(by_image)),
+        "miou_c_worst": pytest.approx(sum(min(column) for column in columns) / 2),
+    }
+
+
+def test_no_labelled_pixel_gives_no_mean(train_config):
+    config = train_config()
+    image, labels = example([(12, 12)])[0]
+    data = DataSet("", ["dark", "bright"], {"val": [(image, torch.full_like(labels, IGNORE))]})
+    scores = evaluate(
+        make_fabric(config), Brightness(), data, part="val", config=config, stop=lambda: False
+    )
+    assert set(scores.fine.values()) == {None}
 
 
 def test_evaluation_can_be_interrupted(train_config):

@@ -46,6 +46,14 @@ def test_mean_and_deviation_over_the_seeds(summary):
     assert first.minutes == 0.5
 
 
+def test_other_means_are_shown_where_all_runs_have_them(summary):
+    first, second = summary.losses
+    assert first.fine == [None] * 4
+    for run in second.runs:
+        run.result["miou_c"] = 0.25
+    assert [str(spread) for spread in second.fine] == ["None", "25.0 ± 0.0", "None", "None"]
+
+
 def test_absent_classes_have_no_iou(summary):
     assert str(summary.losses[0].iou(0)) == "50.0 ± 0.0"
     assert summary.losses[0].iou(1) is None

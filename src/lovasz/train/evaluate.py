@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from lovasz.metrics import ClassIoU, ImageIoU
 from lovasz.train.data import IGNORE, DataSet, Part, normalise
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from lovasz.train.config import Config
 
 PICTURES = 6
+WORST = 5  # percent of the images, for the means over the worst
 _PICTURE_SIDE = 256  # pixels, at most
 
 
@@ -30,7 +34,7 @@ class Interrupted(Exception):  # noqa: N818 (not an error)
 
 @dataclass(frozen=True)
 class Scores:
-    """What a confusion matrix (truth in rows) says.
+    """What a confusion matrix (truth in rows) says, and the means of the IoU of single images.
 
     >>> scores = Scores(torch.tensor([[6, 2, 0], [1, 1, 0], [0, 0, 0]]))
     >>> scores.iou
@@ -40,6 +44,7 @@ class Scores:
     """
 
     confusion: Tensor
+    fine: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def iou(self) -> list[float | None]:
@@ -66,6 +71,7 @@ class Scores:
         """For JSON."""
         return {
             "miou": self.miou,
+            **self.fine,
             "accuracy": self.accuracy,
             "iou": self.iou,
             "confusion": self.confusion.tolist(),
@@ -94,7 +100,7 @@ def evaluate(
     config: Config,
     stop: Callable[[], bool],
 ) -> Scores:
-    """The confusion matrix over a whole part; the model is left in evaluation mode.
+    """The scores over a whole part; the model is left in evaluation mode.
 
     Raises:
         Interrupted: If the user asks to stop in between.
@@ -104,12 +110,33 @@ def evaluate(
         len(data.classes), ignore_index=IGNORE, validate_args=False
     )
     confusion.to(fabric.device)
+    fine = _fine(len(data.classes)).to(fabric.device)
     for images, labels in _batches(data.parts[part], config.batch_size):
         if stop():
             raise Interrupted
         predicted = predict(model, images.to(fabric.device), config.crop).argmax(1)
-        confusion.update(predicted, labels.to(fabric.device).long())
-    return Scores(confusion.compute().cpu())
+        truth = labels.to(fabric.device).long()
+        confusion.update(predicted, truth)
+        fine.update(predicted, truth)
+    means = {name: value.item() for name, value in fine.compute().items()}
+    # JSON knows no NaN, the mean over no image.
+    known = {name: None if math.isnan(value) else value for name, value in means.items()}
+    return Scores(confusion.compute().cpu(), known)
+
+
+def _fine(num_classes: int) -> MetricCollection:
+    """Means over images, over the images of each class, and over the worst of both."""
+    return MetricCollection(
+        {
+            name: kind(num_classes, ignore_index=IGNORE, worst=worst)
+            for name, kind, worst in (
+                ("miou_i", ImageIoU, 100),
+                ("miou_c", ClassIoU, 100),
+                ("miou_i_worst", ImageIoU, WORST),
+                ("miou_c_worst", ClassIoU, WORST),
+            )
+        }
+    )
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lovasz import __version__
 from lovasz.train.compare import cores
 from lovasz.train.config import CompareConfig, TrainConfig, options
+from lovasz.train.evaluate import WORST
 from lovasz.train.figures import (
     BAR_CLASSES,
     LOSS_COLOURS,
@@ -26,7 +27,7 @@ from lovasz.train.figures import (
     learning_curves,
     picture,
 )
-from lovasz.train.summary import TITLES, Spread
+from lovasz.train.summary import FINE, TITLES, Spread
 
 if TYPE_CHECKING:
     from lovasz.train.summary import Summary
@@ -62,6 +63,8 @@ def write_report(
         comparing=comparing,
         complete=complete,
         titles=TITLES,
+        fine=FINE,
+        worst=WORST,
         loss_colours=LOSS_COLOURS,
         bar_classes=BAR_CLASSES,
         headline=_headline(summary),

@@ -23,6 +23,15 @@ TITLES = {
 }
 
 
+# The result's other means of the IoU, and how the report heads them.
+FINE = {
+    "miou_i": "per image",
+    "miou_c": "per class",
+    "miou_i_worst": "worst images",
+    "miou_c_worst": "worst per class",
+}
+
+
 @dataclass(frozen=True)
 class Spread:
     """Numbers of several runs.
@@ -73,6 +82,16 @@ class LossSummary:
     def miou(self) -> Spread:
         """Mean IoU over the classes present."""
         return Spread([run.result["miou"] for run in self.runs])
+
+    @property
+    def fine(self) -> list[Spread | None]:
+        """Means over images and their classes; None for runs of a version that had none."""
+        return [
+            Spread([run.result[name] for run in self.runs])
+            if all(run.result.get(name) is not None for run in self.runs)
+            else None
+            for name in FINE
+        ]
 
     @property
     def accuracy(self) -> Spread:

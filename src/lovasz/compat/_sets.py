@@ -1,0 +1,139 @@
+"""What the modules share: losses of binary sets, and losses of single images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lovasz._tensors import FLOATING, INTEGRAL, check_pair
+from lovasz.extension import extend_sorted
+from lovasz.functional import lovasz_softmax
+from lovasz.ops.precision import wide_dtype
+from lovasz.set_functions import jaccard
+
+MODES = ("binary", "multiclass", "multilabel")
+
+
+def binary_losses(
+    name: str,
+    scores: Any,
+    target: Any,
+    *,
+    ignore_index: int | None,
+    per_image: bool,
+    channels: bool = False,
+    probabilities: bool = False,
+) -> tuple[Tensor, Tensor]:
+    r"""Losses of binary sets, and which of them have a pixel, both (G,).
+
+    The Lovász extension of the Jaccard loss at $\max(0, 1 - s x)$, with s = 1 for pixels of the
+    set and −1 for others, or with ``probabilities`` at $|y - p|$; exact, by sorting.
+
+    Args:
+        name: whose error messages they are.
+        scores: (N, *) or (P,), logits or probabilities.
+        target: of the same shape, or with an axis 1 of size 1 more or less; 0, 1 or ignore_index.
+        ignore_index: label to leave out.
+        per_image: a set for each image, not one for the batch.
+        channels: a set for each channel, axis 1; (P, C) are points of one image.
+        probabilities: whether the scores are probabilities.
+    """
+    scores, target = _check(name, scores, target)
+    scores, target = (_rows(x, per_image, channels) for x in (scores, target))
+    valid = torch.ones_like(target, dtype=torch.bool)
+    if ignore_index is not None:
+        valid = target != ignore_index
+    positive = target == 1
+    bad = (valid & ~positive & (target != 0)).sum(1)
+    if bad.device.type == "cpu" and bool(bad.any()):
+        raise ValueError(
+            f"{name}: expected every label to be 0, 1 or equal to ignore_index={ignore_index},"
+            f" got {target[valid & ~positive & (target != 0)][0].item()}"
+        )
+    wide = scores.to(wide_dtype(scores))
+    if probabilities:
+        errors = torch.where(positive, 1 - wide, wide)
+    else:
+        errors = torch.relu(1 - torch.where(positive, wide, -wide))
+    # Ignored pixels sort last; a NaN among them must not reach the sum.
+    errors, order = torch.where(valid, errors, -1.0).sort(dim=1, descending=True)
+    positive, valid = positive.gather(1, order), valid.gather(1, order)
+    if errors.shape[1] == 0:
+        return wide.sum(1), valid.any(1)
+    found = extend_sorted(errors.detach()[None], positive[None], valid[None], jaccard)
+    slopes = found.slopes[0].to(errors.dtype)
+    losses = (slopes * torch.where(valid, errors, 0.0)).sum(1)
+    # Elsewhere than on the CPU a label that does not fit must not pass unseen.
+    return losses * torch.where(bad > 0, torch.nan, 1.0).to(losses.dtype), valid.any(1)
+
+
+def mean_of(losses: Tensor, counting: Tensor) -> Tensor:
+    """Mean of the losses that count; 0, connected, where none does."""
+    return torch.where(counting, losses, 0.0).sum() / counting.sum().clamp(min=1)
+
+
+def image_losses(name: str, logits: Tensor, target: Tensor, **options: Any) -> Tensor:
+    """Lovász-Softmax losses of the images (N, C, *), (N,); 0 where nothing counts."""
+    check_pair(name, "logits", logits, target)
+    if logits.dim() == 2:
+        raise ValueError(
+            f"{name}: expected logits (N, C, *) with per_image=True, got points"
+            f" {tuple(logits.shape)}"
+        )
+    alone = [
+        lovasz_softmax(logits[k : k + 1], target[k : k + 1], **options) for k in range(len(logits))
+    ]
+    return torch.stack(alone) if alone else logits.float().flatten(1).sum(1)
+
+
+def without_channel(scores: Any, target: Any) -> Any:
+    """Labels (N, 1, *) as (N, *) where the scores have channels: masks often come like that."""
+    both = isinstance(scores, Tensor) and isinstance(target, Tensor)
+    if both and target.dim() == scores.dim() and target.dim() > 2 and target.shape[1] == 1:
+        return target.squeeze(1)
+    return target
+
+
+def check_mode(name: str, mode: Any, modes: Sequence[str] = MODES) -> None:
+    """One of the modes."""
+    if mode not in modes:
+        words = ", ".join(repr(one) for one in modes)
+        raise ValueError(f"{name}: expected mode to be one of {words}, got {mode!r}")
+
+
+def _check(name: str, scores: Any, target: Any) -> tuple[Tensor, Tensor]:
+    for argument, value in (("predictions", scores), ("labels", target)):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name}: expected {argument} to be a tensor, got {type(value).__name__}"
+            )
+    if scores.dtype not in FLOATING:
+        raise TypeError(f"{name}: expected predictions of a floating dtype, got {scores.dtype}")
+    if target.dtype not in INTEGRAL and target.dtype not in FLOATING:
+        raise TypeError(f"{name}: expected labels of a real dtype, got {target.dtype}")
+    given = (tuple(scores.shape), tuple(target.shape))
+    # Masks come with and without a channel.
+    if scores.dim() == target.dim() + 1 and scores.dim() > 1 and scores.shape[1] == 1:
+        scores = scores.squeeze(1)
+    elif target.dim() == scores.dim() + 1 and target.dim() > 1 and target.shape[1] == 1:
+        target = target.squeeze(1)
+    if scores.dim() == 0 or scores.shape != target.shape:
+        raise ValueError(
+            f"{name}: expected predictions and labels of one shape, or with one channel in either,"
+            f" got {given[0]} and {given[1]}"
+        )
+    if scores.device != target.device:
+        raise ValueError(f"{name}: expected labels on {scores.device}, got {target.device}")
+    return scores, target
+
+
+def _rows(x: Tensor, per_image: bool, channels: bool) -> Tensor:
+    """A row for each set."""
+    if x.dim() == 1 or not channels:
+        return x.flatten(1) if per_image and x.dim() > 1 else x.reshape(1, -1)
+    if x.dim() == 2:
+        return x.t()
+    return x.flatten(2).flatten(0, 1) if per_image else x.movedim(1, 0).flatten(1)

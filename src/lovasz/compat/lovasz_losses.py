@@ -1,0 +1,282 @@
+"""The file of the paper's authors: ``lovasz_losses.py`` of bermanmaxim/LovaszSoftmax.
+
+``from lovasz.compat import lovasz_losses as L`` takes the place of ``import lovasz_losses as L``.
+Its helpers ``isnan`` and ``mean`` are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lovasz.compat._sets import binary_losses, mean_of, without_channel
+from lovasz.functional import lovasz_softmax_from_probabilities
+
+__all__ = [
+    "StableBCELoss",
+    "binary_xloss",
+    "flatten_binary_scores",
+    "flatten_probas",
+    "iou",
+    "iou_binary",
+    "lovasz_grad",
+    "lovasz_hinge",
+    "lovasz_hinge_flat",
+    "lovasz_softmax",
+    "lovasz_softmax_flat",
+    "xloss",
+]
+
+
+def lovasz_grad(gt_sorted: Tensor) -> Tensor:
+    r"""Slopes of the Jaccard loss for errors in descending order.
+
+    With G pixels of the class, and F of it and B others before the pixel:
+
+    $$\frac{1}{G + B} \text{ for a pixel of the class}, \qquad
+    \frac{G - F}{(G + B)(G + B + 1)} \text{ for another}.$$
+
+    Args:
+        gt_sorted: (P,), 1 for pixels of the class and 0 for others, by descending error.
+
+    Returns:
+        (P,), float64 for float64 labels, otherwise float32.
+
+    Examples:
+        >>> import torch
+        >>> lovasz_grad(torch.tensor([1.0, 0.0, 1.0, 0.0]))
+        tensor([0.5000, 0.1667, 0.3333, 0.0000])
+
+    References:
+        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, algorithm 1, without its differences
+        of rounded numbers.
+    """
+    positive = gt_sorted > 0
+    F1, B1 = positive.double().cumsum(0), (~positive).double().cumsum(0)
+    F0, B0 = F1 - positive.double(), B1 - (~positive).double()
+    G = positive.double().sum()
+    union = (G + B0).clamp(min=1)
+    # Where no pixel is of the class, the first one costs everything.
+    of_others = torch.where(G > 0, (G - F0) / (union * (union + 1)), (B0 == 0).double())
+    slopes = torch.where(positive, 1 / union, of_others)
+    return slopes.to(gt_sorted.dtype if gt_sorted.dtype == torch.float64 else torch.float32)
+
+
+def iou_binary(
+    preds: Tensor,
+    labels: Tensor,
+    EMPTY: float = 1.0,
+    ignore: int | None = None,
+    per_image: bool = True,
+) -> float:
+    """IoU of the foreground in percent; see `lovasz.metrics` for IoUs over a data set.
+
+    Args:
+        preds: (N, *), 1 for foreground.
+        labels: (N, *), 1 for foreground.
+        EMPTY: value where there is no foreground to find and none is found.
+        ignore: label of pixels to leave out.
+        per_image: mean over the images, not the IoU of the batch.
+
+    Returns:
+        Percent.
+    """
+    values = _ious(preds, labels, [1], EMPTY, ignore, per_image)
+    return 100 * values[:, 0].mean().item()
+
+
+def iou(
+    preds: Tensor,
+    labels: Tensor,
+    C: int,
+    EMPTY: float = 1.0,
+    ignore: int | None = None,
+    per_image: bool = False,
+) -> Tensor:
+    """IoU of every class but the ignored one, in percent; see `lovasz.metrics` for more.
+
+    Args:
+        preds: (N, *), predicted labels.
+        labels: (N, *).
+        C: number of classes.
+        EMPTY: value where there is nothing to find and nothing is found.
+        ignore: label of pixels to leave out.
+        per_image: mean over the images, not the IoU of the batch.
+
+    Returns:
+        (C,) float64, or one less where ``ignore`` is a class: a tensor, where the original gives
+        an array of numpy.
+    """
+    classes = [label for label in range(C) if label != ignore]
+    return 100 * _ious(preds, labels, classes, EMPTY, ignore, per_image).mean(0)
+
+
+def lovasz_hinge(
+    logits: Tensor, labels: Tensor, per_image: bool = True, ignore: int | None = None
+) -> Tensor:
+    r"""Binary Lovász hinge: the extension of the Jaccard loss at $\max(0, 1 - s x)$.
+
+    Args:
+        logits: (N, *).
+        labels: (N, *), 0, 1 or ``ignore``; floats will do.
+        per_image: mean of the losses of the images, without those that are all ignored.
+        ignore: label of pixels to leave out.
+
+    Returns:
+        A scalar; 0, connected, where all is ignored.
+
+    Raises:
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes and labels that do not fit.
+    """
+    losses = binary_losses("lovasz_hinge", logits, labels, ignore_index=ignore, per_image=per_image)
+    return mean_of(*losses)
+
+
+def lovasz_hinge_flat(logits: Tensor, labels: Tensor) -> Tensor:
+    """`lovasz_hinge` of pixels in one row: logits (P,), labels (P,)."""
+    losses = binary_losses("lovasz_hinge_flat", logits, labels, ignore_index=None, per_image=False)
+    return mean_of(*losses)
+
+
+def flatten_binary_scores(
+    scores: Tensor, labels: Tensor, ignore: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Scores and labels of the pixels that are not ignored, each in one row."""
+    scores, labels = scores.reshape(-1), labels.reshape(-1)
+    if ignore is None:
+        return scores, labels
+    valid = labels != ignore
+    return scores[valid], labels[valid]
+
+
+class StableBCELoss(nn.Module):
+    """Binary cross-entropy of logits: `torch.nn.functional.binary_cross_entropy_with_logits`."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002 (the original's name)
+        """Mean over all elements."""
+        return F.binary_cross_entropy_with_logits(input, target.to(input.dtype))
+
+
+def binary_xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
+    """Binary cross-entropy of the pixels that are not ignored; 0, connected, if none is left."""
+    scores, truth = flatten_binary_scores(logits, labels, ignore)
+    if scores.numel() == 0:
+        return scores.sum()
+    return F.binary_cross_entropy_with_logits(scores, truth.to(scores.dtype))
+
+
+def lovasz_softmax(
+    probas: Tensor,
+    labels: Tensor,
+    classes: str | Sequence[int] = "present",
+    per_image: bool = False,
+    ignore: int | None = None,
+) -> Tensor:
+    """Lovász-Softmax loss of probabilities: `lovasz.lovasz_softmax_from_probabilities`.
+
+    Args:
+        probas: (N, C, *) in [0, 1]; (N, H, W) or (N, 1, *) are the probabilities of the one class
+            that ``classes`` names.
+        labels: (N, *), class indices or ``ignore``.
+        classes: "present", "all" or a list of class indices.
+        per_image: mean of the losses of the images, without those that are all ignored.
+        ignore: label of pixels to leave out.
+
+    Returns:
+        A scalar; 0, connected, where all is ignored.
+
+    Raises:
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes, values and labels that do not fit.
+    """
+    if isinstance(probas, Tensor) and probas.dim() == 3:
+        probas = probas.unsqueeze(1)
+    labels = without_channel(probas, labels)
+    return _softmax("lovasz_softmax", probas, labels, classes, per_image, ignore)
+
+
+def lovasz_softmax_flat(
+    probas: Tensor, labels: Tensor, classes: str | Sequence[int] = "present"
+) -> Tensor:
+    """`lovasz_softmax` of pixels in a row: probas (P, C), labels (P,)."""
+    return _softmax("lovasz_softmax_flat", probas, labels, classes, False, None)
+
+
+def flatten_probas(
+    probas: Tensor, labels: Tensor, ignore: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Probabilities (P, C) and labels (P,) of the pixels that are not ignored.
+
+    Args:
+        probas: (N, C, *), or (N, H, W) for one class.
+        labels: (N, *).
+        ignore: label of pixels to leave out.
+
+    Returns:
+        A view where the layout allows it and nothing is ignored.
+    """
+    if probas.dim() == 3:
+        probas = probas.unsqueeze(1)
+    flat, labels = probas.movedim(1, -1).flatten(0, -2), labels.reshape(-1)
+    if ignore is None:
+        return flat, labels
+    valid = labels != ignore
+    return flat[valid], labels[valid]
+
+
+def xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
+    """Cross-entropy without the pixels of the label ``ignore``, by default 255."""
+    return F.cross_entropy(logits, labels.long(), ignore_index=255 if ignore is None else ignore)
+
+
+def _softmax(
+    name: str,
+    probas: Any,
+    labels: Any,
+    classes: str | Sequence[int],
+    per_image: bool,
+    ignore: int | None,
+) -> Tensor:
+    one = isinstance(probas, Tensor) and probas.dim() > 1 and probas.shape[1] == 1
+    if not one:
+        return lovasz_softmax_from_probabilities(
+            probas, labels, classes=classes, per_image=per_image, ignore_index=ignore
+        )
+    # The probability of one class: its set against the rest.
+    if isinstance(classes, str) or len(classes) != 1:
+        raise ValueError(
+            f"{name}: expected classes to be a list of one class for probabilities of one class,"
+            f" got {classes!r}"
+        )
+    positive = (labels == classes[0]).to(torch.uint8)
+    if ignore is not None:
+        positive[labels == ignore] = 255
+    losses = binary_losses(
+        name, probas, positive, ignore_index=255, per_image=per_image, probabilities=True
+    )
+    return mean_of(*losses)
+
+
+def _ious(
+    preds: Tensor,
+    labels: Tensor,
+    classes: Iterable[int],
+    empty: float,
+    ignore: int | None,
+    per_image: bool,
+) -> Tensor:
+    """IoU of the images, or of the batch, and of the classes."""
+    preds, labels = (x.flatten(1) if per_image else x.reshape(1, -1) for x in (preds, labels))
+    valid = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
+    columns = []
+    for label in classes:
+        there, found = (labels == label) & valid, (preds == label) & valid
+        union = (there | found).sum(1).double()
+        hits = (there & found).sum(1).double()
+        columns.append(torch.where(union > 0, hits / union.clamp(min=1), empty))
+    return torch.stack(columns, 1)
