@@ -34,9 +34,10 @@ class DatasetIoU(IoU):
         reduction: "mean", or "none" for the IoU of each class.
         **kwargs: Options of `torchmetrics.Metric`.
 
-    Returns:
-        A float64 scalar; for "none" (C,), NaN for classes that do not count. NaN where nothing
-        counts, or (on devices other than the CPU) after a label out of range or NaN logits.
+    Shape:
+        - output of `compute`: float64, a scalar, or for "none" (C,) with NaN for classes that do
+          not count. NaN where nothing counts, or (on devices other than the CPU) after a label
+          out of range or NaN logits.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.
@@ -149,10 +150,11 @@ class ImageIoU(_PerImage):
             the paper's.
         **kwargs: Options of `torchmetrics.Metric`.
 
-    Returns:
-        A float64 scalar; for "none" (I,), in the order of the updates, on several ranks those of
-        rank 0 first; NaN for images that do not count. NaN where nothing counts, or (on devices
-        other than the CPU) after a label out of range or NaN logits.
+    Shape:
+        - output of `compute`: float64, a scalar, or for "none" (I,) in the order of the updates,
+          on several ranks those of rank 0 first, with NaN for images that do not count. NaN where
+          nothing counts, or (on devices other than the CPU) after a label out of range or NaN
+          logits.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.
@@ -201,9 +203,10 @@ class ClassIoU(_PerImage):
         worst: q, in (0, 100] percent; of several the mean over q.
         **kwargs: Options of `torchmetrics.Metric`.
 
-    Returns:
-        A float64 scalar; for "none" (C,), NaN for classes that do not count. NaN where nothing
-        counts, or (on devices other than the CPU) after a label out of range or NaN logits.
+    Shape:
+        - output of `compute`: float64, a scalar, or for "none" (C,) with NaN for classes that do
+          not count. NaN where nothing counts, or (on devices other than the CPU) after a label
+          out of range or NaN logits.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.
