@@ -75,6 +75,15 @@ def test_empty_batch_is_a_connected_zero(method, shape, per_image):
     assert gradient.shape == shape
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (0, 3)])
+def test_empty_batch_with_weights_of_pixels(shape):
+    logits = torch.zeros(shape, requires_grad=True)
+    target = torch.zeros((shape[0], *shape[2:]), dtype=torch.int64)
+    loss = lovasz_softmax(logits, target, pixel_weight=torch.ones(target.shape))
+    loss.backward()
+    assert loss.item() == 0
+
+
 @METHODS
 @pytest.mark.parametrize("shape", [(1, 5), (1, 5, 1), (1, 5, 1, 1)])
 def test_one_pixel(method, shape):

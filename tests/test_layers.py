@@ -27,7 +27,7 @@ FLOORS = [
     ["ops"],
     ["_inputs", "_tensors"],
     ["_layouts"],
-    ["window"],
+    ["window", "_ranks"],
     ["_pooling"],
     ["metrics.base"],
     ["metrics.iou"],

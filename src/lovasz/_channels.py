@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 from lovasz import _inputs, _layouts
 from lovasz._compute import Mixture, Options, compute
 from lovasz._layouts import Extras
+from lovasz._ranks import check_group
 from lovasz.window import check_window
 
 
@@ -44,6 +45,13 @@ def channel_loss(
         name, multilabel=multilabel, symmetric=symmetric, ignore_index=ignore_index
     )
     check_window(name, options["window"], per_image=per_image, method=options["method"])
+    check_group(
+        name,
+        options["process_group"],
+        per_image=per_image,
+        reduction=options["reduction"],
+        method=options["method"],
+    )
     given = _layouts.channels(
         name,
         scores_name,

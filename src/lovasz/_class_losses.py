@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lovasz import ops
 from lovasz._pooling import Pooled, pool
+from lovasz._ranks import Ranks
 from lovasz.extension import Extension, extend_counts
 from lovasz.set_functions import SetFunction, as_tversky
 from lovasz.window import Window
@@ -33,6 +34,7 @@ class Recipe(NamedTuple):
     bins: int
     symmetric: bool = False  # mean with the loss of the complement, for channels
     window: Window | None = None
+    ranks: Ranks | None = None  # whose batches are one
 
 
 def by_counting(
@@ -40,11 +42,17 @@ def by_counting(
 ) -> ClassLosses:
     """Losses from histograms of the errors; off by at most ``ops.error_bound(bins)``."""
     counted = ops.count(given, recipe.bins, entropy)
-    pooled = pool(counted, given.unit, recipe.window)
+    # The losses of images are each rank's own; their mean is taken over all of them afterwards.
+    shared = None if given.per_image else recipe.ranks
+    pooled = pool(counted, given.unit, shared, recipe.window)
     counting = _counting(pooled.present, pooled.occupied, pooled.invalid, mask)
     dtype = ops.wide_dtype(given.scores)
     losses, slopes = _weigh(pooled, counting, recipe, given.unbounded, dtype)
     attached, sums = ops.attach_counted(losses, given, counted, slopes, entropy)
+    if shared is not None:
+        attached = shared.replicated(attached)
+    if recipe.ranks is not None and entropy is not None:
+        sums = recipe.ranks.connected_total(sums)
     settled = _settle(attached, counting, pooled.invalid, dtype)
     return settled if entropy is None else settled._replace(entropy=sums)
 

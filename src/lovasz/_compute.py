@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lovasz import _inputs
 from lovasz._class_losses import Recipe, by_counting, by_sorting
+from lovasz._ranks import Group, ranks_of
 from lovasz._reduction import mean_entropy, reduce_classes
 from lovasz.ops import Entropy, Scores
 from lovasz.set_functions import SetFunction
@@ -26,6 +27,7 @@ class Options(TypedDict):
     method: str
     bins: int
     window: Window | None
+    process_group: Group
 
 
 class Mixture(TypedDict):
@@ -49,7 +51,8 @@ def compute(
     count, device = given.scores.shape[1], given.scores.device
     mask = _inputs.class_mask(name, options["classes"], count, device)
     alpha = _inputs.class_weight(name, options["weight"], count, device, weight_name)
-    recipe = Recipe(options["set_function"], options["bins"], symmetric, options["window"])
+    ranks = ranks_of(options["process_group"])
+    recipe = Recipe(options["set_function"], options["bins"], symmetric, options["window"], ranks)
     if options["method"] == "sort":
         class_losses = by_sorting(given, mask, recipe)
     else:
@@ -61,6 +64,7 @@ def compute(
         normalize_weight=options["normalize_weight"],
         per_image=given.per_image,
         reduction=options["reduction"],
+        ranks=ranks,
     )
     if mixture is None:
         return lovasz

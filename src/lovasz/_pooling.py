@@ -1,15 +1,17 @@
 """Between count and weigh: which counts the loss is computed from.
 
-A batch alone, or an average batch of the window. Counts are integers, so sums of them do not depend
-on their order.
+Those of the batch, of the batches of all ranks, or of an average batch of the window. Counts are
+integers, so sums of them do not depend on their order.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from lovasz._ranks import Ranks
 from lovasz.ops import Counted
 from lovasz.window import PIXEL, Window
 
@@ -24,16 +26,23 @@ class Pooled(NamedTuple):
     invalid: Tensor  # (G,) int64, as ``count`` returns it
 
 
-def pool(counted: Counted, unit: int, window: Window | None) -> Pooled:
+def pool(counted: Counted, unit: int, ranks: Ranks | None, window: Window | None) -> Pooled:
     """Counts of the batch, in ``unit`` a pixel, or of the window that ends with it."""
-    batch = _alone(counted, unit)
+    counts, invalid = counted.counts, counted.invalid
+    if ranks is not None:
+        counts, invalid = _over_ranks(counts, invalid, unit, ranks)
+    present, occupied = _look(counts, at_least=1)
+    batch = Pooled(counts, unit, present, occupied, invalid)
     return batch if window is None else _over_time(batch, window)
 
 
-def _alone(counted: Counted, unit: int) -> Pooled:
-    counts = counted.counts
-    present, occupied = _look(counts, at_least=1)
-    return Pooled(counts, unit, present, occupied, counted.invalid)
+def _over_ranks(counts: Tensor, invalid: Tensor, unit: int, ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """The global batch, in one message; invalid on all ranks if it is on one."""
+    units = invalid.new_full((1,), unit)
+    summed = ranks.total(torch.cat((counts.flatten(), invalid, units)))
+    # A rank that has weights of pixels while another has none counts in another unit.
+    at_odds = summed[-1:] != ranks.size * unit
+    return summed[: counts.numel()].reshape(counts.shape), summed[-2:-1] + at_odds
 
 
 def _over_time(batch: Pooled, window: Window) -> Pooled:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lovasz._class_losses import ClassLosses
+from lovasz._ranks import Ranks
 
 
 def reduce_classes(
@@ -15,6 +16,7 @@ def reduce_classes(
     normalize_weight: bool,
     per_image: bool,
     reduction: str,
+    ranks: Ranks | None = None,
 ) -> Tensor:
     """Weigh the classes and reduce over them, and over images.
 
@@ -24,6 +26,8 @@ def reduce_classes(
         normalize_weight: divide a mean by the weights of the counting classes, not their number.
         per_image: whether the rows are images.
         reduction: "mean", "sum" or "none".
+        ranks: whose images are one batch, with ``per_image``; losses of classes are of all ranks
+            already.
 
     Returns:
         A scalar; with "none" the weighted losses, (C,) or with ``per_image`` (N, C).
@@ -35,12 +39,15 @@ def reduce_classes(
     if reduction == "none":
         return weighted if per_image else weighted.squeeze(0)
     if reduction == "sum":
-        return weighted.sum()
+        total = weighted.sum()
+        return total if ranks is None or not per_image else ranks.connected_total(total)
     share = torch.where(counting, alpha if normalize_weight else one, 0.0).sum(1)
     by_image = weighted.sum(1) / torch.where(share > 0, share, one)
     # Images in which nothing counts are as if they were not there.
-    images = counting.any(1).sum().clamp(min=1)
-    return by_image.sum() / images
+    total, images = by_image.sum(), counting.any(1).sum()
+    if ranks is not None and per_image:
+        total, images = ranks.connected_total(total), ranks.total(images)
+    return total / images.clamp(min=1)
 
 
 def mean_entropy(class_losses: ClassLosses, like: Tensor) -> Tensor:

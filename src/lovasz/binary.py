@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lovasz._channels import channel_loss
 from lovasz._layouts import Extras
+from lovasz._ranks import Group
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window
@@ -31,6 +32,7 @@ def lovasz_sigmoid(
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    process_group: Group = None,
     pixel_weight: Tensor | None = None,
     ignore_mask: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -77,6 +79,7 @@ def lovasz_sigmoid(
         method: as for ``lovasz_softmax``.
         bins: as for ``lovasz_softmax``.
         window: as for ``lovasz_softmax``.
+        process_group: as for ``lovasz_softmax``.
         pixel_weight: of the shape of ``target``; as for ``lovasz_softmax``.
         ignore_mask: of the shape of ``target``; as for ``lovasz_softmax``.
         offsets: as for ``lovasz_softmax``, with logits (P,) or (P, C).
@@ -123,6 +126,7 @@ def lovasz_sigmoid(
         method=method,
         bins=bins,
         window=window,
+        process_group=process_group,
     )
 
 
@@ -142,6 +146,7 @@ def lovasz_sigmoid_from_probabilities(
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    process_group: Group = None,
     pixel_weight: Tensor | None = None,
     ignore_mask: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -167,6 +172,7 @@ def lovasz_sigmoid_from_probabilities(
         method: as for ``lovasz_softmax``.
         bins: as for ``lovasz_softmax``.
         window: as for ``lovasz_softmax``.
+        process_group: as for ``lovasz_softmax``.
         pixel_weight: as for ``lovasz_sigmoid``.
         ignore_mask: as for ``lovasz_sigmoid``.
         offsets: as for ``lovasz_sigmoid``.
@@ -209,4 +215,5 @@ def lovasz_sigmoid_from_probabilities(
         method=method,
         bins=bins,
         window=window,
+        process_group=process_group,
     )

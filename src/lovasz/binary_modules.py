@@ -9,6 +9,7 @@ from torch import Tensor
 from lovasz import _inputs
 from lovasz._channels import check_channel_options
 from lovasz._module import Loss
+from lovasz._ranks import Group, check_group
 from lovasz.binary import lovasz_sigmoid
 from lovasz.combined import binary_cross_entropy_lovasz_sigmoid
 from lovasz.hinge import lovasz_hinge
@@ -38,6 +39,7 @@ class LovaszSigmoidLoss(Loss):
         method: "histogram" or "sort".
         bins: number of bins of the histogram method.
         momentum: as for `LovaszSoftmaxLoss`.
+        process_group: as for `LovaszSoftmaxLoss`.
 
     Shape:
         - logits: see `lovasz_sigmoid`.
@@ -75,6 +77,7 @@ class LovaszSigmoidLoss(Loss):
         method: str = "histogram",
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
+        process_group: Group = None,
     ) -> None:
         name = type(self).__name__
         checked = {
@@ -91,9 +94,16 @@ class LovaszSigmoidLoss(Loss):
         check_channel_options(
             name, multilabel=multilabel, symmetric=symmetric, ignore_index=ignore_index
         )
+        check_group(name, process_group, per_image=per_image, reduction=reduction, method=method)
         super().__init__(
             make_window(name, momentum, per_image=per_image, method=method),
-            {"multilabel": multilabel, "symmetric": symmetric, "classes": classes, **checked},
+            {
+                "multilabel": multilabel,
+                "symmetric": symmetric,
+                "classes": classes,
+                **checked,
+                "process_group": process_group,
+            },
             {"weight": _inputs.class_weight(name, weight)},
         )
 
@@ -118,6 +128,7 @@ class LovaszHingeLoss(Loss):
         method: "histogram" or "sort".
         bins: number of bins of the histogram method.
         momentum: as for `LovaszSoftmaxLoss`.
+        process_group: as for `LovaszSoftmaxLoss`.
 
     Shape:
         - logits: see `lovasz_sigmoid`.
@@ -156,6 +167,7 @@ class LovaszHingeLoss(Loss):
         method: str = "histogram",
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
+        process_group: Group = None,
     ) -> None:
         name = type(self).__name__
         checked = {
@@ -173,6 +185,7 @@ class LovaszHingeLoss(Loss):
         check_channel_options(
             name, multilabel=multilabel, symmetric=symmetric, ignore_index=ignore_index
         )
+        check_group(name, process_group, per_image=per_image, reduction=reduction, method=method)
         super().__init__(
             make_window(name, momentum, per_image=per_image, method=method),
             {
@@ -181,6 +194,7 @@ class LovaszHingeLoss(Loss):
                 "symmetric": symmetric,
                 "classes": classes,
                 **checked,
+                "process_group": process_group,
             },
             {"weight": _inputs.class_weight(name, weight)},
         )
@@ -206,6 +220,7 @@ class BinaryCrossEntropyLovaszSigmoidLoss(Loss):
         set_function: Δ(fn, fp, positives).
         bins: number of bins.
         momentum: as for `LovaszSoftmaxLoss`.
+        process_group: as for `LovaszSoftmaxLoss`.
 
     Shape:
         - logits: see `lovasz_sigmoid`.
@@ -244,6 +259,7 @@ class BinaryCrossEntropyLovaszSigmoidLoss(Loss):
         set_function: SetFunction = jaccard,
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
+        process_group: Group = None,
     ) -> None:
         name = type(self).__name__
         checked = {
@@ -260,6 +276,7 @@ class BinaryCrossEntropyLovaszSigmoidLoss(Loss):
             name, multilabel=multilabel, symmetric=symmetric, ignore_index=ignore_index
         )
         alpha = _inputs.class_weight(name, lovasz_class_weight, argument="lovasz_class_weight")
+        check_group(name, process_group, per_image=per_image)
         super().__init__(
             make_window(name, momentum, per_image=per_image),
             {
@@ -269,6 +286,7 @@ class BinaryCrossEntropyLovaszSigmoidLoss(Loss):
                 "symmetric": symmetric,
                 "classes": classes,
                 **checked,
+                "process_group": process_group,
             },
             {
                 "pos_weight": _inputs.class_weight(name, pos_weight, argument="pos_weight"),

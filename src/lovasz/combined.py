@@ -10,6 +10,7 @@ from lovasz import _inputs, _layouts
 from lovasz._channels import channel_loss
 from lovasz._compute import Mixture, compute
 from lovasz._layouts import Extras
+from lovasz._ranks import Group, check_group
 from lovasz.ops import DEFAULT_BINS, Entropy
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window, check_window
@@ -33,6 +34,7 @@ def cross_entropy_lovasz_softmax(
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    process_group: Group = None,
     pixel_weight: Tensor | None = None,
     ignore_mask: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -63,6 +65,7 @@ def cross_entropy_lovasz_softmax(
         set_function: as for `lovasz_softmax`.
         bins: as for `lovasz_softmax`. For the exact method add the two losses yourself.
         window: as for `lovasz_softmax`; the cross-entropy is that of the batch always.
+        process_group: as for `lovasz_softmax`; the cross-entropy is of the global batch as well.
         pixel_weight: as for `lovasz_softmax`; the cross-entropy is the mean weighted by them.
         ignore_mask: as for `lovasz_softmax`.
         offsets: as for `lovasz_softmax`.
@@ -102,6 +105,7 @@ def cross_entropy_lovasz_softmax(
     )
     _inputs.check_mixture(name, cross_entropy_weight, lovasz_weight, label_smoothing)
     check_window(name, window, per_image=per_image)
+    check_group(name, process_group, per_image=per_image)
     given = _layouts.multiclass(
         name,
         "logits",
@@ -126,6 +130,7 @@ def cross_entropy_lovasz_softmax(
             "method": "histogram",
             "bins": bins,
             "window": window,
+            "process_group": process_group,
         },
         mixture={
             "entropy": entropy,
@@ -153,6 +158,7 @@ def binary_cross_entropy_lovasz_sigmoid(
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    process_group: Group = None,
     pixel_weight: Tensor | None = None,
     ignore_mask: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -182,6 +188,7 @@ def binary_cross_entropy_lovasz_sigmoid(
         set_function: as for `lovasz_softmax`.
         bins: as for `lovasz_softmax`.
         window: as for `lovasz_softmax`; the cross-entropy is that of the batch always.
+        process_group: as for `lovasz_softmax`; the cross-entropy is of the global batch as well.
         pixel_weight: as for `lovasz_sigmoid`; the cross-entropy is the mean weighted by them.
         ignore_mask: as for `lovasz_sigmoid`.
         offsets: as for `lovasz_sigmoid`.
@@ -236,4 +243,5 @@ def binary_cross_entropy_lovasz_sigmoid(
         method="histogram",
         bins=bins,
         window=window,
+        process_group=process_group,
     )

@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 from lovasz import _inputs, _layouts
 from lovasz._compute import Options, compute
 from lovasz._layouts import Extras
+from lovasz._ranks import Group, check_group
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window, check_window
@@ -31,6 +32,7 @@ def lovasz_softmax(
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    process_group: Group = None,
     pixel_weight: Tensor | None = None,
     ignore_mask: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -73,6 +75,11 @@ def lovasz_softmax(
         bins: number of bins of the histogram method, from 2 to 2**20.
         window: remembers the counts of earlier batches, so that the loss is that of an average
             batch of the last few; see ``lovasz.Window``. None: the batch alone.
+        process_group: the ranks of ``torch.distributed`` whose batches are one, the global batch:
+            a ``ProcessGroup``, or "world" for the default group where there is one. All ranks have
+            to call the loss, with the same options; each returns the loss of the global batch, and
+            as many times its gradient as there are ranks, because DDP and FSDP take the mean. None:
+            this process alone. See "Many processes" in the documentation.
         pixel_weight: of the shape of ``target``, floating, in [0, 65536]: how much each pixel
             counts in Δ, rounded to a multiple of 2**-20. Weights of 1 change nothing, pixels of
             weight 0 are ignored.
@@ -124,6 +131,7 @@ def lovasz_softmax(
         method=method,
         bins=bins,
         window=window,
+        process_group=process_group,
         extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
     )
 
@@ -142,6 +150,7 @@ def lovasz_softmax_from_probabilities(
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    process_group: Group = None,
     pixel_weight: Tensor | None = None,
     ignore_mask: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -166,6 +175,7 @@ def lovasz_softmax_from_probabilities(
         method: as for ``lovasz_softmax``.
         bins: as for ``lovasz_softmax``.
         window: as for ``lovasz_softmax``.
+        process_group: as for ``lovasz_softmax``.
         pixel_weight: as for ``lovasz_softmax``.
         ignore_mask: as for ``lovasz_softmax``.
         offsets: as for ``lovasz_softmax``.
@@ -206,6 +216,7 @@ def lovasz_softmax_from_probabilities(
         method=method,
         bins=bins,
         window=window,
+        process_group=process_group,
         extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
     )
 
@@ -234,6 +245,13 @@ def _multiclass(
         bins=options["bins"],
     )
     check_window(name, options["window"], per_image=per_image, method=options["method"])
+    check_group(
+        name,
+        options["process_group"],
+        per_image=per_image,
+        reduction=options["reduction"],
+        method=options["method"],
+    )
     given = _layouts.multiclass(
         name,
         scores_name,

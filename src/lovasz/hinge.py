@@ -9,6 +9,7 @@ from torch import Tensor
 from lovasz import _inputs
 from lovasz._channels import channel_loss
 from lovasz._layouts import Extras
+from lovasz._ranks import Group
 from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window
@@ -33,6 +34,7 @@ def lovasz_hinge(
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
+    process_group: Group = None,
     pixel_weight: Tensor | None = None,
     ignore_mask: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -71,6 +73,7 @@ def lovasz_hinge(
             more. "sort" is exact for any.
         bins: number of bins of the histogram method, from 3 to 2**20.
         window: as for ``lovasz_softmax``.
+        process_group: as for ``lovasz_softmax``.
         pixel_weight: as for ``lovasz_sigmoid``.
         ignore_mask: as for ``lovasz_sigmoid``.
         offsets: as for ``lovasz_sigmoid``.
@@ -118,4 +121,5 @@ def lovasz_hinge(
         method=method,
         bins=bins,
         window=window,
+        process_group=process_group,
     )

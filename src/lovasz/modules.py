@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lovasz import _inputs
 from lovasz._module import Loss
+from lovasz._ranks import Group, check_group
 from lovasz.combined import cross_entropy_lovasz_softmax
 from lovasz.functional import lovasz_softmax
 from lovasz.ops import DEFAULT_BINS
@@ -36,6 +37,8 @@ class LovaszSoftmaxLoss(Loss):
         momentum: β in [0, 1) of a `Window` that remembers the counts of earlier batches, as a
             submodule that is saved and moved with this one; ``reset_window`` forgets them. In
             evaluation mode the loss is that of the batch. None: no window.
+        process_group: ranks whose batches are one, in training and in evaluation mode; "world",
+            unlike a group, can be copied and pickled. None: this process alone.
 
     Shape:
         - logits: (N, C, *) or (P, C).
@@ -72,6 +75,7 @@ class LovaszSoftmaxLoss(Loss):
         method: str = "histogram",
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
+        process_group: Group = None,
     ) -> None:
         name = type(self).__name__
         checked = {
@@ -85,9 +89,10 @@ class LovaszSoftmaxLoss(Loss):
         }
         _inputs.check_options(name, **checked)
         _inputs.check_classes(name, classes)
+        check_group(name, process_group, per_image=per_image, reduction=reduction, method=method)
         super().__init__(
             make_window(name, momentum, per_image=per_image, method=method),
-            {"classes": classes, **checked},
+            {"classes": classes, **checked, "process_group": process_group},
             {"weight": _inputs.class_weight(name, weight)},
         )
 
@@ -111,6 +116,7 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
         set_function: Δ(fn, fp, positives).
         bins: number of bins.
         momentum: as for `LovaszSoftmaxLoss`.
+        process_group: as for `LovaszSoftmaxLoss`.
 
     Shape:
         - logits: (N, C, *) or (P, C).
@@ -149,6 +155,7 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
         set_function: SetFunction = jaccard,
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
+        process_group: Group = None,
     ) -> None:
         name = type(self).__name__
         checked = {
@@ -162,6 +169,7 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
         _inputs.check_mixture(name, cross_entropy_weight, lovasz_weight, label_smoothing)
         _inputs.check_classes(name, classes)
         alpha = _inputs.class_weight(name, lovasz_class_weight, argument="lovasz_class_weight")
+        check_group(name, process_group, per_image=per_image)
         super().__init__(
             make_window(name, momentum, per_image=per_image),
             {
@@ -170,6 +178,7 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
                 "label_smoothing": label_smoothing,
                 "classes": classes,
                 **checked,
+                "process_group": process_group,
             },
             {
                 "weight": _inputs.class_weight(name, weight),

@@ -54,7 +54,7 @@ def histogram(
     at = histogram_row(positive, arrangement) * bins + index
     mass = valid.to(torch.int64)
     if pixel_weight is not None:
-        mass = torch.where(valid, fixed_point(pixel_weight).reshape(-1, *valid.shape[1:]), 0)
+        mass = torch.where(valid, fixed_point(pixel_weight).view_as(valid), 0)
     groups = group_count(images, arrangement)
     counts = torch.zeros(groups * classes * 2 * bins, dtype=torch.int64, device=index.device)
     counts.scatter_add_(0, at.reshape(-1), mass.expand_as(at).reshape(-1))
