@@ -86,7 +86,7 @@ def save(out: Path, progress: Progress, state: State) -> None:
 
 
 def load(out: Path, state: State) -> Progress:
-    """Restore the state, torch's random numbers and the log, if there is a checkpoint."""
+    """Restore the state and torch's random numbers, if there is a checkpoint."""
     progress = Progress()
     if (out / "checkpoint.pt").exists():
         content = read(out / "checkpoint.pt")
@@ -96,7 +96,6 @@ def load(out: Path, state: State) -> Progress:
         if content["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(content["random_cuda"])
         progress = Progress(**content["progress"])
-    write_log(out, progress.log)  # a log that knows more than the checkpoint is cut
     return progress
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ActionConfigFile, ArgumentParser
@@ -20,6 +21,7 @@ from lovasz.train.evaluate import Interrupted
 from lovasz.train.loop import test, train
 from lovasz.train.losses import balance, build_loss, check_options
 from lovasz.train.model import build_model
+from lovasz.train.processes import check_processes, leave, processes
 from lovasz.train.progress import bars, stop_on_signal, throttled
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
@@ -28,7 +30,6 @@ from lovasz.train.weights import WeightsConfig, weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
@@ -41,16 +42,22 @@ def run(argv: Sequence[str]) -> int:
     chosen = parsed[parsed.subcommand].as_dict()
     del chosen["config"]
     _quiet()
-    console = Console()
+    here = processes()
+    console = Console(quiet=not here.first)
     try:
         if parsed.subcommand == "train":
             return _train(TrainConfig(**chosen), console)
         if parsed.subcommand == "weights":
             return weights(WeightsConfig(**chosen), console)
+        if here.size > 1:
+            raise UserError("compare: expected one process, got torchrun; --jobs is for several")
         return _compare(CompareConfig(**chosen), console)
     except UserError as error:
+        # Of several processes all say it: torchrun may end the first one before it comes to it.
         print(f"lovasz: error: {error}", file=sys.stderr)
         return 2
+    finally:
+        leave()
 
 
 def _parser() -> ArgumentParser:
@@ -93,10 +100,11 @@ def _train(config: TrainConfig, console: Console) -> int:
     data = load_data(config)
     check_options(config, [config.loss])  # a wrong option shows before the folder is claimed
     build_loss(config, len(data.classes), balance(config, data))
-    build_model(config, len(data.classes))
-    out = claim_folder(config)
+    check_processes(config, data, build_model(config, len(data.classes)))
+    here = processes()
+    out = claim_folder(config) if here.first else Path(config.out)
     _introduce(console, data.title, data.evaluated)
-    config.threads = config.threads or cores()
+    config.threads = config.threads or max(1, cores() // here.local)
     complete = True
     with stop_on_signal() as stop, bars(console) as progress:
         bar = progress.add_task(config.loss, text="")
@@ -109,6 +117,8 @@ def _train(config: TrainConfig, console: Console) -> int:
             test(config, data, stop)
         except Interrupted:
             complete = False
+    if not here.first:
+        return 0 if complete else INTERRUPTED
     finished = read_run(config)
     return _conclude(
         config, out, summarise(config, data, [finished] if finished else []), complete, console

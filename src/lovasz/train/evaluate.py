@@ -111,8 +111,12 @@ def evaluate(
     )
     confusion.to(fabric.device)
     fine = _fine(len(data.classes)).to(fabric.device)
-    for images, labels in _batches(data.parts[part], config.batch_size):
-        if stop():
+    # Of several processes each takes its share, and they do not stop in between, because some have
+    # more batches than others. The metrics sum over all.
+    alone = fabric.world_size == 1
+    mine = range(fabric.global_rank, len(data.parts[part]), fabric.world_size)
+    for images, labels in _batches(data.parts[part], mine, config.batch_size):
+        if alone and stop():
             raise Interrupted
         predicted = predict(model, images.to(fabric.device), config.crop).argmax(1)
         truth = labels.to(fabric.device).long()
@@ -157,11 +161,11 @@ def pictures(
     return kept
 
 
-def _batches(part: Part, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images in order; neighbours of equal size go together."""
+def _batches(part: Part, indices: range, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """These images in order; neighbours of equal size go together."""
     images: list[Tensor] = []
     labels: list[Tensor] = []
-    for index in range(len(part)):
+    for index in indices:
         image, label = part[index]
         if images and (len(images) == batch_size or image.shape != images[0].shape):
             yield torch.stack(images), torch.stack(labels)

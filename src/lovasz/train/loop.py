@@ -7,12 +7,12 @@ import json
 import math
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 
@@ -21,15 +21,18 @@ from lovasz.train.data.batches import normalise, steps_per_epoch, training_batch
 from lovasz.train.evaluate import Interrupted, evaluate, pictures
 from lovasz.train.losses import balance, build_loss, set_epoch
 from lovasz.train.model import build_model
+from lovasz.train.processes import agreed, make_fabric, share_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lightning_fabric import Fabric
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from lovasz.train.config import TrainConfig
     from lovasz.train.data import DataSet
+    from lovasz.train.evaluate import Scores
 
     # Called after every step: steps done, steps in all, mean loss of the epoch, last mIoU.
     Watch = Callable[[int, int, Tensor, float | None], None]
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], bool]) -> None:
     """Train to the end, or from where the checkpoint in `config.out` stands, and evaluate.
 
-    Writes checkpoint.pt, log.jsonl and TensorBoard events, and val.json after the last epoch.
+    Writes checkpoint.pt, log.jsonl and TensorBoard events, and val.json after the last epoch. Of
+    several processes the first one writes; they train as one would with the whole batch.
 
     Raises:
         Interrupted: If `stop` says so; the checkpoint then stands at the last step.
@@ -50,12 +54,16 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
 
     fabric = make_fabric(config)
     torch.manual_seed(config.seed)  # for the initial weights, and dropout in networks that have it
-    network = build_model(config, len(data.classes))
+    network = share_statistics(build_model(config, len(data.classes)), fabric)
     model, optimizer = fabric.setup(network, _optimizer(config, network))
     scheduler = LambdaLR(optimizer, lambda step: _lr_factor(config, step, total))
     criterion = build_loss(config, len(data.classes), balance(config, data)).to(fabric.device)
     state = checkpoint.State(network, optimizer, scheduler, criterion)
     at = checkpoint.load(out, state)
+    stop = agreed(stop, fabric)
+    first = fabric.is_global_zero
+    if first:
+        checkpoint.write_log(out, at.log)  # one that knows more than the checkpoint is cut
     if at.epoch == config.epochs:
         return
     started = time.perf_counter() - at.seconds
@@ -64,13 +72,15 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
 
     def save() -> None:
         at.seconds, at.loss_sum = time.perf_counter() - started, loss_sum.item()
-        checkpoint.save(out, at, state)
+        if first:
+            checkpoint.save(out, at, state)
+        fabric.barrier()  # nobody reads it before it is there
 
-    with SummaryWriter(str(out), purge_step=at.epoch) as board:
+    with SummaryWriter(str(out), purge_step=at.epoch) if first else nullcontext() as board:
         try:
             while at.epoch < config.epochs:
                 model.train()
-                for images, labels in _batches(data, config, at.epoch, at.step):
+                for images, labels in _batches(data, config, at, fabric):
                     set_epoch(criterion, at.epoch + at.step / per_epoch)
                     logits = model(normalise(images.to(fabric.device)))
                     loss = criterion(logits.float(), labels.to(fabric.device).long())
@@ -87,11 +97,8 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
                 scores = evaluate(fabric, model, data, part="val", config=config, stop=stop)
                 at.end_epoch(loss_sum.item() / at.step, scores, optimizer.param_groups[0]["lr"])
                 loss_sum.zero_()
-                checkpoint.write_log(out, at.log)
-                for name, value in at.log[-1].items():
-                    board.add_scalar(name, math.nan if value is None else value, at.epoch)
-                if at.epoch == config.epochs:
-                    _write_json(out / "val.json", scores.as_dict())
+                if board is not None:
+                    _record(out, board, at, scores if at.epoch == config.epochs else None)
                 save()  # after val.json, so that a finished checkpoint always has one
         except Interrupted:
             save()
@@ -114,6 +121,8 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     model = fabric.setup(model)
     part = data.parts[data.evaluated]
     scores = evaluate(fabric, model, data, part=data.evaluated, config=config, stop=stop)
+    if not fabric.is_global_zero:
+        return
     np.savez_compressed(out / "pictures.npz", **pictures(fabric, model, part, config.crop))  # type: ignore[arg-type]
     with (out / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
@@ -126,20 +135,30 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     _write_json(out / "result.json", result)  # the last file: where it stands the run is complete
 
 
-def make_fabric(config: TrainConfig) -> Fabric:
-    """Device and number format; one process for now."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
-
-
 def _batches(
-    data: DataSet, config: TrainConfig, epoch: int, step: int
+    data: DataSet, config: TrainConfig, at: checkpoint.Progress, fabric: Fabric
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The rest of an epoch, with what the configuration asks for from the data set."""
     table = data.label_counts.present if config.sampler == "equibatch" else None
-    part = data.parts["train"]
-    return training_batches(part, config, epoch, step, table=table, upright=data.upright)
+    return training_batches(
+        data.parts["train"],
+        config,
+        at.epoch,
+        at.step,
+        table=table,
+        upright=data.upright,
+        rank=fabric.global_rank,
+        size=fabric.world_size,
+    )
+
+
+def _record(out: Path, board: SummaryWriter, at: checkpoint.Progress, final: Scores | None) -> None:
+    """Write the row of an epoch, and the scores of the last one."""
+    checkpoint.write_log(out, at.log)
+    for name, value in at.log[-1].items():
+        board.add_scalar(name, math.nan if value is None else value, at.epoch)
+    if final is not None:
+        _write_json(out / "val.json", final.as_dict())
 
 
 def _optimizer(config: TrainConfig, network: nn.Module) -> Optimizer:

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lovasz import LossSchedule, LovaszSoftmaxLoss, class_weights
+from lovasz._ranks import ranks_of
 from lovasz.train.config import as_schedule
 from lovasz.train.data import IGNORE
 from lovasz.train.errors import UserError
+from lovasz.train.processes import processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +26,7 @@ class CrossEntropy(nn.Module):
     """Cross-entropy as the mean over labelled pixels, 0 for a batch that has none.
 
     torch's own mean is not a number there, which would end a training run. With class weights the
-    mean is the weighted one, as torch's.
+    mean is the weighted one, as torch's; of several processes it is that of the global batch.
     """
 
     weight: Tensor | None
@@ -38,12 +40,15 @@ class CrossEntropy(nn.Module):
         total = F.cross_entropy(
             logits, target, weight=self.weight, ignore_index=IGNORE, reduction="sum"
         )
-        labelled = target != IGNORE
-        if self.weight is None:
-            return total / labelled.sum().clamp(min=1)
-        # No mask picks the labelled pixels, which would wait for the device to count them.
-        weights = self.weight[target.where(labelled, 0)] * labelled
-        return total / weights.sum().clamp(min=torch.finfo(total.dtype).tiny)
+        weights = (target != IGNORE).to(total.dtype)
+        if self.weight is not None:
+            # No mask picks the labelled pixels, which would wait for the device to count them.
+            weights = weights * self.weight[target.where(target != IGNORE, 0)]
+        ranks = ranks_of(processes().group)
+        weight = weights.sum()
+        if ranks is not None:
+            total, weight = ranks.connected_total(total), ranks.total(weight)
+        return total / weight.clamp(min=torch.finfo(total.dtype).tiny)
 
 
 class Sum(nn.Module):
@@ -120,7 +125,7 @@ def build_loss(
     if config.loss == "cross-entropy":
         return cross_entropy
     schedule = as_schedule(config.loss_schedule)
-    options = dict(config.lovasz_args)
+    options = {"process_group": processes().group, **config.lovasz_args}
     if class_weight is not None and config.weighted != "cross-entropy":
         if "weight" in options:
             raise UserError("weighted: expected no weight in lovasz_args beside class_weights")

@@ -102,6 +102,8 @@ def training_batches(
     *,
     table: Tensor | None = None,
     upright: bool = False,
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an epoch from step `start` on: bytes (N, 3, S, S) and labels (N, S, S).
 
@@ -114,12 +116,14 @@ def training_batches(
         start: Steps to leave out.
         table: Which image holds which class, for the sampler `equibatch`.
         upright: Whether to leave the crops as they are.
+        rank: Of the images of a batch every `size`-th, from this one on.
+        size: Number of processes that share a batch.
     """
     order = _order(len(part), config, epoch, table)
-    size = config.batch_size
+    whole = config.batch_size
     batches = [
-        [(epoch, *drawn) for drawn in order[step * size : (step + 1) * size]]
-        for step in range(start, steps_per_epoch(part, size))
+        [(epoch, *drawn) for drawn in order[step * whole : (step + 1) * whole][rank::size]]
+        for step in range(start, steps_per_epoch(part, whole))
     ]
     loader = DataLoader(
         Augmented(part, config.crop, config.seed, upright=upright),

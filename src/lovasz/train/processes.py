@@ -1,0 +1,128 @@
+"""One process, or several that torchrun has started and that train one network together."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lovasz.train.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lovasz._ranks import Group
+    from lovasz.train.config import TrainConfig
+    from lovasz.train.data import DataSet
+
+
+class Processes(NamedTuple):
+    """This process among those that torchrun has started; the only one without it."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 1  # of them on this machine
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that speaks and writes."""
+        return self.rank == 0
+
+    @property
+    def group(self) -> Group:
+        """Whose batches the loss takes as one."""
+        return "world" if self.size > 1 else None
+
+
+def processes() -> Processes:
+    """What torchrun says in the environment."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return Processes()
+    names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    return Processes(*(int(os.environ[name]) for name in names))
+
+
+def check_processes(config: TrainConfig, data: DataSet, network: nn.Module) -> None:
+    """What several processes need: an image each, of every batch, and statistics they can share.
+
+    Raises:
+        UserError: If there are more processes than images, or batch normalisation on the processor.
+    """
+    size = processes().size
+    if size == 1:
+        return
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    on_cpu = config.accelerator == "cpu" or not torch.cuda.is_available()
+    if on_cpu and any(isinstance(module, kinds) for module in network.modules()):
+        raise UserError(
+            "model: expected a network without batch normalisation, which torch cannot share among"
+            " processes without an accelerator; the U-Net has --norm group"
+        )
+    smallest = min(len(part) for part in data.parts.values())
+    if size > min(config.batch_size, smallest):
+        raise UserError(
+            f"torchrun: expected at most as many processes as images in a batch"
+            f" ({config.batch_size}) and in the smallest part ({smallest}), got {size}"
+        )
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Devices and number format, with the process group if there are several processes."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    here = processes()
+    if here.size == 1:
+        return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=here.local,
+        num_nodes=here.size // here.local,
+        strategy=DDPStrategy(**_without_buffers()),
+        precision=config.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _without_buffers() -> dict[str, Any]:
+    """No exchange of buffers in every forward pass: statistics of batches are shared already.
+
+    In evaluation it would wait for ranks that have fewer batches.
+    """
+    new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    return {"forward_sync_buffers" if new else "broadcast_buffers": False}  # new in torch 2.13
+
+
+def leave() -> None:
+    """End what `make_fabric` began."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def share_statistics(network: nn.Module, fabric: Fabric) -> nn.Module:
+    """Batch normalisation over the global batch; `check_processes` keeps it off the processor."""
+    if fabric.world_size == 1 or fabric.device.type == "cpu":
+        return network
+    shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return shared
+
+
+def agreed(stop: Callable[[], bool], fabric: Fabric) -> Callable[[], bool]:
+    """Stop where all processes do, after the same step: signals reach them at different times."""
+    if fabric.world_size == 1:
+        return stop
+    # On the processor, so that asking after every step does not wait for the device.
+    group = distributed.new_group(backend="gloo")
+
+    def ask() -> bool:
+        asked = torch.tensor(int(stop()))
+        distributed.all_reduce(asked, distributed.ReduceOp.MAX, group=group)
+        return bool(asked)
+
+    return ask
