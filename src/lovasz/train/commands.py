@@ -21,7 +21,7 @@ from lovasz.train.evaluate import Interrupted
 from lovasz.train.loop import test, train
 from lovasz.train.losses import balance, build_loss, check_options
 from lovasz.train.model import build_model
-from lovasz.train.processes import check_processes, leave, processes
+from lovasz.train.processes import check_processes, leave, meet, processes
 from lovasz.train.progress import bars, stop_on_signal, throttled
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
@@ -105,6 +105,7 @@ def _train(config: TrainConfig, console: Console) -> int:
     out = claim_folder(config) if here.first else Path(config.out)
     _introduce(console, data.title, data.evaluated)
     config.threads = config.threads or max(1, cores() // here.local)
+    meet(config)
     complete = True
     with stop_on_signal() as stop, bars(console) as progress:
         bar = progress.add_task(config.loss, text="")

@@ -90,6 +90,15 @@ def make_fabric(config: TrainConfig) -> Fabric:
     return fabric
 
 
+def meet(config: TrainConfig) -> None:
+    """Wait for the other processes, at a time when a signal still ends this one.
+
+    A process that has failed never comes, and torchrun then ends those that wait for it.
+    """
+    if processes().size > 1:
+        make_fabric(config)
+
+
 def _without_buffers() -> dict[str, Any]:
     """No exchange of buffers in every forward pass: statistics of batches are shared already.
 
