@@ -10,7 +10,9 @@ COMMANDS = {
     "speed": "time and memory against F.cross_entropy, on published workloads",
     "gpu": "time and memory on a CUDA or ROCm device",
     "scaling": "time against pixels and classes",
+    "ranks": "the loss of the global batch of several processes against that of their own",
     "window": "windowed Lovász-Softmax at small batch sizes, a training study",
+    "momenta": "the window study at several momenta, one table",
     "tables": "the tables and plots of docs/performance.md, from the results",
     "picture": "the picture of the README, from a finished make demo",
 }

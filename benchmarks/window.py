@@ -63,6 +63,7 @@ class Setting:
     seed: int
     steps: int
     momentum: float
+    factor: float = 1.0  # of Lovász-Softmax in a sum
 
     def config(self, out: str) -> TrainConfig:
         return TrainConfig(
@@ -78,8 +79,15 @@ class Setting:
             epochs=1,
             accelerator="cpu",
             threads=1,
+            loss_schedule=self.schedule(),
             out=out,
         )
+
+    def schedule(self) -> list[dict[str, float]] | None:
+        """The factors of a sum, where they are not 1."""
+        if self.factor == 1:
+            return None
+        return [{"epoch": 0, "cross_entropy": 1, "lovasz": self.factor}]
 
 
 def prolonged(data: DataSet, images: int) -> DataSet:
@@ -113,7 +121,8 @@ def read(path: Path) -> dict[Setting, dict]:
     for line in path.read_text().splitlines() if path.exists() else []:
         if line.endswith("}"):
             row = json.loads(line)
-            found[Setting(**{name: row[name] for name in Setting.__annotations__})] = row
+            known = {name: row[name] for name in Setting.__annotations__ if name in row}
+            found[Setting(**known)] = row
     return found
 
 
@@ -130,6 +139,7 @@ def cells(options: argparse.Namespace) -> Iterator[partial[Setting]]:
                     loss=loss,
                     steps=steps,
                     momentum=options.momentum if "windowed" in loss else 0.0,
+                    factor=options.factor if "both" in loss else 1.0,
                 )
 
 
@@ -196,6 +206,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rates", nargs="+", type=float, default=RATES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--momentum", type=float, default=TrainConfig.momentum)
+    parser.add_argument("--factor", type=float, default=1.0, help="of Lovász-Softmax in the sums")
     parser.add_argument("--steps", type=int, default=0, help=f"by default by batch size: {STEPS}")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--runs", type=Path, default=RUNS, help="one line for each run")
@@ -209,6 +220,7 @@ def main(arguments: list[str]) -> None:
         "about": about(),
         "grid": options.rates,
         "momentum": options.momentum,
+        "factor": options.factor,
         "cells": [summary(group) for group in rows],
     }
     print_tables(found)

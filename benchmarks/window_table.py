@@ -116,7 +116,10 @@ def grouped(found: dict) -> list[tuple[tuple[str, int], dict[str, dict]]]:
 
 def print_tables(found: dict) -> None:
     """Both, and how many seeds they have."""
-    print(f"\nmIoU, test, % (learning rate), momentum {found['momentum']:g}\n")
+    print(
+        f"\nmIoU, test, % (learning rate), momentum {found['momentum']:g},"
+        f" factor {found.get('factor', 1):g}\n"
+    )
     print(miou_table(found))
     print("\nDifferences paired by seed\n")
     print(difference_table(found), flush=True)

@@ -3,7 +3,7 @@
 import json
 
 import torch
-from benchmarks import scaling, speed, tables
+from benchmarks import ranks, scaling, speed, tables
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
@@ -23,3 +23,10 @@ def test_scaling_runs_and_writes_its_table(tmp_path):
     scaling.main(["--quick", "--output", str(output)])
     torch.set_num_threads(before)
     assert tables.scaling_table(json.loads(output.read_text())).count("\n") == 5
+
+
+def test_ranks_runs_and_writes_its_table(tmp_path):
+    output = tmp_path / "ranks.json"
+    ranks.main(["--quick", "--processes", "2", "--output", str(output)])
+    rows = json.loads(output.read_text())["rows"]
+    assert [row["bytes"] for row in rows] == [278544, 311312, 2457616]

@@ -288,6 +288,7 @@ def _rank(rank, path, results):
             for one in range(edges[rank], edges[rank + 1]):
                 metric.update(prediction[one : one + 1], truth[one : one + 1])
             results.put((case, number, rank, repr(metric.compute().tolist())))
+    torch.distributed.barrier()  # gloo may abort where one leaves early
     torch.distributed.destroy_process_group()
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from benchmarks import window, window_table
+from benchmarks import momenta, window, window_table
 
 OPTIONS = [
     *("--data", "scenes", "--batch-sizes", "1", "4", "--losses", "both", "both-windowed"),
@@ -63,6 +63,9 @@ def test_other_steps_and_momenta_are_other_runs(study):
     assert {setting.momentum for setting in asked[12:]} == {0.5}
     main("--steps", "3")
     assert len(asked) == 18 + 12
+    main("--factor", "3")
+    assert len(asked) == 30 + 12
+    assert asked[-1].schedule() == [{"epoch": 0, "cross_entropy": 1, "lovasz": 3}]
 
 
 def test_tables_of_a_part_of_the_runs(study, capsys):
@@ -76,6 +79,24 @@ def test_tables_of_a_part_of_the_runs(study, capsys):
     out = capsys.readouterr().out
     assert "| data | batch size | steps | both |" in out
     assert "windowed" not in out
+
+
+def test_table_of_momenta(study, capsys):
+    _, folder, main = study
+    main()
+    first, other = folder / "window.json", folder / "other.json"
+    main("--momentum", "0.5", "--losses", "both-windowed", "--output", str(other))
+    found = json.loads(first.read_text())
+    sums = [cell for cell in found["cells"] if cell["loss"] == "both"]
+    found["cells"] += [{**cell, "loss": "lovasz-softmax"} for cell in sums]
+    first.write_text(json.dumps(found))
+    capsys.readouterr()
+    output = ["--first", str(first), "--output", str(folder / "momenta.json")]
+    momenta.main([*output, "--add", str(other)])
+    printed = capsys.readouterr().out
+    assert "| scenes | 4 | both-windowed − both | +20.0 ± 0.0 | +20.0 ± 0.0 |" in printed
+    momenta.main([*output, "--add", str(other)])
+    assert capsys.readouterr().out == printed
 
 
 def test_interval_of_paired_differences():

@@ -241,6 +241,7 @@ def run(rank, size, folder):
         "checkpointed": checkpointed(mine, group),
     }
     torch.save(found, f"{folder}/{rank}.pt")
+    distributed.barrier()  # gloo may abort where one leaves early
     distributed.destroy_process_group()
 
 

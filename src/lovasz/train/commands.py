@@ -21,7 +21,7 @@ from lovasz.train.evaluate import Interrupted
 from lovasz.train.loop import test, train
 from lovasz.train.losses import balance, build_loss, check_options
 from lovasz.train.model import build_model
-from lovasz.train.processes import check_processes, leave, meet, processes
+from lovasz.train.processes import check_processes, left_in_order, meet, processes
 from lovasz.train.progress import bars, stop_on_signal, throttled
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
@@ -46,7 +46,8 @@ def run(argv: Sequence[str]) -> int:
     console = Console(quiet=not here.first)
     try:
         if parsed.subcommand == "train":
-            return _train(TrainConfig(**chosen), console)
+            with left_in_order():
+                return _train(TrainConfig(**chosen), console)
         if parsed.subcommand == "weights":
             return weights(WeightsConfig(**chosen), console)
         if here.size > 1:
@@ -56,8 +57,6 @@ def run(argv: Sequence[str]) -> int:
         # Of several processes all say it: torchrun may end the first one before it comes to it.
         print(f"lovasz: error: {error}", file=sys.stderr)
         return 2
-    finally:
-        leave()
 
 
 def _parser() -> ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lovasz.train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lovasz._ranks import Group
     from lovasz.train.config import TrainConfig
@@ -108,10 +109,21 @@ def _without_buffers() -> dict[str, Any]:
     return {"forward_sync_buffers" if new else "broadcast_buffers": False}  # new in torch 2.13
 
 
-def leave() -> None:
-    """End what `make_fabric` began."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+@contextmanager
+def left_in_order() -> Iterator[None]:
+    """End what `make_fabric` began, together unless this process fails."""
+    try:
+        yield
+        if _connected():
+            # gloo sometimes aborts where one process leaves while another is still at work.
+            distributed.barrier()
+    finally:
+        if _connected():
+            distributed.destroy_process_group()
+
+
+def _connected() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def share_statistics(network: nn.Module, fabric: Fabric) -> nn.Module:
