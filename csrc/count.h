@@ -38,13 +38,18 @@ void exponentials(Rows x, int64_t classes, const float *__restrict m, float *__r
 template <int T>
 void count_negatives(const float *__restrict h, int64_t classes, int64_t count, float discard,
                      const float *__restrict linear, const float *__restrict square,
-                     lovasz_table &table) {
+                     const int64_t *mass, lovasz_table &table) {
   for (int64_t c = 0; c < classes; ++c) {
     const float *__restrict row = h + c * T;
     alignas(64) int32_t bin[T];
     for (int t = 0; t < T; ++t) {
       const float u = row[t] * (linear[t] + square[t] * row[t]);
       bin[t] = static_cast<int32_t>(u < discard ? u : discard);  // NaN: discard
+    }
+    if (mass != nullptr) {
+      int64_t *masses = table.masses + c * table.row;
+      for (int64_t t = 0; t < count; ++t) masses[bin[t]] += mass[t];
+      continue;
     }
     uint32_t *counts = table.negatives + c * table.row;
     if (count == T) {
@@ -77,7 +82,11 @@ void finish_pixels(const lovasz_problem &problem, Rows x, const int32_t *label, 
     invalid += label[t] != ignored && !number;
     bad_labels += label[t] == outside;
   }
-  if (problem.entropy) add_entropy<T>(problem, x, label, lse, count, table.entropy);
+  if (problem.entropy) {
+    const float *weight = problem.pixel_weight;
+    if (weight != nullptr) weight += image * problem.length + pixel;
+    add_entropy<T>(problem, x, label, lse, weight, count, table.entropy);
+  }
   table.invalid += invalid;
   table.bad_labels += bad_labels;
 }
@@ -112,7 +121,9 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
   for (int t = 0; t < T; ++t) at[t] = (label[t] < 0 ? 0 : label[t]) * T + t;
   look_up<T>(h, at, own);
   for (int t = 0; t < T; ++t) h[at[t]] = label[t] < 0 ? h[at[t]] : infinity;
-  count_negatives<T>(h, classes, count, discard, linear, square, table);
+  const int64_t *mass = problem.pixel_mass;
+  if (mass != nullptr) mass += image * problem.length + pixel;
+  count_negatives<T>(h, classes, count, discard, linear, square, mass, table);
 
   for (int t = 0; t < T; ++t) {
     float error = 1.0f - own[t] * own[t] / s[t];
@@ -120,7 +131,10 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
     const float u = (3.0f * __builtin_sqrtf(error) + error) * (0.25f * bins);
     positive_bin[t] = static_cast<int32_t>(u < discard ? u : discard);
   }
-  if (count == T) {
+  if (mass != nullptr) {
+    int64_t *masses = table.masses + classes * table.row;
+    for (int64_t t = 0; t < count; ++t) masses[cell(label[t], positive_bin[t], table)] += mass[t];
+  } else if (count == T) {
     uint32_t *others = table.positives + table.half;
     for (int t = 0; t < T; t += 2) {
       ++table.positives[cell(label[t], positive_bin[t], table)];

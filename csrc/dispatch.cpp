@@ -36,21 +36,30 @@ struct CountJob {
   std::mutex merging;
 };
 
+// Adds a row of a thread's table to that of the result and clears it.
+template <class Cell>
+void merge_row(Cell *source, int64_t row, int64_t bins, int64_t *out) {
+  source[bins - 1] += source[bins];  // an error that rounding carried to 1
+  for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
+  std::memset(source, 0, static_cast<size_t>(row) * sizeof *source);
+}
+
 // Adds a thread's table to the result and clears it.
 void merge(CountJob &job, lovasz_table &table, int64_t group) {
-  const int64_t bins = job.problem.bins;
+  const int64_t bins = job.problem.bins, classes = job.problem.classes;
   std::lock_guard<std::mutex> lock(job.merging);
-  for (int64_t c = 0; c < job.problem.classes; ++c) {
-    uint32_t *sources[2] = {table.negatives + c * table.row, table.positives + c * table.row};
-    for (int side = 0; side < 2; ++side) {
-      uint32_t *source = sources[side], *other = source + table.half;
-      for (int64_t b = 0; b < table.row; ++b) source[b] += other[b];
-      std::memset(other, 0, static_cast<size_t>(table.row) * sizeof *other);
-      source[bins - 1] += source[bins];  // an error that rounding carried to 1
-      int64_t *out = job.result.counts + ((group * job.problem.classes + c) * 2 + side) * bins;
-      for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
-      std::memset(source, 0, static_cast<size_t>(table.row) * sizeof *source);
+  for (int64_t i = 0; i < 2 * classes; ++i) {
+    const int64_t c = i / 2, side = i % 2;
+    int64_t *out = job.result.counts + (group * 2 * classes + i) * bins;
+    if (table.masses != nullptr) {
+      merge_row(table.masses + (side * classes + c) * table.row, table.row, bins, out);
+      continue;
     }
+    uint32_t *source = (side == 0 ? table.negatives : table.positives) + c * table.row;
+    uint32_t *other = source + table.half;
+    for (int64_t b = 0; b < table.row; ++b) source[b] += other[b];
+    std::memset(other, 0, static_cast<size_t>(table.row) * sizeof *other);
+    merge_row(source, table.row, bins, out);
   }
   job.result.invalid[group] += table.invalid;
   job.result.bad_labels += table.bad_labels;
@@ -64,13 +73,16 @@ void count_worker(int64_t, int64_t, void *context) {
   const int64_t row = (problem.bins + 2 + 15) / 16 * 16;
   const size_t cells = static_cast<size_t>(problem.classes * row);
   Memory counts(4 * cells * sizeof(uint32_t));
+  Memory masses(problem.pixel_mass == nullptr ? 0 : 2 * cells * sizeof(int64_t));
   Memory scratch(static_cast<size_t>(lovasz_scratch_floats(problem.classes)) * sizeof(float));
-  if (counts.data == nullptr || scratch.data == nullptr) {
+  if (counts.data == nullptr || masses.data == nullptr || scratch.data == nullptr) {
     job.failed = true;
     return;
   }
   uint32_t *first = counts.aligned<uint32_t>();
-  lovasz_table table{first, first + cells, static_cast<int64_t>(2 * cells), row, 0, 0, 0, nullptr};
+  int64_t *weighted = problem.pixel_mass == nullptr ? nullptr : masses.aligned<int64_t>();
+  lovasz_table table{first,    first + cells, static_cast<int64_t>(2 * cells),
+                     weighted, row,           0, 0, 0, nullptr};
   int64_t group = -1;
   uint64_t pixels = 0;
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {

@@ -22,7 +22,7 @@ inline double total_entropy_weight(const lovasz_problem &problem) {
 // Adds the cross-entropies of a tile to sums[0] and their weights to sums[1].
 template <int T>
 void add_entropy(const lovasz_problem &problem, Rows x, const int32_t *label, const float *lse,
-                 int64_t count, double *sums) {
+                 const float *pixel_weight, int64_t count, double *sums) {
   alignas(64) float smooth[T];
   const float share = problem.smoothing / static_cast<float>(problem.classes);
   if (problem.smoothing > 0.0f) {
@@ -39,8 +39,9 @@ void add_entropy(const lovasz_problem &problem, Rows x, const int32_t *label, co
     const float w = entropy_weight(problem, label[t]);
     const float own = lse[t] - x.data[label[t] * x.stride + t];
     const float smoothed = problem.smoothing > 0.0f ? smooth[t] : 0.0f;
-    sum += static_cast<double>((1.0f - problem.smoothing) * w * own + smoothed);
-    weights += static_cast<double>(w);
+    const float times = pixel_weight == nullptr ? 1.0f : pixel_weight[t];
+    sum += static_cast<double>(((1.0f - problem.smoothing) * w * own + smoothed) * times);
+    weights += static_cast<double>(w * times);
   }
   sums[0] += sum;
   sums[1] += weights;

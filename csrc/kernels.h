@@ -13,6 +13,7 @@ struct lovasz_table {
   uint32_t *negatives;  // (C, row)
   uint32_t *positives;  // (C, row)
   int64_t half;         // second tables lie so far behind the first
+  int64_t *masses;      // (2, C, row) instead of these where pixels have weights, else null
   int64_t row;          // bins, then one for an error of 1, one for what must not be counted
   int64_t invalid, bad_labels, out_of_range;
   double *entropy;  // sums of the current chunk

@@ -48,6 +48,9 @@ struct lovasz_problem {
   int32_t entropy;
   float smoothing;              // label smoothing
   const float *entropy_weight;  // (C), or null for ones
+  // Weights of pixels (N, L), or null for ones: as numbers, and in the units that are counted.
+  const float *pixel_weight;
+  const int64_t *pixel_mass;
 };
 
 struct lovasz_count_result {

@@ -51,7 +51,7 @@ void errors_worker(int64_t, int64_t, void *context) {
   }
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
     const int64_t image = job.chunks.image(i);
-    lovasz_table table{nullptr, nullptr, 0, 0, 0, 0, 0, nullptr};
+    lovasz_table table{};
     kernels().errors(&problem, image, job.chunks.first(i), job.chunks.last(i), &table,
                      reinterpret_cast<uint32_t *>(job.result.slopes), scratch.aligned<float>());
     const int64_t group = problem.per_image ? image : 0;

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lovasz import lovasz_softmax
-from lovasz.ops import cpu, library, reference
+from lovasz.ops import WEIGHT_UNIT, cpu, library, reference
 from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, relative, scores_of, slopes_of
 
 BINS = 1024
@@ -42,6 +42,25 @@ def test_count_is_the_reference(level, shape, layout, dtype, per_image):
     assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= max(1, 1e-3 * shape[2])
     torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
     assert not invalid.any()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_weighted_counts_are_the_reference(level, threads, shape, per_image, number):
+    scores, target = scores_of(shape, LAYOUTS[0], torch.float32, 3.0), labels_of(shape)
+    weight = 3 * torch.rand(target.shape, generator=torch.Generator().manual_seed(3))
+    weight[..., ::3] = 0.0
+    arguments = (scores, target, BINS, IGNORE, per_image, True, True, None, 0.1, weight)
+    torch.set_num_threads(number)
+    counts, _, _, entropy = cpu.count(*arguments)
+    expected, _, _, entropy_expected = reference.count(*arguments)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    assert moved(counts, expected) < 1e-3
+    torch.testing.assert_close(entropy, entropy_expected, rtol=1e-5, atol=1e-6)
+    plain = (scores, target, BINS, IGNORE, per_image, True)
+    once = cpu.count(*plain, pixel_weight=torch.ones(target.shape))[0]
+    assert torch.equal(once, cpu.count(*plain)[0] * WEIGHT_UNIT)
 
 
 @pytest.mark.parametrize("per_image", [False, True])

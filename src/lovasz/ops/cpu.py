@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lovasz.ops import library, reference
 from lovasz.ops.bins import bin_centres, unbounded_bin_centres
+from lovasz.ops.tables import fixed_point
 from lovasz.ops.validity import raise_for_labels
 
 _SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -43,8 +44,7 @@ def count(
     """``lovasz::count`` for CPU tensors."""
     kernels = library.load()
     options = (ignore_index, per_image, softmax, entropy, entropy_weight, smoothing)
-    plain = pixel_weight is None and group is None
-    if kernels is None or not (plain and _supported(scores, softmax)):
+    if kernels is None or group is not None or not _supported(scores, softmax):
         return reference.count(scores, target, bins, *options, pixel_weight, group, groups)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
@@ -54,11 +54,12 @@ def count(
     scores, target = _readable(scores), _pixels_contiguous(target)
     problem = _problem(scores, target, lse, bins, ignore_index, per_image, softmax)
     weight = _add_entropy(problem, entropy, entropy_weight, smoothing)
+    kept = _add_pixel_weight(problem, pixel_weight)
     result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
     _check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
     if result.bad_labels:
         raise_for_labels(target, classes, ignore_index, softmax)
-    del weight
+    del weight, kept
     sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
     return counts, lse, invalid, sums
 
@@ -262,6 +263,16 @@ def _add_entropy(
     weight = weight.to(torch.float32).contiguous()
     problem.entropy_weight = weight.data_ptr()
     return weight
+
+
+def _add_pixel_weight(problem: library.Problem, weight: Tensor | None) -> list[Tensor]:
+    """Ask for weighted counts; the result has to live as long as the problem is in use."""
+    if weight is None:
+        return []
+    mass = fixed_point(weight).contiguous()
+    weight = weight.to(torch.float32).contiguous()
+    problem.pixel_weight, problem.pixel_mass = weight.data_ptr(), mass.data_ptr()
+    return [weight, mass]
 
 
 def _check(status: int) -> None:

@@ -50,6 +50,8 @@ class Problem(ctypes.Structure):
         ("entropy", ctypes.c_int32),
         ("smoothing", ctypes.c_float),
         ("entropy_weight", ctypes.c_void_p),
+        ("pixel_weight", ctypes.c_void_p),
+        ("pixel_mass", ctypes.c_void_p),
     )
 
 
