@@ -81,16 +81,6 @@ def test_compiled_code_still_raises_for_labels(method):
         compiled(logits, target)
 
 
-@METHODS
-def test_func_grad(method):
-    logits, target = pixels()
-    options = {"ignore_index": 255, "method": method}
-    want = logits.clone().requires_grad_()
-    lovasz_softmax(want, target, **options).backward()
-    got = torch.func.grad(lambda x: lovasz_softmax(x, target, **options))(logits)
-    torch.testing.assert_close(got, want.grad)
-
-
 @pytest.mark.parametrize("softmax", [True, False])
 @pytest.mark.parametrize("per_image", [True, False])
 def test_operators_pass_opcheck(softmax, per_image):
@@ -104,50 +94,6 @@ def test_operators_pass_opcheck(softmax, per_image):
     torch.library.opcheck(ops.push, (scores, target, lse, slopes, 255, softmax))
     by_pixel = torch.rand(scores.shape)
     torch.library.opcheck(ops.push_ranked, (scores, target, lse, by_pixel, 255, softmax))
-
-
-@METHODS
-def test_meta_tensors_give_shapes(method):
-    logits, target = (
-        torch.empty(2, 4, 5, 3, device="meta"),
-        torch.empty(2, 5, 3, dtype=torch.long, device="meta"),
-    )
-    loss = lovasz_softmax(logits.requires_grad_(), target, method=method)
-    (gradient,) = torch.autograd.grad(loss, logits)
-    assert loss.shape == ()
-    assert gradient.shape == logits.shape
-
-
-@METHODS
-def test_autocast_reads_sixteen_bits_as_they_are(method):
-    logits, target = pixels(torch.bfloat16)
-    options = {"ignore_index": 255, "method": method}
-    want = lovasz_softmax(logits, target, **options)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = lovasz_softmax(logits, target, **options)
-    assert got.dtype == torch.float32
-    assert torch.equal(got, want)
-
-
-def test_inference_mode():
-    logits, target = pixels()
-    want = lovasz_softmax(logits, target, ignore_index=255)
-    with torch.inference_mode():
-        got = lovasz_softmax(logits, target, ignore_index=255)
-    assert torch.equal(got, want)
-
-
-@METHODS
-def test_default_dtype_changes_nothing(method):
-    logits, target = pixels()
-    want = lovasz_softmax(logits, target, ignore_index=255, method=method)
-    torch.set_default_dtype(torch.float64)
-    try:
-        got = lovasz_softmax(logits, target, ignore_index=255, method=method)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert got.dtype == torch.float32
-    assert torch.equal(got, want)
 
 
 def test_modules_are_copied_and_saved():

@@ -149,7 +149,8 @@ def check_mixture(name: str, cross_entropy: Any, lovasz: Any, smoothing: Any = 0
     ):
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise TypeError(f"{name}: expected {argument} to be a number, got {value!r}")
-        if not (math.isfinite(value) and 0 <= float(value) <= top):
+        # A comparison, which compilers can follow for numbers that they do not know.
+        if not (0 <= float(value) <= top and float(value) < math.inf):
             limit = "finite and not negative" if top == math.inf else "in [0, 1]"
             raise ValueError(f"{name}: expected {argument} to be {limit}, got {value!r}")
 

@@ -50,6 +50,11 @@ def check_tensors(name: str, scores_name: str, scores: Any, target: Any) -> None
             raise TypeError(
                 f"{name}: expected {argument} to be a tensor, got {type(value).__name__}"
             )
+        if hasattr(value, "to_local"):  # without importing what few processes have loaded
+            raise TypeError(
+                f"{name}: expected {argument} to be this process's own part, got a DTensor: take"
+                " its to_local(), and process_group= for the loss of all parts"
+            )
     if scores.dtype not in FLOATING:
         raise TypeError(
             f"{name}: expected {scores_name} of dtype float64, float32, bfloat16 or float16,"

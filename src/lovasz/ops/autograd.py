@@ -65,6 +65,8 @@ def _attach(losses: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 
 
 class _Attach(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(
         losses: Tensor,
@@ -121,6 +123,8 @@ def _by_channel(pixel_weight: Tensor, scores: Tensor) -> Tensor:
 
 
 class _Push(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(
         scores: Tensor,

@@ -59,7 +59,7 @@ def extend_ranked(
         mass = arrange(weight.expand_as(positive), arrangement, 0).gather(-1, order)
     losses, slopes = extend_sorted(errors, positives, valid, delta, mass, unit)
     slopes = slopes.to(errors.dtype)
-    by_pixel = torch.empty_like(slopes).scatter_(-1, order, slopes)
+    by_pixel = slopes.scatter(-1, order, slopes)  # not in place, which vmap has no rule for
     if arrangement.group is not None:
         by_pixel = by_pixel.sum(0, keepdim=True)  # the fill has slopes of 0
     elif not arrangement.per_image:

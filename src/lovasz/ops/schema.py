@@ -7,6 +7,8 @@ float32 for everything narrower.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -61,9 +63,11 @@ _library.define(
     "push_ranked_channels(Tensor scores, Tensor target, Tensor slopes, int? ignore_index,"
     " str link) -> Tensor"
 )
-for _name in ("count", "weigh", "push", "rank", "exact", "push_ranked"):
+_MULTICLASS = ("count", "weigh", "push", "rank", "exact", "push_ranked")
+_CHANNELS = ("count_channels", "push_channels", "rank_channels", "push_ranked_channels")
+for _name in _MULTICLASS:
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
-for _name in ("count_channels", "push_channels", "rank_channels", "push_ranked_channels"):
+for _name in _CHANNELS:
     _library.impl(_name, getattr(channels, _name), "CompositeExplicitAutograd")
 for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
@@ -175,3 +179,28 @@ def _like_the_scores(scores, *_, **__):  # type: ignore[no-untyped-def]
 
 for _name in ("push", "push_channels", "push_ranked", "push_ranked_channels"):
     torch.library.register_fake(f"lovasz::{_name}", _like_the_scores)
+
+
+def _one_by_one(operator: Any) -> Any:
+    """The rule of ``torch.vmap``: a loop, because losses of a batch are batches already."""
+
+    def rule(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        calls = [
+            operator(
+                *(
+                    argument if dim is None else argument.select(dim, index)
+                    for argument, dim in zip(arguments, in_dims, strict=True)
+                )
+            )
+            for index in range(info.batch_size)
+        ]
+        if isinstance(calls[0], Tensor):
+            return torch.stack(calls), 0
+        results = tuple(map(torch.stack, zip(*calls, strict=True)))
+        return results, (0,) * len(results)
+
+    return rule
+
+
+for _name in (*_MULTICLASS, *_CHANNELS):
+    torch.library.register_vmap(f"lovasz::{_name}", _one_by_one(getattr(torch.ops.lovasz, _name)))

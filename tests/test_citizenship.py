@@ -1,0 +1,344 @@
+"""What works with F.cross_entropy works with every loss: torch's own tools, loss by loss."""
+
+import copy
+import inspect
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import gradcheck, gradgradcheck
+from torch.distributed.tensor import Shard, distribute_tensor
+from torch.utils.checkpoint import checkpoint
+
+import lovasz
+
+CLASSES = 4
+
+
+def multiclass(dtype=torch.float32, shape=(2, CLASSES, 5, 3)):
+    target = torch.randint(CLASSES, (shape[0], *shape[2:]))
+    target[..., :1] = 255
+    return (2 * torch.randn(shape)).to(dtype), target
+
+
+def multilabel(dtype=torch.float32, shape=(2, CLASSES, 5, 3)):
+    target = torch.randint(2, shape)
+    target[..., :1] = 255
+    return (2 * torch.randn(shape)).to(dtype), target
+
+
+def probabilities(make, link):
+    def made(*arguments):
+        logits, target = make(*arguments)
+        return link(logits), target
+
+    return made
+
+
+SETS = {"multilabel": True, "ignore_index": 255}
+# Function, its options, and what makes scores and labels.
+LOSSES = {
+    "softmax": (lovasz.lovasz_softmax, {"ignore_index": 255}, multiclass),
+    "softmax probabilities": (
+        lovasz.lovasz_softmax_from_probabilities,
+        {"ignore_index": 255},
+        probabilities(multiclass, lambda x: x.softmax(1)),
+    ),
+    "cross-entropy": (lovasz.cross_entropy_lovasz_softmax, {"ignore_index": 255}, multiclass),
+    "sigmoid": (lovasz.lovasz_sigmoid, SETS, multilabel),
+    "sigmoid probabilities": (
+        lovasz.lovasz_sigmoid_from_probabilities,
+        SETS,
+        probabilities(multilabel, torch.sigmoid),
+    ),
+    "hinge": (lovasz.lovasz_hinge, SETS, multilabel),
+    "elu": (lovasz.lovasz_hinge, {**SETS, "activation": "elu"}, multilabel),
+    "binary cross-entropy": (lovasz.binary_cross_entropy_lovasz_sigmoid, SETS, multilabel),
+}
+MODULES = {
+    "LovaszSoftmaxLoss": ({"ignore_index": 255, "weight": [1.0, 2.0, 3.0, 4.0]}, multiclass),
+    "CrossEntropyLovaszSoftmaxLoss": ({"ignore_index": 255, "momentum": 0.9}, multiclass),
+    "LovaszSigmoidLoss": ({**SETS, "symmetric": True}, multilabel),
+    "LovaszHingeLoss": ({**SETS, "activation": "elu"}, multilabel),
+    "BinaryCrossEntropyLovaszSigmoidLoss": ({**SETS, "pos_weight": [1.0] * CLASSES}, multilabel),
+}
+SORT = {"method": "sort"}
+EVERY_LOSS = pytest.mark.parametrize("name", LOSSES)
+EVERY_MODULE = pytest.mark.parametrize("name", MODULES)
+# Losses with cross-entropy know one method.
+FUSED = ("cross-entropy", "binary cross-entropy")
+EVERY_WAY = pytest.mark.parametrize(
+    ("name", "method"),
+    [(name, {}) for name in LOSSES] + [(name, SORT) for name in LOSSES if name not in FUSED],
+)
+
+
+def loss_of(name, **more):
+    function, options, _ = LOSSES[name]
+    return lambda scores, target: function(scores, target, **options, **more)
+
+
+def inputs_of(name, *arguments):
+    return LOSSES[name][2](*arguments)
+
+
+def module_of(name):
+    options, make = MODULES[name]
+    return getattr(lovasz, name)(**options), *make()
+
+
+def value_and_gradient(loss, scores, target):
+    scores = scores.detach().clone().requires_grad_()
+    value = loss(scores, target)
+    return value.detach(), torch.autograd.grad(value, scores)[0]
+
+
+def assert_same(got, want):
+    for one, other in zip(got, want, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_the_tables_have_every_loss():
+    functions = {function.__name__ for function, _, _ in LOSSES.values()}
+    public = {name for name in lovasz.__all__ if "lovasz_" in name}
+    assert functions == public
+    assert set(MODULES) == {name for name in lovasz.__all__ if name.endswith("Loss")}
+
+
+@EVERY_WAY
+def test_autocast_keeps_sixteen_bits(name, method):
+    scores, target = inputs_of(name, torch.bfloat16)
+    loss = loss_of(name, **method)
+    want = value_and_gradient(loss, scores, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = value_and_gradient(loss, scores, target)
+    assert got[0].dtype == torch.float32
+    assert got[1].dtype == torch.bfloat16
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+@EVERY_LOSS
+def test_no_wide_copy_of_the_scores_is_kept(name):
+    scores, target = inputs_of(name, torch.bfloat16)
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss_of(name)(scores.requires_grad_(), target)
+    assert all(
+        tensor.dtype in (torch.bfloat16, torch.int64)
+        for tensor in kept
+        if tensor.numel() >= scores.numel() and tensor.shape[-1] != 1024
+    )
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiles_whole(name, method, dynamic):
+    torch._dynamo.reset()
+    loss = loss_of(name, **method)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    inputs = inputs_of(name)
+    assert_same(value_and_gradient(compiled, *inputs), value_and_gradient(loss, *inputs))
+
+
+@EVERY_LOSS
+def test_other_labels_and_sizes_compile_nothing_anew(name):
+    torch._dynamo.reset()
+    loss = loss_of(name)
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(loss, fullgraph=True, backend=counter, dynamic=True)
+    compiled(*inputs_of(name))
+    frames = counter.frame_count
+    for shape in ((2, CLASSES, 5, 3), (3, CLASSES, 7, 4)):
+        scores, target = inputs_of(name, torch.float32, shape)
+        target[1:] = 255  # other classes are present, other pixels count
+        torch.testing.assert_close(compiled(scores, target), loss(scores, target))
+    assert counter.frame_count == frames
+
+
+@EVERY_MODULE
+def test_modules_are_exported(name):
+    module, scores, target = module_of(name)
+    module.eval()
+    exported = torch.export.export(module, (scores, target)).module()
+    torch.testing.assert_close(exported(scores, target), module(scores, target))
+
+
+@EVERY_WAY
+def test_func_grad(name, method):
+    loss = loss_of(name, **method)
+    scores, target = inputs_of(name)
+    want = value_and_gradient(loss, scores, target)
+    gradient, value = torch.func.grad_and_value(loss)(scores, target)
+    assert_same((value, gradient), want)
+
+
+@EVERY_WAY
+def test_vmap(name, method):
+    loss = loss_of(name, **method)
+    scores, target = inputs_of(name)
+    want = torch.stack([loss(x, y) for x, y in zip(scores[:, None], target[:, None], strict=True)])
+    got = torch.func.vmap(loss)(scores[:, None], target[:, None])
+    torch.testing.assert_close(got, want)
+    gradients = torch.func.vmap(torch.func.grad(loss))(scores[:, None], target[:, None])
+    for one, x, y in zip(gradients, scores[:, None], target[:, None], strict=True):
+        torch.testing.assert_close(one, value_and_gradient(loss, x, y)[1])
+
+
+@EVERY_MODULE
+def test_functional_call(name):
+    module, scores, target = module_of(name)
+    network = nn.Sequential(nn.Conv2d(CLASSES, CLASSES, 1), module)
+    module.eval()
+    want = module(network[0](scores), target)
+
+    def loss(parameters):
+        features = torch.func.functional_call(network[0], parameters, (scores,))
+        return torch.func.functional_call(module, dict(module.named_buffers()), (features, target))
+
+    got = loss(dict(network[0].named_parameters()))
+    torch.testing.assert_close(got, want)
+
+
+@EVERY_LOSS
+def test_checkpointing(name):
+    loss = loss_of(name)
+    scores, target = inputs_of(name)
+    got = value_and_gradient(
+        lambda x, y: checkpoint(loss, x, y, use_reentrant=False), scores, target
+    )
+    assert_same(got, value_and_gradient(loss, scores, target))
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize("per_image", [False, True])
+def test_derivatives(name, per_image):
+    scores, target = inputs_of(name, torch.float64, (2, CLASSES, 3, 2))
+    # Counting gives a slope to errors that share a bin and so do not change the loss.
+    exact = {"lovasz_weight": 0.0} if name in FUSED else SORT
+    loss = loss_of(name, per_image=per_image, **exact)
+    assert gradcheck(lambda x: loss(x, target), scores.requires_grad_())
+
+
+@EVERY_WAY
+def test_second_derivatives(name, method):
+    scores, target = inputs_of(name, torch.float64, (1, CLASSES, 2, 3))
+    loss = loss_of(name, **method)
+    assert gradgradcheck(lambda x: loss(x, target), scores.requires_grad_())
+
+
+@EVERY_WAY
+def test_the_default_dtype_changes_nothing(name, method):
+    loss = loss_of(name, **method)
+    scores, target = inputs_of(name)
+    want = value_and_gradient(loss, scores, target)
+    torch.set_default_dtype(torch.float64)
+    try:
+        got = value_and_gradient(loss, scores, target)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert got[0].dtype == torch.float32
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+@EVERY_WAY
+def test_inference_mode(name, method):
+    loss = loss_of(name, **method)
+    scores, target = inputs_of(name)
+    want = loss(scores, target)
+    with torch.inference_mode():
+        assert torch.equal(loss(scores, target), want)
+
+
+@EVERY_MODULE
+def test_modules_are_copied_pickled_and_restored(name):
+    module, scores, target = module_of(name)
+    module(scores, target)  # a window remembers it
+    module.eval()
+    want = module(scores, target)
+    fresh = module_of(name)[0]
+    fresh.load_state_dict(module.state_dict())
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), fresh.eval()):
+        assert torch.equal(other(scores, target), want)
+
+
+@EVERY_MODULE
+def test_modules_show_what_was_chosen(name):
+    shown = repr(module_of(name)[0])
+    assert shown.startswith(f"{name}(")
+    assert "ignore_index=255" in shown
+    assert "set_function=jaccard" in shown
+
+
+@EVERY_MODULE
+def test_modules_take_the_options_of_their_function(name):
+    kind = getattr(lovasz, name)
+    ours = set(inspect.signature(kind).parameters) - {"momentum"}
+    pixels = {"pixel_weight", "ignore_mask", "offsets", "batch_index", "batch_size"}
+    scores = {"logits", "target"}
+    theirs = set(inspect.signature(kind.function).parameters) - pixels - scores - {"window"}
+    assert ours == theirs
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("kind", ["meta", "fake"])
+def test_tensors_without_data(name, method, kind):
+    loss = loss_of(name, **method)
+    scores, target = inputs_of(name)
+    if kind == "meta":
+        value, gradient = value_and_gradient(loss, scores.to("meta"), target.to("meta"))
+    else:
+        mode = FakeTensorMode()
+        scores, target = mode.from_tensor(scores), mode.from_tensor(target)
+        with mode:
+            value, gradient = value_and_gradient(loss, scores, target)
+    assert value.shape == ()
+    assert value.dtype == torch.float32
+    assert gradient.shape == scores.shape
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("shape", [(0, CLASSES, 5, 3), (2, CLASSES, 0, 3)])
+def test_an_empty_batch(name, method, shape):
+    value, gradient = value_and_gradient(
+        loss_of(name, **method), *inputs_of(name, torch.float32, shape)
+    )
+    assert value == 0
+    assert gradient.shape == shape
+
+
+@pytest.fixture
+def mesh():
+    """One process that is a group."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+def test_distributed_tensors_have_a_sentence(mesh):
+    for name in LOSSES:
+        scores, target = inputs_of(name)
+        shared = distribute_tensor(scores, mesh, [Shard(0)])
+        function = LOSSES[name][0].__name__
+        with pytest.raises(TypeError, match=f"^{function}: expected .* own part, got a DTensor"):
+            loss_of(name)(shared, target)
+        assert loss_of(name)(shared.to_local(), target) == loss_of(name)(scores, target)
+
+
+class Marked(torch.Tensor):
+    """A subclass as libraries of images have them."""
+
+
+@EVERY_LOSS
+def test_subclasses_are_tensors(name):
+    loss = loss_of(name)
+    scores, target = inputs_of(name)
+    got = loss(scores.as_subclass(Marked), target.as_subclass(Marked))
+    assert got.item() == loss(scores, target).item()
