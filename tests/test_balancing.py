@@ -84,7 +84,12 @@ def test_progress_sees_every_item():
         ([(IMAGES, "mask.png")], {}, TypeError, "target of item 0 to be a tensor .* got str"),
         ([{"mask": 0}], {}, TypeError, "item 0 to be a target .* or a key, got dict with 'mask'"),
         ([(IMAGES,)], {}, TypeError, "item 0 to be a target .* got tuple of 1"),
-        ([{"mask": 0}], {"key": "label"}, ValueError, "item 0 to have an entry 'label', got dict"),
+        (
+            [{"mask": 0}],
+            {"key": "label"},
+            ValueError,
+            "have the entry key='label', got dict",
+        ),
         (7, {}, TypeError, "data to be an iterable, a Dataset or a DataLoader, got int"),
         ([], {"ignore_index": 0.5}, TypeError, "ignore_index to be an integer or None, got 0.5"),
         ([], {"batched": 1}, TypeError, "batched to be True or False, got 1"),

@@ -39,7 +39,7 @@ FLOORS = [
     ["functional", "binary", "hinge", "combined"],
     ["_module"],
     ["modules", "binary_modules"],
-    ["label_counts", "schedules"],
+    ["label_counts", "labels", "schedules"],
     ["balancing", "samplers"],
     ["compat._sets"],
     ["compat.lovasz_losses", "compat.smp", "compat.mmseg", "compat.pointcept"],

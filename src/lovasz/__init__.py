@@ -18,6 +18,7 @@ from lovasz.combined import binary_cross_entropy_lovasz_sigmoid, cross_entropy_l
 from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
 from lovasz.hinge import lovasz_hinge
 from lovasz.label_counts import LabelCounts, count_labels
+from lovasz.labels import check_labels
 from lovasz.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.ops import error_bound, relative_bound
 from lovasz.samplers import EquibatchSampler
@@ -40,6 +41,7 @@ __all__ = [
     "SetFunction",
     "Window",
     "binary_cross_entropy_lovasz_sigmoid",
+    "check_labels",
     "class_weights",
     "count_labels",
     "cross_entropy_lovasz_softmax",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lovasz.ops.bins import check_bins
 from lovasz.set_functions import as_tversky
 
 
@@ -34,12 +35,6 @@ def check_at_least(name: str, argument: str, value: Any, least: int) -> None:
         raise TypeError(f"{name}: expected {argument} to be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected {argument} to be {least} or more, got {value!r}")
-
-
-def check_bins(name: str, bins: Any) -> None:
-    """An integer that gives useful bins."""
-    if not _is_integer(bins) or not 2 <= bins <= 2**20:
-        raise ValueError(f"{name}: expected bins to be an integer from 2 to {2**20}, got {bins!r}")
 
 
 def check_set_function(name: str, set_function: Any) -> None:

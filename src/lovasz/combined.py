@@ -11,6 +11,7 @@ from lovasz._channels import channel_loss
 from lovasz._compute import Mixture, compute
 from lovasz._layouts import Extras
 from lovasz._ranks import Group, check_group
+from lovasz._tensors import check_tensors
 from lovasz.ops import DEFAULT_BINS, Entropy
 from lovasz.set_functions import SetFunction, jaccard
 from lovasz.window import Window, check_window
@@ -215,6 +216,7 @@ def binary_cross_entropy_lovasz_sigmoid(
     """
     name = "binary_cross_entropy_lovasz_sigmoid"
     _inputs.check_mixture(name, cross_entropy_weight, lovasz_weight)
+    check_tensors(name, "logits", logits, target)
     channels = logits.shape[1] if multilabel and logits.dim() > 1 else 1
     weight = _inputs.class_weight(name, pos_weight, channels, logits.device, "pos_weight")
     mixture: Mixture = {

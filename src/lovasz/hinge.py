@@ -71,7 +71,7 @@ def lovasz_hinge(
         method: "histogram" counts the errors in bins of their logarithm: the loss of a channel is
             off by at most ``relative_bound(bins)`` times 1 + L, and NaN for errors of 65,535 and
             more. "sort" is exact for any.
-        bins: number of bins of the histogram method, from 3 to 2**20.
+        bins: number of bins of the histogram method, from 2 to 2**20.
         window: as for ``lovasz_softmax``.
         process_group: as for ``lovasz_softmax``.
         pixel_weight: as for ``lovasz_sigmoid``.

@@ -91,6 +91,8 @@ def count_labels(
     if batched is None:
         batched = isinstance(data, DataLoader) and data.batch_sampler is not None
     _inputs.check_flag(name, "batched", batched)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"{name}: expected progress to be a function or None, got {progress!r}")
     rows = [torch.zeros(0, num_classes, dtype=torch.int64)]
     for number, item in enumerate(_items(data, progress)):
         target = _target(item, key, number)
@@ -132,7 +134,8 @@ def _target(item: Any, key: int | str | None, number: int) -> Any:
             return item[key]
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(
-                f"count_labels: expected item {number} to have an entry {key!r}, got {_kind(item)}"
+                f"count_labels: expected item {number} to have the entry key={key!r},"
+                f" got {_kind(item)}"
             ) from error
     raise TypeError(
         f"count_labels: expected item {number} to be a target or (image, target), or a key,"

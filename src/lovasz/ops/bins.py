@@ -8,10 +8,20 @@ fifth than the square root alone does. ``docs/mathematics.md`` compares the maps
 
 from __future__ import annotations
 
+import numbers
+from typing import Any
+
 import torch
 from torch import Tensor
 
 DEFAULT_BINS = 1024
+
+
+def check_bins(name: str, bins: Any) -> None:
+    """An integer that gives useful bins."""
+    integer = isinstance(bins, numbers.Integral) and not isinstance(bins, bool)
+    if not integer or not 2 <= bins <= 2**20:
+        raise ValueError(f"{name}: expected bins to be an integer from 2 to {2**20}, got {bins!r}")
 
 
 def bin_index(errors: Tensor, bins: int) -> Tensor:
@@ -53,15 +63,19 @@ def relative_bound(bins: int) -> float:
     own. Proof in ``docs/mathematics.md``.
 
     Args:
-        bins: number of bins, at least 3.
+        bins: number of bins, from 2 to 2**20.
 
     Returns:
         r, in (0, 1).
+
+    Raises:
+        ValueError: for another number of bins.
 
     Examples:
         >>> round(relative_bound(1024), 5)
         0.00542
     """
+    check_bins("relative_bound", bins)
     ratio: float = 2.0 ** (16 / (bins - 1))
     return (ratio - 1) / (ratio + 1)
 
@@ -86,14 +100,18 @@ def error_bound(bins: int) -> float:
     and scales with $\Delta(\text{all})$ otherwise; proof in ``docs/mathematics.md``.
 
     Args:
-        bins: number of bins, at least 2.
+        bins: number of bins, from 2 to 2**20.
 
     Returns:
         The bound, in (0, 0.5).
+
+    Raises:
+        ValueError: for another number of bins.
 
     Examples:
         >>> round(error_bound(1024), 6)
         0.000781
     """
+    check_bins("error_bound", bins)
     edges = bin_edges(bins)
     return float((edges[1:] - edges[:-1]).max() / 2)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lovasz.ops import ranking
 from lovasz.ops.bins import LARGEST_ERROR, bin_index, unbounded_bin_index
-from lovasz.ops.links import UNBOUNDED, channel_errors, channel_rates
+from lovasz.ops.links import UNBOUNDED, channel_errors, channel_rates, function_of
 from lovasz.ops.precision import wide
 from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group
 from lovasz.ops.validity import outside, raise_for_channel_labels, raise_for_probabilities
@@ -45,7 +45,7 @@ def count_channels(
     arrangement = Groups(per_image, group, groups)
     seen = look(scores, target, ignore_index, link)
     top = LARGEST_ERROR if link in UNBOUNDED else None
-    invalid = _find_invalid(scores, target, seen, ignore_index, link, arrangement, top)
+    invalid = _find_invalid(scores, target, seen, ignore_index, link, arrangement, top, entropy)
     index = _bins_of(seen.errors, bins, link)
     counts = histogram(index, seen.positive, seen.valid, bins, arrangement, pixel_weight)
     if not entropy:
@@ -121,6 +121,7 @@ def _find_invalid(
     link: str,
     arrangement: Groups,
     top: float | None,
+    entropy: bool = False,
 ) -> Tensor:
     """Number of scores per group that make the loss meaningless; raises for them on the CPU."""
     labels = target.to(torch.int64)
@@ -131,7 +132,7 @@ def _find_invalid(
         bad_score = seen.valid & ~(seen.errors < (2.0 if top is None else top))  # NaN: not less
     if scores.device.type == "cpu":
         if bool(bad_label.any()):
-            raise_for_channel_labels(labels[bad_label], ignore_index, link)
+            raise_for_channel_labels(function_of(link, entropy), labels[bad_label], ignore_index)
         if link == "channel_probabilities":
             raise_for_probabilities(scores[bad_score], link)
     return per_group((bad_label | bad_score).sum(1), arrangement)

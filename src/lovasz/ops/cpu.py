@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lovasz.ops import library, reference
 from lovasz.ops.bins import bin_centres, unbounded_bin_centres
+from lovasz.ops.links import function_of
 from lovasz.ops.tables import fixed_point
 from lovasz.ops.validity import raise_for_labels
 
@@ -58,7 +59,7 @@ def count(
     result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
     _check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
     if result.bad_labels:
-        raise_for_labels(target, classes, ignore_index, softmax)
+        raise_for_labels(function_of("softmax", entropy), target, classes, ignore_index)
     del weight, kept
     sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
     return counts, lse, invalid, sums
@@ -129,7 +130,7 @@ def exact(
     )
     _check(kernels.lovasz_exact(problem, result, torch.get_num_threads()))
     if result.bad_labels:
-        raise_for_labels(target, classes, ignore_index, softmax)
+        raise_for_labels(function_of("softmax"), target, classes, ignore_index)
     of_class = pixels.unsqueeze(-1).repeat(1, classes)  # the same for all
     return losses, slopes, positives, of_class, lse, invalid
 

@@ -31,6 +31,15 @@ FUNCTIONS = {
     "hinge": "lovasz_hinge",
     "elu": "lovasz_hinge",
 }
+WITH_ENTROPY = {
+    "softmax": "cross_entropy_lovasz_softmax",
+    "sigmoid": "binary_cross_entropy_lovasz_sigmoid",
+}
+
+
+def function_of(link: str, entropy: bool = False) -> str:
+    """The public function that was called, for its error messages."""
+    return WITH_ENTROPY[link] if entropy else FUNCTIONS[link]
 
 
 def channel_errors(scores: Tensor, positive: Tensor, link: str) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from lovasz.extension import extend_counts
 from lovasz.ops import ranking
 from lovasz.ops.bins import bin_centres, bin_index, unbounded_bin_centres
+from lovasz.ops.links import function_of
 from lovasz.ops.precision import wide, wide_dtype
 from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group
 from lovasz.ops.validity import (
@@ -54,7 +55,7 @@ def count(
     arrangement = Groups(per_image, group, groups)
     lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide_dtype(scores))
     pixels = look(scores, target, lse, ignore_index, softmax)
-    invalid = find_invalid(scores, target, lse, ignore_index, arrangement, softmax)
+    invalid = find_invalid(scores, target, lse, ignore_index, arrangement, softmax, entropy)
     index = bin_index(pixels.errors, bins)
     counts = histogram(index, pixels.positive, pixels.valid, bins, arrangement, pixel_weight)
     if entropy:
@@ -225,6 +226,7 @@ def find_invalid(
     ignore_index: int | None,
     arrangement: Groups,
     softmax: bool,
+    entropy: bool = False,
 ) -> Tensor:
     """Number of pixels per group that make the loss meaningless; raises for them on the CPU."""
     labels, valid = split_target(target, ignore_index)
@@ -233,7 +235,8 @@ def find_invalid(
     bad_score = valid & (~lse.isfinite() if softmax else outside(scores).any(1))
     if scores.device.type == "cpu":
         if bool(bad_label.any()):
-            raise_for_labels(target, classes, ignore_index, softmax)
+            name = function_of("softmax" if softmax else "probabilities", entropy)
+            raise_for_labels(name, target, classes, ignore_index)
         if not softmax:
             raise_for_probabilities(scores.transpose(1, 2)[bad_score], "probabilities")
     return per_group(bad_label | bad_score, arrangement)

@@ -7,7 +7,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from lovasz.ops.links import FUNCTIONS
+from lovasz.ops.links import function_of
 
 # The label of pixels that are masked, where no ignore_index is given.
 SPARE_LABEL = -(2**62)
@@ -35,13 +35,10 @@ def outside(probabilities: Tensor) -> Tensor:
     return ~((probabilities >= low) & (probabilities <= high))
 
 
-def raise_for_labels(
-    target: Tensor, classes: int, ignore_index: int | None, softmax: bool
-) -> NoReturn:
+def raise_for_labels(name: str, target: Tensor, classes: int, ignore_index: int | None) -> NoReturn:
     """Say which label is neither a class nor ``ignore_index``; there must be one."""
     labels, valid = split_target(target, ignore_index)
     bad = bad_labels(labels, valid, classes)
-    name = FUNCTIONS["softmax" if softmax else "probabilities"]
     raise ValueError(
         f"{name}: expected every label to be in [0, {classes - 1}] or equal to"
         f" ignore_index={_said(ignore_index)}, got {int(labels[bad][0])}"
@@ -49,10 +46,10 @@ def raise_for_labels(
     )
 
 
-def raise_for_channel_labels(bad: Tensor, ignore_index: int | None, link: str) -> NoReturn:
+def raise_for_channel_labels(name: str, bad: Tensor, ignore_index: int | None) -> NoReturn:
     """Say which label of a channel is neither 0 nor 1 nor ``ignore_index``; there must be one."""
     raise ValueError(
-        f"{FUNCTIONS[link]}: expected every label to be 0 or 1 or equal to"
+        f"{name}: expected every label to be 0 or 1 or equal to"
         f" ignore_index={_said(ignore_index)}, got {int(bad[0])} (and {len(bad) - 1} more)"
     )
 
@@ -66,7 +63,7 @@ def raise_for_probabilities(candidates: Tensor, link: str) -> None:
     # NaN is not raised for: it makes the loss NaN, as it does for logits.
     beyond = outside(candidates) & ~candidates.isnan()
     if bool(beyond.any()):
-        name = FUNCTIONS[link]
+        name = function_of(link)
         raise ValueError(
             f"{name}: expected probabilities in [0, 1] (use"
             f" {name.removesuffix('_from_probabilities')} for logits),"
