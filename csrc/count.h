@@ -84,7 +84,7 @@ void finish_pixels(const lovasz_problem &problem, Rows x, const int32_t *label, 
   }
   if (problem.entropy) {
     const float *weight = problem.pixel_weight;
-    if (weight != nullptr) weight += image * problem.length + pixel;
+    if (weight != nullptr) weight += image * problem.weight_image_stride + pixel;
     add_entropy<T>(problem, x, label, lse, weight, count, table.entropy);
   }
   table.invalid += invalid;
@@ -122,7 +122,7 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
   look_up<T>(h, at, own);
   for (int t = 0; t < T; ++t) h[at[t]] = label[t] < 0 ? h[at[t]] : infinity;
   const int64_t *mass = problem.pixel_mass;
-  if (mass != nullptr) mass += image * problem.length + pixel;
+  if (mass != nullptr) mass += image * problem.weight_image_stride + pixel;
   count_negatives<T>(h, classes, count, discard, linear, square, mass, table);
 
   for (int t = 0; t < T; ++t) {

@@ -11,9 +11,8 @@ constexpr int32_t ignored = -1;  // an ignored pixel, or one past the end of the
 constexpr int32_t outside = -2;  // a label that is neither a class nor ignored
 
 template <class Label>
-void load_labels_of(const Label *source, const lovasz_problem &problem, int64_t count,
-                    int32_t *labels) {
-  const int64_t classes = problem.classes;
+void load_labels_of(const Label *source, const lovasz_problem &problem, int64_t classes,
+                    int64_t count, int32_t *labels) {
   const int64_t ignore_index = problem.ignore_index;
   const bool has_ignore_index = problem.has_ignore_index != 0;
   for (int64_t t = 0; t < count; ++t) {
@@ -25,13 +24,12 @@ void load_labels_of(const Label *source, const lovasz_problem &problem, int64_t 
 }
 
 template <int T>
-void load_labels(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
-                 int32_t *labels) {
-  const int64_t first = image * problem.target_stride + pixel;
+void load_labels_at(const lovasz_problem &problem, int64_t first, int64_t classes, int64_t count,
+                    int32_t *labels) {
   switch (problem.label_type) {
 #define LOVASZ_LABELS(name, type)                                                         \
   case name:                                                                              \
-    load_labels_of(static_cast<const type *>(problem.target) + first, problem, count, labels); \
+    load_labels_of(static_cast<const type *>(problem.target) + first, problem, classes, count, labels); \
     break;
     LOVASZ_LABELS(LOVASZ_UINT8, uint8_t)
     LOVASZ_LABELS(LOVASZ_INT8, int8_t)
@@ -44,6 +42,21 @@ void load_labels(const lovasz_problem &problem, int64_t image, int64_t pixel, in
 #undef LOVASZ_LABELS
   }
   for (int64_t t = count; t < T; ++t) labels[t] = ignored;
+}
+
+template <int T>
+void load_labels(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
+                 int32_t *labels) {
+  const int64_t first = image * problem.target_stride + pixel;
+  load_labels_at<T>(problem, first, problem.classes, count, labels);
+}
+
+// 0 or 1 for the pixels of a channel.
+template <int T>
+void load_channel_labels(const lovasz_problem &problem, int64_t image, int64_t c, int64_t pixel,
+                         int64_t count, int32_t *labels) {
+  const int64_t channel = image * problem.target_stride + c * problem.target_class_stride;
+  load_labels_at<T>(problem, channel + pixel, 2, count, labels);
 }
 
 }  // namespace LOVASZ_LEVEL

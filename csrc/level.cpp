@@ -2,6 +2,7 @@
 // LOVASZ_LEVEL as the name that keeps the copies apart. No header with inline functions of the
 // standard library may be included here: the linker would keep one copy for all levels, and that
 // could be the one that this processor cannot run.
+#include "channels.h"
 #include "count.h"
 #include "exact.h"
 #include "push.h"
@@ -79,6 +80,32 @@ struct CountVisit {
   }
 };
 
+template <int32_t Link>
+struct CountChannelsVisit {
+  const lovasz_problem &problem;
+  int64_t image;
+  lovasz_table &table;
+
+  template <int T, class Score>
+  void tile(Rows x, int64_t pixel, int64_t count) {
+    count_channels_tile<T, Link>(problem, x, image, pixel, count, table);
+  }
+};
+
+template <int32_t Link>
+struct PushChannelsVisit {
+  const lovasz_problem &problem;
+  const lovasz_slopes &slopes;
+  const lovasz_scores &gradient;
+  int64_t image;
+  float *spare;
+
+  template <int T, class Score>
+  void tile(Rows x, int64_t pixel, int64_t count) {
+    push_channels_tile<T, Score, Link>(problem, x, slopes, gradient, image, pixel, count, spare);
+  }
+};
+
 struct ErrorsVisit {
   const lovasz_problem &problem;
   int64_t image;
@@ -124,14 +151,48 @@ inline int64_t tile_floats(const lovasz_problem &problem) {
   return problem.classes * lovasz_tile_pixels(problem.classes);
 }
 
+template <int32_t Link>
+void count_channels(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
+                    lovasz_table &table, float *scratch) {
+  CountChannelsVisit<Link> visit{problem, image, table};
+  visit_tiles(problem, image, first, last, scratch, visit);
+}
+
+template <int32_t Link>
+void push_channels(const lovasz_problem &problem, const lovasz_slopes &slopes,
+                   const lovasz_scores &gradient, int64_t image, int64_t first, int64_t last,
+                   float *scratch) {
+  // The buffer of a tile that is loaded and that of its gradient, both of padded rows.
+  float *spare = scratch + problem.classes * (lovasz_tile_pixels(problem.classes) + lovasz_padding);
+  PushChannelsVisit<Link> visit{problem, slopes, gradient, image, spare};
+  visit_tiles(problem, image, first, last, scratch, visit);
+}
+
 void count(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
            lovasz_table *table, float *scratch) {
+  switch (problem->link) {
+    case LOVASZ_SIGMOID:
+      return count_channels<LOVASZ_SIGMOID>(*problem, image, first, last, *table, scratch);
+    case LOVASZ_HINGE:
+      return count_channels<LOVASZ_HINGE>(*problem, image, first, last, *table, scratch);
+    case LOVASZ_ELU:
+      return count_channels<LOVASZ_ELU>(*problem, image, first, last, *table, scratch);
+  }
   CountVisit visit{*problem, image, *table, scratch};
   visit_tiles(*problem, image, first, last, scratch + tile_floats(*problem), visit);
 }
 
 void push(const lovasz_problem *problem, const lovasz_slopes *slopes, const lovasz_scores *gradient,
           int64_t image, int64_t first, int64_t last, float *scratch) {
+  const lovasz_scores &out = *gradient;
+  switch (problem->link) {
+    case LOVASZ_SIGMOID:
+      return push_channels<LOVASZ_SIGMOID>(*problem, *slopes, out, image, first, last, scratch);
+    case LOVASZ_HINGE:
+      return push_channels<LOVASZ_HINGE>(*problem, *slopes, out, image, first, last, scratch);
+    case LOVASZ_ELU:
+      return push_channels<LOVASZ_ELU>(*problem, *slopes, out, image, first, last, scratch);
+  }
   const int64_t floats = tile_floats(*problem);
   const double total = problem->entropy ? total_entropy_weight(*problem) : 0.0;
   PushVisit visit{*problem, *slopes, *gradient, image, total, scratch, scratch + floats, scratch + 2 * floats};

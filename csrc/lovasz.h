@@ -14,6 +14,9 @@
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
+// Classes that share a softmax, or channels: what turns a score into an error.
+enum lovasz_link { LOVASZ_CLASSES = 0, LOVASZ_SIGMOID = 1, LOVASZ_HINGE = 2, LOVASZ_ELU = 3 };
+
 enum lovasz_label_type {
   LOVASZ_UINT8 = 0,  // and bool
   LOVASZ_INT8 = 1,
@@ -48,9 +51,14 @@ struct lovasz_problem {
   int32_t entropy;
   float smoothing;              // label smoothing
   const float *entropy_weight;  // (C), or null for ones
-  // Weights of pixels (N, L), or null for ones: as numbers, and in the units that are counted.
+  // Weights of pixels (N, L) or (N, C, L), or null for ones: as numbers, and in the units that are
+  // counted. Pixels are contiguous.
   const float *pixel_weight;
   const int64_t *pixel_mass;
+  int64_t weight_image_stride, weight_class_stride;
+  // Channels that are sets of their own have a label each, (N, C, L).
+  int64_t target_class_stride;
+  int32_t link;
 };
 
 struct lovasz_count_result {

@@ -104,27 +104,11 @@ void store_rows(const lovasz_problem &problem, const PushedTile<T> &tile, int64_
   }
 }
 
-// By way of rows, strip by strip as `load_columns`.
 template <int T, bool Entropy, class Score>
 void store_columns(const lovasz_problem &problem, const PushedTile<T> &tile, int64_t count,
                    Score *out, int64_t stride) {
   store_rows<T, Entropy, float>(problem, tile, T, tile.spare, padded<T>);
-  for (int64_t first = 0; first < count; first += strip) {
-    const int64_t size = count - first < strip ? count - first : strip;
-    Score *to = out + first * stride;
-    int64_t c = 0;
-    if (size == strip) {
-      c = store_quads(tile.spare + first, padded<T>, problem.classes, to, stride);
-    }
-    for (; c < problem.classes; ++c) {
-      const float *row = tile.spare + c * padded<T> + first;
-      if (size == strip) {
-        for (int64_t t = 0; t < strip; ++t) to[t * stride + c] = narrow<Score>(row[t]);
-      } else {
-        for (int64_t t = 0; t < size; ++t) to[t * stride + c] = narrow<Score>(row[t]);
-      }
-    }
-  }
+  rows_to_columns<T>(tile.spare, problem.classes, count, out, stride);
 }
 
 template <int T, bool Entropy, class Score>

@@ -123,6 +123,24 @@ void load_columns(const Score *source, int64_t stride, int64_t classes, int64_t 
   }
 }
 
+// Padded rows to pixels whose classes lie next to each other, strip by strip as `load_columns`.
+template <int T, class Score>
+void rows_to_columns(const float *rows, int64_t classes, int64_t count, Score *out, int64_t stride) {
+  for (int64_t first = 0; first < count; first += strip) {
+    const int64_t size = count - first < strip ? count - first : strip;
+    Score *to = out + first * stride;
+    int64_t c = size == strip ? store_quads(rows + first, padded<T>, classes, to, stride) : 0;
+    for (; c < classes; ++c) {
+      const float *row = rows + c * padded<T> + first;
+      if (size == strip) {
+        for (int64_t t = 0; t < strip; ++t) to[t * stride + c] = narrow<Score>(row[t]);
+      } else {
+        for (int64_t t = 0; t < size; ++t) to[t * stride + c] = narrow<Score>(row[t]);
+      }
+    }
+  }
+}
+
 // The scores of a tile as rows of floats: in place where they lie so already, else in `buffer`.
 template <int T, class Score>
 Rows load_tile(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,

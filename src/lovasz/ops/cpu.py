@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 
 import torch
@@ -11,21 +10,18 @@ from torch import Tensor
 from lovasz.ops import library, reference
 from lovasz.ops.bins import bin_centres, unbounded_bin_centres
 from lovasz.ops.links import function_of
-from lovasz.ops.tables import fixed_point
+from lovasz.ops.problems import (
+    SCORE_TYPES,
+    add_entropy,
+    add_pixel_weight,
+    address,
+    check,
+    gradient_of,
+    make_problem,
+    pixels_contiguous,
+    readable,
+)
 from lovasz.ops.validity import raise_for_labels
-
-_SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-_LABEL_TYPES = {
-    torch.bool: 0,
-    torch.uint8: 0,
-    torch.int8: 1,
-    torch.uint16: 2,
-    torch.int16: 3,
-    torch.uint32: 4,
-    torch.int32: 5,
-    torch.int64: 6,
-    torch.uint64: 7,
-}
 
 
 def count(
@@ -52,15 +48,15 @@ def count(
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
     invalid = torch.zeros(groups, dtype=torch.int64)
     lse = torch.empty(target.shape, dtype=torch.float32)
-    scores, target = _readable(scores), _pixels_contiguous(target)
-    problem = _problem(scores, target, lse, bins, ignore_index, per_image, softmax)
-    weight = _add_entropy(problem, entropy, entropy_weight, smoothing)
-    kept = _add_pixel_weight(problem, pixel_weight)
+    scores, target = readable(scores), pixels_contiguous(target)
+    problem = make_problem(scores, target, lse, bins, ignore_index, per_image, softmax)
+    kept = add_entropy(problem, entropy, entropy_weight, smoothing)
+    kept += add_pixel_weight(problem, pixel_weight)
     result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
-    _check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
+    check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
     if result.bad_labels:
         raise_for_labels(function_of("softmax", entropy), target, classes, ignore_index)
-    del weight, kept
+    del kept
     sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
     return counts, lse, invalid, sums
 
@@ -82,16 +78,16 @@ def push(
     if kernels is None or group is not None or not _supported(scores, softmax):
         options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing, group)
         return reference.push(scores, target, lse, slopes, *options)
-    gradient, out = _gradient_of(scores, kernels)
-    scores, target = _readable(scores), _pixels_contiguous(target)
+    gradient, out = gradient_of(scores, kernels)
+    scores, target = readable(scores), pixels_contiguous(target)
     slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
     groups, _, _, bins = slopes.shape
-    problem = _problem(scores, target, lse, bins, ignore_index, groups > 1, softmax)
-    weight = _add_entropy(problem, entropy_scale is not None, entropy_weight, smoothing)
+    problem = make_problem(scores, target, lse, bins, ignore_index, groups > 1, softmax)
+    kept = add_entropy(problem, entropy_scale is not None, entropy_weight, smoothing)
     scale = 0.0 if entropy_scale is None else entropy_scale.item()
     threads = torch.get_num_threads()
-    _check(kernels.lovasz_push(problem, slopes.data_ptr(), scale, _address(out), threads))
-    del weight
+    check(kernels.lovasz_push(problem, slopes.data_ptr(), scale, address(out), threads))
+    del kept
     return gradient if out is gradient else gradient.copy_(out)
 
 
@@ -117,8 +113,8 @@ def exact(
     positives = torch.empty((groups, classes), dtype=torch.int64)
     pixels, invalid = (torch.zeros(groups, dtype=torch.int64) for _ in range(2))
     lse = torch.empty(target.shape, dtype=torch.float32)
-    scores, target = _readable(scores), _pixels_contiguous(target)
-    problem = _problem(scores, target, lse, 0, ignore_index, per_image, softmax)
+    scores, target = readable(scores), pixels_contiguous(target)
+    problem = make_problem(scores, target, lse, 0, ignore_index, per_image, softmax)
     result = library.ExactResult(
         slopes=slopes.data_ptr(),
         losses=losses.data_ptr(),
@@ -128,7 +124,7 @@ def exact(
         alpha=alpha,
         beta=beta,
     )
-    _check(kernels.lovasz_exact(problem, result, torch.get_num_threads()))
+    check(kernels.lovasz_exact(problem, result, torch.get_num_threads()))
     if result.bad_labels:
         raise_for_labels(function_of("softmax"), target, classes, ignore_index)
     of_class = pixels.unsqueeze(-1).repeat(1, classes)  # the same for all
@@ -147,21 +143,13 @@ def push_ranked(
     kernels = library.load()
     if kernels is None or not _supported(scores, softmax):
         return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax)
-    gradient, out = _gradient_of(scores, kernels)
-    scores, target = _readable(scores), _pixels_contiguous(target)
+    gradient, out = gradient_of(scores, kernels)
+    scores, target = readable(scores), pixels_contiguous(target)
     slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
-    problem = _problem(scores, target, lse, 0, ignore_index, False, softmax)
+    problem = make_problem(scores, target, lse, 0, ignore_index, False, softmax)
     threads = torch.get_num_threads()
-    _check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), _address(out), threads))
+    check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), address(out), threads))
     return gradient if out is gradient else gradient.copy_(out)
-
-
-def _gradient_of(scores: Tensor, kernels: ctypes.CDLL) -> tuple[Tensor, Tensor]:
-    """The gradient, and what the kernel writes: the same, or a copy that it can write."""
-    gradient = torch.empty_like(scores)
-    out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
-    kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
-    return gradient, out
 
 
 def weigh(
@@ -203,82 +191,7 @@ def _centres(bins: int, unbounded: bool) -> Tensor:
 
 
 def _supported(scores: Tensor, softmax: bool) -> bool:
-    return softmax and scores.dtype in _SCORE_TYPES and scores.numel() > 0
-
-
-def _in_place(scores: Tensor) -> bool:
-    """Whether pixels or classes lie next to each other."""
-    return 1 in scores.stride()[1:] or scores.shape[2] == 1
-
-
-def _readable(scores: Tensor) -> Tensor:
-    return scores if _in_place(scores) else scores.contiguous()
-
-
-def _pixels_contiguous(target: Tensor) -> Tensor:
-    return target if target.stride(1) == 1 else target.contiguous()
-
-
-def _address(scores: Tensor) -> library.Scores:
-    image, channel, pixel = scores.stride()
-    if channel != 1 or scores.shape[2] == 1:
-        pixel = 1
-    return library.Scores(scores.data_ptr(), image, channel, pixel)
-
-
-def _problem(
-    scores: Tensor,
-    target: Tensor,
-    lse: Tensor,
-    bins: int,
-    ignore_index: int | None,
-    per_image: bool,
-    softmax: bool,
-) -> library.Problem:
-    images, classes, length = scores.shape
-    return library.Problem(
-        scores=_address(scores),
-        target=target.data_ptr(),
-        target_stride=target.stride(0),
-        images=images,
-        classes=classes,
-        length=length,
-        bins=bins,
-        ignore_index=0 if ignore_index is None else ignore_index,
-        lse=lse.data_ptr(),
-        score_type=_SCORE_TYPES[scores.dtype],
-        label_type=_LABEL_TYPES[target.dtype],
-        has_ignore_index=ignore_index is not None,
-        per_image=per_image,
-        softmax=softmax,
-    )
-
-
-def _add_entropy(
-    problem: library.Problem, entropy: bool, weight: Tensor | None, smoothing: float
-) -> Tensor | None:
-    """Ask for cross-entropy; the result has to live as long as the problem is in use."""
-    problem.entropy, problem.smoothing = entropy, smoothing
-    if weight is None:
-        return None
-    weight = weight.to(torch.float32).contiguous()
-    problem.entropy_weight = weight.data_ptr()
-    return weight
-
-
-def _add_pixel_weight(problem: library.Problem, weight: Tensor | None) -> list[Tensor]:
-    """Ask for weighted counts; the result has to live as long as the problem is in use."""
-    if weight is None:
-        return []
-    mass = fixed_point(weight).contiguous()
-    weight = weight.to(torch.float32).contiguous()
-    problem.pixel_weight, problem.pixel_mass = weight.data_ptr(), mass.data_ptr()
-    return [weight, mass]
-
-
-def _check(status: int) -> None:
-    if status != 0:
-        raise MemoryError("lovasz: the CPU kernels could not allocate their tables")
+    return softmax and scores.dtype in SCORE_TYPES and scores.numel() > 0
 
 
 def level() -> str | None:

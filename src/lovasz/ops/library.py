@@ -52,6 +52,10 @@ class Problem(ctypes.Structure):
         ("entropy_weight", ctypes.c_void_p),
         ("pixel_weight", ctypes.c_void_p),
         ("pixel_mass", ctypes.c_void_p),
+        ("weight_image_stride", ctypes.c_int64),
+        ("weight_class_stride", ctypes.c_int64),
+        ("target_class_stride", ctypes.c_int64),
+        ("link", ctypes.c_int32),
     )
 
 

@@ -50,7 +50,8 @@ def channel_errors(scores: Tensor, positive: Tensor, link: str) -> Tensor:
     if link == "hinge":
         return F.relu(1 + toward)
     if link == "elu":
-        return F.elu(1 + toward) + 1
+        # Not F.elu + 1, which rounds errors below 1e-7 to 0.
+        return torch.where(toward > -1, 2 + toward, torch.exp((1 + toward).clamp(max=0.0)))
     return torch.where(positive, 1 - scores, scores).clamp(0.0, 1.0)
 
 

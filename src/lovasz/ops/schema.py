@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.ops import channels, cpu, gpu, reference
+from lovasz.ops import channels, cpu, cpu_channels, gpu, reference
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.tables import Groups, group_count
 
@@ -71,6 +71,8 @@ for _name in _CHANNELS:
     _library.impl(_name, getattr(channels, _name), "CompositeExplicitAutograd")
 for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
+for _name in ("count_channels", "push_channels"):
+    _library.impl(_name, getattr(cpu_channels, _name), "CPU")
 for _name in ("count", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(gpu, _name), "CUDA")
 

@@ -1,0 +1,184 @@
+// Channels that are sets of their own: the two passes, channel by channel.
+#pragma once
+
+#include "kernels.h"
+#include "labels.h"
+#include "tile.h"
+
+namespace LOVASZ_LEVEL {
+
+constexpr float largest_error = 65535.0f;  // that is counted, where errors have no bound
+
+// Everything is a function of the score times -1 where the label is 1: it grows with the error.
+template <int32_t Link>
+inline float error_of(float toward) {
+  const float a = 1.0f + toward;
+  if (Link == LOVASZ_HINGE) return a > 0.0f ? a : 0.0f;
+  if (Link == LOVASZ_ELU) {
+    const float h = exp_half(a < 0.0f ? a : 0.0f);
+    return a > 0.0f ? a + 1.0f : h * h;
+  }
+  const float h = exp_half(toward < 0.0f ? toward : -toward);
+  const float e = h * h;
+  return (toward < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+// Derivative of the error.
+template <int32_t Link>
+inline float rate_of(float toward) {
+  const float a = 1.0f + toward;
+  if (Link == LOVASZ_HINGE) return a > 0.0f ? 1.0f : 0.0f;
+  const float exponent = Link == LOVASZ_ELU ? a : toward;
+  const float h = exp_half(exponent < 0.0f ? exponent : -exponent);
+  const float e = h * h;
+  if (Link == LOVASZ_ELU) return a > 0.0f ? 1.0f : e;
+  return e / ((1.0f + e) * (1.0f + e));
+}
+
+// Where among the bins an error lies; both passes have to agree.
+template <int32_t Link>
+inline float position_of(float error, float bins) {
+  if (Link == LOVASZ_SIGMOID) return (3.0f * __builtin_sqrtf(error) + error) * (0.25f * bins);
+  constexpr float log2e = 1.4426950408889634f;
+  const float logarithm = log2e * log_positive(1.0f + error);
+  return error > 0.0f ? 1.0f + logarithm * ((bins - 1.0f) / 16.0f) : 0.0f;
+}
+
+template <int32_t Link>
+inline bool no_number(float toward) {
+  if (Link == LOVASZ_SIGMOID) return toward != toward;
+  return !(1.0f + toward + (Link == LOVASZ_ELU ? 1.0f : 0.0f) < largest_error);
+}
+
+// log(1 + exp(toward)), the binary cross-entropy. The quotient undoes the rounding of 1 + e.
+inline float softplus(float toward) {
+  const float h = exp_half(toward < 0.0f ? toward : -toward);
+  const float e = h * h, u = 1.0f + e, rounded = u - 1.0f;
+  const float log1p = rounded > 0.0f ? log_positive(u) * (e / rounded) : e;
+  return (toward > 0.0f ? toward : 0.0f) + log1p;
+}
+
+inline float sigmoid(float toward) { return error_of<LOVASZ_SIGMOID>(toward); }
+
+inline float positive_weight(const lovasz_problem &problem, int64_t c) {
+  return problem.entropy_weight == nullptr ? 1.0f : problem.entropy_weight[c];
+}
+
+// The scores of a channel with the sign of their labels.
+template <int T>
+void turn(const float *__restrict row, const int32_t *__restrict label, float *__restrict toward) {
+  for (int t = 0; t < T; ++t) toward[t] = label[t] == 1 ? -row[t] : row[t];
+}
+
+template <int T>
+void add_channel_entropy(const float *toward, const int32_t *label, float own, const float *weight,
+                         int64_t count, double *sums) {
+  alignas(64) float surprise[T];
+  for (int t = 0; t < T; ++t) surprise[t] = softplus(toward[t]) * (label[t] == 1 ? own : 1.0f);
+  double sum = 0.0, weights = 0.0;
+  for (int64_t t = 0; t < count; ++t) {
+    if (label[t] < 0) continue;
+    const float times = weight == nullptr ? 1.0f : weight[t];
+    sum += static_cast<double>(times * surprise[t]);
+    weights += static_cast<double>(times);
+  }
+  sums[0] += sum;
+  sums[1] += weights;
+}
+
+template <int T, int32_t Link>
+void count_channel(const lovasz_problem &problem, const float *row, int64_t image, int64_t c,
+                   int64_t pixel, int64_t count, lovasz_table &table) {
+  const float bins = static_cast<float>(problem.bins), discard = bins + 1.0f;
+  const int64_t side = problem.classes * table.row;  // from negatives to positives
+  alignas(64) int32_t label[T], at[T];
+  alignas(64) float toward[T];
+  load_channel_labels<T>(problem, image, c, pixel, count, label);
+  turn<T>(row, label, toward);
+  for (int t = 0; t < T; ++t) {
+    const float u = position_of<Link>(error_of<Link>(toward[t]), bins);
+    const float kept = label[t] >= 0 && u < discard ? u : discard;
+    at[t] = static_cast<int32_t>(kept) + (label[t] == 1 ? static_cast<int32_t>(side) : 0);
+  }
+  int32_t invalid = 0, bad_labels = 0;
+  for (int t = 0; t < T; ++t) {
+    invalid += (label[t] != ignored) & no_number<Link>(toward[t]);
+    bad_labels += label[t] == outside;
+  }
+  table.invalid += invalid;
+  table.bad_labels += bad_labels;
+  const int64_t first = image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
+  if (problem.entropy) {
+    const float *weight = problem.pixel_weight == nullptr ? nullptr : problem.pixel_weight + first;
+    add_channel_entropy<T>(toward, label, positive_weight(problem, c), weight, count, table.entropy);
+  }
+  if (problem.pixel_mass != nullptr) {
+    int64_t *masses = table.masses + c * table.row;
+    for (int64_t t = 0; t < count; ++t) masses[at[t]] += problem.pixel_mass[first + t];
+    return;
+  }
+  uint32_t *counts = table.negatives + c * table.row, *others = counts + table.half;
+  for (int t = 0; t < T; t += 2) {  // past the end all is ignored
+    ++counts[at[t]];
+    ++others[at[t + 1]];
+  }
+}
+
+// The gradient of a channel, T floats.
+template <int T, int32_t Link>
+void push_channel(const lovasz_problem &problem, const float *row, const lovasz_slopes &slopes,
+                  int64_t image, int64_t c, int64_t pixel, int64_t count, float *__restrict out) {
+  const float bins = static_cast<float>(problem.bins), last = bins - 1.0f;
+  alignas(64) int32_t label[T], at[T];
+  alignas(64) float toward[T], slope[T];
+  load_channel_labels<T>(problem, image, c, pixel, count, label);
+  turn<T>(row, label, toward);
+  for (int t = 0; t < T; ++t) {
+    const float u = position_of<Link>(error_of<Link>(toward[t]), bins);
+    const int32_t bin = static_cast<int32_t>(u < last ? u : last);  // NaN: last
+    at[t] = bin + (label[t] == 1 ? static_cast<int32_t>(problem.bins) : 0);
+  }
+  look_up<T>(slopes.slopes + 2 * c * problem.bins, at, slope);
+  for (int t = 0; t < T; ++t) {
+    const float pushed = slope[t] * rate_of<Link>(toward[t]);
+    out[t] = label[t] == 1 ? -pushed : pushed;
+  }
+  if (problem.entropy) {
+    const float scale = slopes.entropy_scale, own = scale * positive_weight(problem, c);
+    for (int t = 0; t < T; ++t) {
+      const float missed = sigmoid(toward[t]);
+      out[t] += label[t] == 1 ? -own * missed : scale * missed;
+    }
+  }
+  for (int t = 0; t < T; ++t) out[t] = label[t] < 0 ? 0.0f : out[t];
+}
+
+template <int T, class Score, int32_t Link>
+void push_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
+                        const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
+                        float *spare) {
+  Score *out = const_cast<Score *>(score_address<Score>(gradient, image, pixel));
+  const bool rows = gradient.pixel_stride == 1;
+  for (int64_t c = 0; c < problem.classes; ++c) {
+    float *pushed = spare + (rows ? 0 : c * padded<T>);
+    push_channel<T, Link>(problem, x.data + c * x.stride, slopes, image, c, pixel, count, pushed);
+    if (!rows) continue;
+    Score *to = out + c * gradient.class_stride;
+    if (count == T) {
+      for (int t = 0; t < T; ++t) to[t] = narrow<Score>(pushed[t]);
+    } else {
+      for (int64_t t = 0; t < count; ++t) to[t] = narrow<Score>(pushed[t]);
+    }
+  }
+  if (!rows) rows_to_columns<T>(spare, problem.classes, count, out, gradient.pixel_stride);
+}
+
+template <int T, int32_t Link>
+void count_channels_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel,
+                         int64_t count, lovasz_table &table) {
+  for (int64_t c = 0; c < problem.classes; ++c) {
+    count_channel<T, Link>(problem, x.data + c * x.stride, image, c, pixel, count, table);
+  }
+}
+
+}  // namespace LOVASZ_LEVEL

@@ -1,0 +1,109 @@
+"""The operators of channels on the CPU, by the compiled kernels; the rest goes to the reference."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from lovasz.ops import channels, library
+from lovasz.ops.links import function_of
+from lovasz.ops.problems import (
+    LABEL_TYPES,
+    SCORE_TYPES,
+    add_entropy,
+    add_pixel_weight,
+    address,
+    check,
+    gradient_of,
+    make_problem,
+    pixels_contiguous,
+    readable,
+)
+from lovasz.ops.validity import raise_for_channel_labels
+
+_LINKS = {"sigmoid": 1, "hinge": 2, "elu": 3}
+
+
+def count_channels(
+    scores: Tensor,
+    target: Tensor,
+    bins: int,
+    ignore_index: int | None,
+    per_image: bool,
+    link: str,
+    entropy: bool = False,
+    positive_weight: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
+    group: Tensor | None = None,
+    groups: int = 1,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``lovasz::count_channels`` for CPU tensors."""
+    kernels = _kernels(scores, target, link, group)
+    if kernels is None:
+        options = (ignore_index, per_image, link, entropy, positive_weight, pixel_weight)
+        return channels.count_channels(scores, target, bins, *options, group, groups)
+    count = scores.shape[1]
+    groups = scores.shape[0] if per_image else 1
+    counts = torch.zeros((groups, count, 2, bins), dtype=torch.int64)
+    invalid = torch.zeros(groups, dtype=torch.int64)
+    scores, target = readable(scores), pixels_contiguous(target)
+    problem = _problem(scores, target, bins, ignore_index, per_image, link)
+    kept = add_entropy(problem, entropy, positive_weight, 0.0)
+    kept += add_pixel_weight(problem, pixel_weight)
+    result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
+    check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
+    if result.bad_labels:
+        labels = target.to(torch.int64)
+        bad = (labels != 0) & (labels != 1) & (labels != ignore_index)
+        raise_for_channel_labels(function_of(link, entropy), labels[bad], ignore_index)
+    del kept
+    sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
+    return counts, invalid, sums
+
+
+def push_channels(
+    scores: Tensor,
+    target: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    link: str,
+    entropy_scale: Tensor | None = None,
+    positive_weight: Tensor | None = None,
+    group: Tensor | None = None,
+) -> Tensor:
+    """``lovasz::push_channels`` for CPU tensors."""
+    kernels = _kernels(scores, target, link, group)
+    if kernels is None:
+        options = (ignore_index, link, entropy_scale, positive_weight, group)
+        return channels.push_channels(scores, target, slopes, *options)
+    gradient, out = gradient_of(scores, kernels)
+    scores, target = readable(scores), pixels_contiguous(target)
+    slopes = slopes.to(torch.float32).contiguous()
+    groups, _, _, bins = slopes.shape
+    problem = _problem(scores, target, bins, ignore_index, groups > 1, link)
+    kept = add_entropy(problem, entropy_scale is not None, positive_weight, 0.0)
+    scale = 0.0 if entropy_scale is None else entropy_scale.item()
+    threads = torch.get_num_threads()
+    check(kernels.lovasz_push(problem, slopes.data_ptr(), scale, address(out), threads))
+    del kept
+    return gradient if out is gradient else gradient.copy_(out)
+
+
+def _kernels(scores: Tensor, target: Tensor, link: str, group: Tensor | None) -> ctypes.CDLL | None:
+    """The library, if it can do this."""
+    known = scores.dtype in SCORE_TYPES and target.dtype in LABEL_TYPES
+    if group is not None or link not in _LINKS or not known or scores.numel() == 0:
+        return None
+    return library.load()
+
+
+def _problem(
+    scores: Tensor, target: Tensor, bins: int, ignore_index: int | None, per_image: bool, link: str
+) -> library.Problem:
+    no_lse = scores.new_empty(0, dtype=torch.float32)
+    problem = make_problem(scores, target, no_lse, bins, ignore_index, per_image, False)
+    problem.link = _LINKS[link]
+    problem.target_class_stride = target.stride(1)
+    return problem

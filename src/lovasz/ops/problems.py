@@ -1,0 +1,115 @@
+"""What the compiled kernels are told: the problem, and tensors that they can read and write."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from lovasz.ops import library
+from lovasz.ops.tables import fixed_point
+
+SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+LABEL_TYPES = {
+    torch.bool: 0,
+    torch.uint8: 0,
+    torch.int8: 1,
+    torch.uint16: 2,
+    torch.int16: 3,
+    torch.uint32: 4,
+    torch.int32: 5,
+    torch.int64: 6,
+    torch.uint64: 7,
+}
+
+
+def make_problem(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    bins: int,
+    ignore_index: int | None,
+    per_image: bool,
+    softmax: bool,
+) -> library.Problem:
+    """What a kernel is told; the fields that are left out are zero."""
+    images, classes, length = scores.shape
+    return library.Problem(
+        scores=address(scores),
+        target=target.data_ptr(),
+        target_stride=target.stride(0),
+        images=images,
+        classes=classes,
+        length=length,
+        bins=bins,
+        ignore_index=0 if ignore_index is None else ignore_index,
+        lse=lse.data_ptr(),
+        score_type=SCORE_TYPES[scores.dtype],
+        label_type=LABEL_TYPES[target.dtype],
+        has_ignore_index=ignore_index is not None,
+        per_image=per_image,
+        softmax=softmax,
+    )
+
+
+def add_entropy(
+    problem: library.Problem, entropy: bool, weight: Tensor | None, smoothing: float
+) -> list[Tensor]:
+    """Ask for cross-entropy; the result has to live as long as the problem is in use."""
+    problem.entropy, problem.smoothing = entropy, smoothing
+    if weight is None:
+        return []
+    weight = weight.to(torch.float32).contiguous()
+    problem.entropy_weight = weight.data_ptr()
+    return [weight]
+
+
+def add_pixel_weight(problem: library.Problem, weight: Tensor | None) -> list[Tensor]:
+    """Ask for weighted counts; the result has to live as long as the problem is in use."""
+    if weight is None:
+        return []
+    mass = fixed_point(weight).contiguous()
+    weight = weight.to(torch.float32).contiguous()
+    problem.pixel_weight, problem.pixel_mass = weight.data_ptr(), mass.data_ptr()
+    # (N, L) for classes, (N, C, L) for channels
+    problem.weight_image_stride = weight.stride(0)
+    problem.weight_class_stride = weight.stride(1) if weight.dim() == 3 else 0
+    return [weight, mass]
+
+
+def gradient_of(scores: Tensor, kernels: ctypes.CDLL) -> tuple[Tensor, Tensor]:
+    """The gradient, and what the kernel writes: the same, or a copy that it can write."""
+    gradient = torch.empty_like(scores)
+    out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
+    kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
+    return gradient, out
+
+
+def readable(scores: Tensor) -> Tensor:
+    """The scores, copied where neither pixels nor classes lie next to each other."""
+    return scores if _in_place(scores) else scores.contiguous()
+
+
+def pixels_contiguous(target: Tensor) -> Tensor:
+    """Labels whose pixels lie next to each other."""
+    return target if target.stride(-1) == 1 else target.contiguous()
+
+
+def address(scores: Tensor) -> library.Scores:
+    """Where a tensor is, and its strides."""
+    image, channel, pixel = scores.stride()
+    if channel != 1 or scores.shape[2] == 1:
+        pixel = 1
+    return library.Scores(scores.data_ptr(), image, channel, pixel)
+
+
+def check(status: int) -> None:
+    """Raise where the kernels could not work."""
+    if status != 0:
+        raise MemoryError("lovasz: the CPU kernels could not allocate their tables")
+
+
+def _in_place(scores: Tensor) -> bool:
+    """Whether pixels or classes lie next to each other."""
+    return 1 in scores.stride()[1:] or scores.shape[2] == 1
