@@ -8,6 +8,7 @@ COMMANDS = {
     "accuracy": "loss and gradient against float64",
     "maps": "maps from errors to bins",
     "speed": "time and memory against F.cross_entropy, on published workloads",
+    "channels": "time of the binary losses against F.binary_cross_entropy_with_logits",
     "gpu": "time and memory on a CUDA or ROCm device",
     "scaling": "time against pixels and classes",
     "ranks": "the loss of the global batch of several processes against that of their own",

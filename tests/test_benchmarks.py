@@ -3,7 +3,7 @@
 import json
 
 import torch
-from benchmarks import ranks, scaling, speed, tables
+from benchmarks import channels, ranks, scaling, speed, tables
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
@@ -30,3 +30,13 @@ def test_ranks_runs_and_writes_its_table(tmp_path):
     ranks.main(["--quick", "--processes", "2", "--output", str(output)])
     rows = json.loads(output.read_text())["rows"]
     assert [row["bytes"] for row in rows] == [278544, 311312, 2457616]
+
+
+def test_channels_runs_and_writes_its_table(tmp_path):
+    before = torch.get_num_threads()
+    output = tmp_path / "channels.json"
+    channels.main(["--quick", "--threads", "1", "--output", str(output)])
+    torch.set_num_threads(before)
+    rows = json.loads(output.read_text())["rows"]
+    assert len(rows) == 8
+    assert channels.table(rows).count("\n") == 9
