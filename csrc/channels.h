@@ -153,15 +153,15 @@ void push_channel(const lovasz_problem &problem, const float *row, const lovasz_
   for (int t = 0; t < T; ++t) out[t] = label[t] < 0 ? 0.0f : out[t];
 }
 
-template <int T, class Score, int32_t Link>
-void push_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
-                        const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
-                        float *spare) {
+// Stores what push(c, out) writes for each channel, T floats, in the layout of the gradient.
+template <int T, class Score, class Push>
+void store_channels(const lovasz_problem &problem, const lovasz_scores &gradient, int64_t image,
+                    int64_t pixel, int64_t count, float *spare, Push push) {
   Score *out = const_cast<Score *>(score_address<Score>(gradient, image, pixel));
   const bool rows = gradient.pixel_stride == 1;
   for (int64_t c = 0; c < problem.classes; ++c) {
     float *pushed = spare + (rows ? 0 : c * padded<T>);
-    push_channel<T, Link>(problem, x.data + c * x.stride, slopes, image, c, pixel, count, pushed);
+    push(c, pushed);
     if (!rows) continue;
     Score *to = out + c * gradient.class_stride;
     if (count == T) {
@@ -171,6 +171,15 @@ void push_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slop
     }
   }
   if (!rows) rows_to_columns<T>(spare, problem.classes, count, out, gradient.pixel_stride);
+}
+
+template <int T, class Score, int32_t Link>
+void push_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
+                        const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
+                        float *spare) {
+  store_channels<T, Score>(problem, gradient, image, pixel, count, spare, [&](int64_t c, float *out) {
+    push_channel<T, Link>(problem, x.data + c * x.stride, slopes, image, c, pixel, count, out);
+  });
 }
 
 template <int T, int32_t Link>

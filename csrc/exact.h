@@ -2,6 +2,7 @@
 // turns into slopes in place, and the gradient from these.
 #pragma once
 
+#include "channels.h"
 #include "count.h"
 #include "push.h"
 
@@ -38,6 +39,33 @@ void errors_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t p
     } else {
       for (int64_t t = 0; t < count; ++t) out_row[t] = bits[t];
     }
+  }
+}
+
+// The same for channels, whose errors may be any that are not negative.
+template <int T, int32_t Link>
+void channel_errors_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel,
+                         int64_t count, lovasz_table &table, uint32_t *errors) {
+  for (int64_t c = 0; c < problem.classes; ++c) {
+    alignas(64) int32_t label[T];
+    alignas(64) float toward[T];
+    alignas(64) uint32_t bits[T];
+    load_channel_labels<T>(problem, image, c, pixel, count, label);
+    turn<T>(x.data + c * x.stride, label, toward);
+    int32_t invalid = 0, bad_labels = 0;
+    for (int t = 0; t < T; ++t) {
+      // A NaN is told from the score: what the hinge makes of it is a number.
+      const float error = error_of<Link>(toward[t]);
+      const bool number = toward[t] == toward[t] && error < infinity;
+      const uint32_t value = static_cast<uint32_t>(as_bits(number ? error : 0.0f));
+      bits[t] = label[t] == ignored ? 0xffffffffu : value | (label[t] == 1 ? 0x80000000u : 0u);
+      invalid += (label[t] != ignored) & !number;
+      bad_labels += label[t] == outside;
+    }
+    table.invalid += invalid;
+    table.bad_labels += bad_labels;
+    uint32_t *out = errors + (image * problem.classes + c) * problem.length + pixel;
+    memcpy(out, bits, static_cast<size_t>(count) * sizeof *bits);
   }
 }
 
@@ -80,6 +108,24 @@ void push_exact_tile(const lovasz_problem &problem, Rows x, const float *slopes,
   slopes_by_pixel<T>(x, problem, label, lse, own, count, p, s, sum);
   if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
   store_tile<T, false, Score>(problem, gradient, image, pixel, count, {p, s, spare, sum, label, nullptr});
+}
+
+template <int T, class Score, int32_t Link>
+void push_exact_channels_tile(const lovasz_problem &problem, Rows x, const float *slopes,
+                              const lovasz_scores &gradient, int64_t image, int64_t pixel,
+                              int64_t count, float *spare) {
+  store_channels<T, Score>(problem, gradient, image, pixel, count, spare, [&](int64_t c, float *out) {
+    const float *slope = slopes + (image * problem.classes + c) * problem.length + pixel;
+    alignas(64) int32_t label[T];
+    alignas(64) float toward[T];
+    load_channel_labels<T>(problem, image, c, pixel, count, label);
+    turn<T>(x.data + c * x.stride, label, toward);
+    for (int64_t t = 0; t < count; ++t) {
+      const float pushed = slope[t] * rate_of<Link>(toward[t]);
+      out[t] = label[t] < 0 ? 0.0f : label[t] == 1 ? -pushed : pushed;
+    }
+    for (int64_t t = count; t < T; ++t) out[t] = 0.0f;
+  });
 }
 
 }  // namespace LOVASZ_LEVEL

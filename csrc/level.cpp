@@ -119,6 +119,33 @@ struct ErrorsVisit {
   }
 };
 
+template <int32_t Link>
+struct ChannelErrorsVisit {
+  const lovasz_problem &problem;
+  int64_t image;
+  lovasz_table &table;
+  uint32_t *errors;
+
+  template <int T, class Score>
+  void tile(Rows x, int64_t pixel, int64_t count) {
+    channel_errors_tile<T, Link>(problem, x, image, pixel, count, table, errors);
+  }
+};
+
+template <int32_t Link>
+struct PushExactChannelsVisit {
+  const lovasz_problem &problem;
+  const float *slopes;
+  const lovasz_scores &gradient;
+  int64_t image;
+  float *spare;
+
+  template <int T, class Score>
+  void tile(Rows x, int64_t pixel, int64_t count) {
+    push_exact_channels_tile<T, Score, Link>(problem, x, slopes, gradient, image, pixel, count, spare);
+  }
+};
+
 struct PushVisit {
   const lovasz_problem &problem;
   const lovasz_slopes &slopes;
@@ -151,48 +178,51 @@ inline int64_t tile_floats(const lovasz_problem &problem) {
   return problem.classes * lovasz_tile_pixels(problem.classes);
 }
 
-template <int32_t Link>
-void count_channels(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
-                    lovasz_table &table, float *scratch) {
-  CountChannelsVisit<Link> visit{problem, image, table};
-  visit_tiles(problem, image, first, last, scratch, visit);
+// The second buffer of a tile of channels, behind the one that it is loaded to: padded rows both.
+inline float *second_buffer(const lovasz_problem &problem, float *scratch) {
+  return scratch + problem.classes * (lovasz_tile_pixels(problem.classes) + lovasz_padding);
 }
 
+// Calls visit(link) with the link of channels as a constant; false where classes share a softmax.
 template <int32_t Link>
-void push_channels(const lovasz_problem &problem, const lovasz_slopes &slopes,
-                   const lovasz_scores &gradient, int64_t image, int64_t first, int64_t last,
-                   float *scratch) {
-  // The buffer of a tile that is loaded and that of its gradient, both of padded rows.
-  float *spare = scratch + problem.classes * (lovasz_tile_pixels(problem.classes) + lovasz_padding);
-  PushChannelsVisit<Link> visit{problem, slopes, gradient, image, spare};
-  visit_tiles(problem, image, first, last, scratch, visit);
+struct Constant {
+  static constexpr int32_t value = Link;
+};
+template <class Visit>
+bool with_link(const lovasz_problem &problem, Visit visit) {
+  switch (problem.link) {
+    case LOVASZ_SIGMOID:
+      visit(Constant<LOVASZ_SIGMOID>());
+      return true;
+    case LOVASZ_HINGE:
+      visit(Constant<LOVASZ_HINGE>());
+      return true;
+    case LOVASZ_ELU:
+      visit(Constant<LOVASZ_ELU>());
+      return true;
+  }
+  return false;
 }
 
 void count(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
            lovasz_table *table, float *scratch) {
-  switch (problem->link) {
-    case LOVASZ_SIGMOID:
-      return count_channels<LOVASZ_SIGMOID>(*problem, image, first, last, *table, scratch);
-    case LOVASZ_HINGE:
-      return count_channels<LOVASZ_HINGE>(*problem, image, first, last, *table, scratch);
-    case LOVASZ_ELU:
-      return count_channels<LOVASZ_ELU>(*problem, image, first, last, *table, scratch);
-  }
+  const bool channels = with_link(*problem, [&](auto link) {
+    CountChannelsVisit<decltype(link)::value> visit{*problem, image, *table};
+    visit_tiles(*problem, image, first, last, scratch, visit);
+  });
+  if (channels) return;
   CountVisit visit{*problem, image, *table, scratch};
   visit_tiles(*problem, image, first, last, scratch + tile_floats(*problem), visit);
 }
 
 void push(const lovasz_problem *problem, const lovasz_slopes *slopes, const lovasz_scores *gradient,
           int64_t image, int64_t first, int64_t last, float *scratch) {
-  const lovasz_scores &out = *gradient;
-  switch (problem->link) {
-    case LOVASZ_SIGMOID:
-      return push_channels<LOVASZ_SIGMOID>(*problem, *slopes, out, image, first, last, scratch);
-    case LOVASZ_HINGE:
-      return push_channels<LOVASZ_HINGE>(*problem, *slopes, out, image, first, last, scratch);
-    case LOVASZ_ELU:
-      return push_channels<LOVASZ_ELU>(*problem, *slopes, out, image, first, last, scratch);
-  }
+  const bool channels = with_link(*problem, [&](auto link) {
+    float *spare = second_buffer(*problem, scratch);
+    PushChannelsVisit<decltype(link)::value> visit{*problem, *slopes, *gradient, image, spare};
+    visit_tiles(*problem, image, first, last, scratch, visit);
+  });
+  if (channels) return;
   const int64_t floats = tile_floats(*problem);
   const double total = problem->entropy ? total_entropy_weight(*problem) : 0.0;
   PushVisit visit{*problem, *slopes, *gradient, image, total, scratch, scratch + floats, scratch + 2 * floats};
@@ -201,12 +231,23 @@ void push(const lovasz_problem *problem, const lovasz_slopes *slopes, const lova
 
 void errors(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
             lovasz_table *table, uint32_t *out, float *scratch) {
+  const bool channels = with_link(*problem, [&](auto link) {
+    ChannelErrorsVisit<decltype(link)::value> visit{*problem, image, *table, out};
+    visit_tiles(*problem, image, first, last, scratch, visit);
+  });
+  if (channels) return;
   ErrorsVisit visit{*problem, image, *table, scratch, out};
   visit_tiles(*problem, image, first, last, scratch + tile_floats(*problem), visit);
 }
 
 void push_exact(const lovasz_problem *problem, const float *slopes, const lovasz_scores *gradient,
                 int64_t image, int64_t first, int64_t last, float *scratch) {
+  const bool channels = with_link(*problem, [&](auto link) {
+    float *spare = second_buffer(*problem, scratch);
+    PushExactChannelsVisit<decltype(link)::value> visit{*problem, slopes, *gradient, image, spare};
+    visit_tiles(*problem, image, first, last, scratch, visit);
+  });
+  if (channels) return;
   const int64_t floats = tile_floats(*problem);
   PushExactVisit visit{*problem, slopes, *gradient, image, scratch, scratch + floats, scratch + 2 * floats};
   visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);

@@ -102,7 +102,7 @@ struct lovasz_exact_result {
   float *slopes;       // (N, C, L)
   double *losses;      // (G, C)
   int64_t *positives;  // (G, C)
-  int64_t *pixels;     // (G), not ignored
+  int64_t *pixels;     // (G, C), not ignored
   int64_t *invalid;    // (G), zero on entry
   double alpha, beta;
   int64_t bad_labels, out_of_range;

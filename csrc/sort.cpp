@@ -1,19 +1,20 @@
 // The exact method: errors, radix sort, slopes.
 //
-// Errors are floats in [0, 1], so their bits order them as integers of 30 bits: three passes of ten
-// bits each. An element carries its place in the array of slopes, so the sorted row is walked once
+// Errors are floats that are not negative, so their bits order them as integers: 30 bits up to 1, and
+// 31 where they have no bound, in three or four passes of ten bits each. An element carries its place in the array of slopes, so the sorted row is walked once
 // from the largest error down, and every slope is written where its pixel is.
 #include <cstring>
+#include <utility>
 
 #include "parallel.h"
 
 namespace {
 
-constexpr int digit_bits = 10, digits = 3, buckets = 1 << digit_bits;
+constexpr int digit_bits = 10, most_digits = 4, buckets = 1 << digit_bits;
 constexpr uint32_t ignored = 0xffffffffu, positive_bit = 0x80000000u;
 
-// key (30 bits), whether positive (1 bit), place (33 bits)
-constexpr int place_bits = 33;
+// key (31 bits), whether positive (1 bit), place (32 bits)
+constexpr int place_bits = 32;
 constexpr int64_t places = int64_t{1} << place_bits;
 
 inline uint64_t pack(uint32_t bits, int64_t place) {
@@ -67,8 +68,8 @@ struct Row {
 
 // Sorts the errors of one class by their last digit on the way from the row to `to`; returns how
 // many there are. Ignored pixels get their slope, 0, here.
-int64_t scatter_first(const Row &row, uint32_t (*counts)[buckets], uint64_t *to) {
-  std::memset(counts, 0, sizeof(uint32_t) * digits * buckets);
+int64_t scatter_first(const Row &row, int digits, uint32_t (*counts)[buckets], uint64_t *to) {
+  std::memset(counts, 0, sizeof(uint32_t) * static_cast<size_t>(digits) * buckets);
   int64_t total = 0;
   for (int64_t n = 0; n < row.images; ++n) {
     const uint32_t *errors = reinterpret_cast<const uint32_t *>(row.slopes + n * row.image_stride);
@@ -153,7 +154,9 @@ void sort_worker(int64_t, int64_t, void *context) {
   const int64_t images = problem.per_image ? 1 : problem.images;
   const int64_t groups = problem.per_image ? problem.images : 1;
   const size_t bytes = static_cast<size_t>(images * problem.length) * sizeof(uint64_t);
-  Memory first(bytes), second(bytes), counts(digits * buckets * sizeof(uint32_t));
+  const bool bounded = problem.link == LOVASZ_CLASSES || problem.link == LOVASZ_SIGMOID;
+  const int digits = bounded ? 3 : most_digits;
+  Memory first(bytes), second(bytes), counts(most_digits * buckets * sizeof(uint32_t));
   if (first.data == nullptr || second.data == nullptr || counts.data == nullptr) {
     job.failed = true;
     return;
@@ -167,15 +170,14 @@ void sort_worker(int64_t, int64_t, void *context) {
     const Row row{job.result.slopes + group * image_stride + c * problem.length, images,
                   image_stride, problem.length};
     uint64_t *a = first.aligned<uint64_t>(), *b = second.aligned<uint64_t>();
-    const int64_t size = scatter_first(row, starts, a);
-    scatter(a, size, 1, starts[1], b);
-    scatter(b, size, 2, starts[2], a);
+    const int64_t size = scatter_first(row, digits, starts, a);
+    for (int d = 1; d < digits; ++d, std::swap(a, b)) scatter(a, size, d, starts[d], b);
     int64_t positives = 0;
     for (int64_t k = 0; k < size; ++k) positives += is_positive(a[k]);
     const Tversky delta{job.result.alpha, job.result.beta, static_cast<double>(positives)};
     job.result.losses[i] = walk(a, size, delta, row.slopes);
     job.result.positives[i] = positives;
-    if (c == 0) job.result.pixels[group] = size;
+    job.result.pixels[i] = size;
   }
 }
 

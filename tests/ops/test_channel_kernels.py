@@ -168,3 +168,67 @@ def test_labels_that_are_none():
         cpu_channels.count_channels(scores, target, BINS, None, False, "sigmoid")
     with pytest.raises(ValueError, match="binary_cross_entropy_lovasz_sigmoid: "):
         cpu_channels.count_channels(scores, target, BINS, 9, False, "sigmoid", True)
+
+
+@everywhere
+def test_exact_is_the_reference(level, shape, link, per_image):
+    scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
+    arguments = (scores, target, IGNORE, per_image, link, 1.0, 1.0)
+    losses, slopes, positives, pixels, invalid = cpu_channels.exact_channels(*arguments)
+    expected = channels.exact_channels(*arguments)
+    torch.testing.assert_close(losses, expected[0], rtol=1e-5, atol=1e-6)
+    assert torch.equal(positives, expected[2])
+    assert torch.equal(pixels, expected[3])
+    assert not invalid.any()
+    # Neighbours in the order may change places by the rounding of their errors.
+    assert (slopes.sum(2) - expected[1].sum(2)).abs().max() < 1e-5
+    assert not slopes[target == IGNORE].any()
+    gradient = cpu_channels.push_ranked_channels(scores, target, expected[1], IGNORE, link)
+    wanted = channels.push_ranked_channels(scores, target, expected[1], IGNORE, link)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exact_gradients_of_narrow_scores_in_any_layout(level, dtype, layout):
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape, torch.int8)
+    slopes = torch.rand(shape)
+    gradient = cpu_channels.push_ranked_channels(scores, target, slopes, IGNORE, "elu")
+    wanted = channels.push_ranked_channels(scores, target, slopes, IGNORE, "elu")
+    assert gradient.stride() == torch.empty_like(scores).stride()
+    assert relative(gradient, wanted) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])
+@pytest.mark.parametrize("link", LINKS)
+def test_scores_that_cannot_be_sorted(level, link, value):
+    scores, target = torch.zeros(2, 3, 70), torch.zeros(2, 3, 70, dtype=torch.int64)
+    scores[0, 1, 5] = scores[1, 2, 69] = scores[1, 0, 0] = value
+    target[1, 2, 69] = 1
+    target[1, 0, 0] = IGNORE
+    for per_image in (False, True):
+        arguments = (scores, target, IGNORE, per_image, link, 1.0, 1.0)
+        invalid = cpu_channels.exact_channels(*arguments)[-1]
+        assert torch.equal(invalid, channels.exact_channels(*arguments)[-1])
+
+
+def test_the_largest_errors_are_sorted_last():
+    scores = torch.tensor([[[-1e30, 2.0, -3e38, 1e-40, 5.0]]])
+    target = torch.tensor([[[1, 0, 1, 0, 1]]])
+    got = cpu_channels.exact_channels(scores, target, None, False, "hinge", 1.0, 1.0)
+    want = channels.exact_channels(scores.double(), target, None, False, "hinge", 1.0, 1.0)
+    torch.testing.assert_close(got[0], want[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(got[1].double(), want[1], rtol=1e-6, atol=1e-9)
+
+
+def test_operators_pass_opcheck():
+    scores, target = torch.randn(2, 3, 20), torch.randint(2, (2, 3, 20))
+    ops = torch.ops.lovasz
+    counts = ops.count_channels(scores, target, 16, IGNORE, True, "sigmoid")[0]
+    slopes, by_pixel = torch.rand(counts.shape), torch.rand(scores.shape)
+    torch.library.opcheck(ops.count_channels, (scores, target, 16, IGNORE, True, "hinge"))
+    torch.library.opcheck(ops.push_channels, (scores, target, slopes, IGNORE, "elu"))
+    torch.library.opcheck(ops.rank_channels, (scores, target, IGNORE, True, "sigmoid"))
+    torch.library.opcheck(ops.exact_channels, (scores, target, IGNORE, True, "hinge", 1.0, 1.0))
+    torch.library.opcheck(ops.push_ranked_channels, (scores, target, by_pixel, IGNORE, "hinge"))

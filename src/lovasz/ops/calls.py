@@ -156,6 +156,12 @@ def exact(given: Scores, set_function: SetFunction, symmetric: bool = False) -> 
     if tversky is not None and plain and given.multiclass and not symmetric:
         operator = torch.ops.lovasz.exact
         return Exact(*operator(*common, given.softmax, tversky.alpha, tversky.beta))
+    if tversky is not None and plain and not symmetric:
+        operator = torch.ops.lovasz.exact_channels
+        losses, slopes, positives, pixels, invalid = operator(
+            *common, given.link, tversky.alpha, tversky.beta
+        )
+        return Exact(losses, slopes, positives, pixels, scores.new_empty(0), invalid)
     if given.multiclass:
         errors, order, lse, invalid = torch.ops.lovasz.rank(
             *common, given.softmax, given.group, given.groups

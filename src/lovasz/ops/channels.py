@@ -18,6 +18,7 @@ from lovasz.ops.links import UNBOUNDED, channel_errors, channel_rates, function_
 from lovasz.ops.precision import wide
 from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group
 from lovasz.ops.validity import outside, raise_for_channel_labels, raise_for_probabilities
+from lovasz.set_functions import Tversky
 
 
 class Channels(NamedTuple):
@@ -89,6 +90,21 @@ def rank_channels(
     seen = look(scores, target, ignore_index, link)
     invalid = _find_invalid(scores, target, seen, ignore_index, link, arrangement, torch.inf)
     return *ranking.sort_errors(seen.errors, seen.valid, arrangement), invalid
+
+
+def exact_channels(
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int | None,
+    per_image: bool,
+    link: str,
+    alpha: float,
+    beta: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Reference of ``lovasz::exact_channels``."""
+    errors, order, invalid = rank_channels(scores, target, ignore_index, per_image, link)
+    delta = Tversky(alpha, beta)
+    return *ranking.extend_ranked(errors, order, target == 1, Groups(per_image), delta), invalid
 
 
 def push_ranked_channels(

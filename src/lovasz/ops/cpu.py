@@ -12,6 +12,7 @@ from lovasz.ops.bins import bin_centres, unbounded_bin_centres
 from lovasz.ops.links import function_of
 from lovasz.ops.problems import (
     SCORE_TYPES,
+    SORTED_SCORES,
     add_entropy,
     add_pixel_weight,
     address,
@@ -20,6 +21,7 @@ from lovasz.ops.problems import (
     make_problem,
     pixels_contiguous,
     readable,
+    sort_exactly,
 )
 from lovasz.ops.validity import raise_for_labels
 
@@ -102,33 +104,16 @@ def exact(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::exact`` for CPU tensors."""
     kernels = library.load()
-    # An element of the sort holds its place in 33 bits.
-    if kernels is None or not _supported(scores, softmax) or scores.numel() > 2**33:
+    if kernels is None or not _supported(scores, softmax) or scores.numel() > SORTED_SCORES:
         return reference.exact(scores, target, ignore_index, per_image, softmax, alpha, beta)
-    images, classes, _ = scores.shape
-    groups = images if per_image else 1
-    slopes = torch.empty(scores.shape, dtype=torch.float32)
-    kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
-    losses = torch.empty((groups, classes), dtype=torch.float64)
-    positives = torch.empty((groups, classes), dtype=torch.int64)
-    pixels, invalid = (torch.zeros(groups, dtype=torch.int64) for _ in range(2))
     lse = torch.empty(target.shape, dtype=torch.float32)
     scores, target = readable(scores), pixels_contiguous(target)
     problem = make_problem(scores, target, lse, 0, ignore_index, per_image, softmax)
-    result = library.ExactResult(
-        slopes=slopes.data_ptr(),
-        losses=losses.data_ptr(),
-        positives=positives.data_ptr(),
-        pixels=pixels.data_ptr(),
-        invalid=invalid.data_ptr(),
-        alpha=alpha,
-        beta=beta,
-    )
-    check(kernels.lovasz_exact(problem, result, torch.get_num_threads()))
-    if result.bad_labels:
-        raise_for_labels(function_of("softmax"), target, classes, ignore_index)
-    of_class = pixels.unsqueeze(-1).repeat(1, classes)  # the same for all
-    return losses, slopes, positives, of_class, lse, invalid
+    (*extended, invalid), bad_labels = sort_exactly(kernels, problem, alpha, beta)
+    if bad_labels:
+        raise_for_labels(function_of("softmax"), target, scores.shape[1], ignore_index)
+    losses, slopes, positives, pixels = extended
+    return losses, slopes, positives, pixels, lse, invalid
 
 
 def push_ranked(

@@ -12,6 +12,7 @@ from lovasz.ops.links import function_of
 from lovasz.ops.problems import (
     LABEL_TYPES,
     SCORE_TYPES,
+    SORTED_SCORES,
     add_entropy,
     add_pixel_weight,
     address,
@@ -20,6 +21,7 @@ from lovasz.ops.problems import (
     make_problem,
     pixels_contiguous,
     readable,
+    sort_exactly,
 )
 from lovasz.ops.validity import raise_for_channel_labels
 
@@ -55,9 +57,7 @@ def count_channels(
     result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
     check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
     if result.bad_labels:
-        labels = target.to(torch.int64)
-        bad = (labels != 0) & (labels != 1) & (labels != ignore_index)
-        raise_for_channel_labels(function_of(link, entropy), labels[bad], ignore_index)
+        _raise_for_labels(target, ignore_index, link, entropy)
     del kept
     sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
     return counts, invalid, sums
@@ -89,6 +89,53 @@ def push_channels(
     check(kernels.lovasz_push(problem, slopes.data_ptr(), scale, address(out), threads))
     del kept
     return gradient if out is gradient else gradient.copy_(out)
+
+
+def exact_channels(
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int | None,
+    per_image: bool,
+    link: str,
+    alpha: float,
+    beta: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """``lovasz::exact_channels`` for CPU tensors."""
+    kernels = _kernels(scores, target, link, None)
+    if kernels is None or scores.numel() > SORTED_SCORES:
+        options = (ignore_index, per_image, link, alpha, beta)
+        return channels.exact_channels(scores, target, *options)
+    scores, target = readable(scores), pixels_contiguous(target)
+    problem = _problem(scores, target, 0, ignore_index, per_image, link)
+    extended, bad_labels = sort_exactly(kernels, problem, alpha, beta)
+    if bad_labels:
+        _raise_for_labels(target, ignore_index, link)
+    losses, slopes, positives, pixels, invalid = extended
+    return losses, slopes, positives, pixels, invalid
+
+
+def push_ranked_channels(
+    scores: Tensor, target: Tensor, slopes: Tensor, ignore_index: int | None, link: str
+) -> Tensor:
+    """``lovasz::push_ranked_channels`` for CPU tensors."""
+    kernels = _kernels(scores, target, link, None)
+    if kernels is None:
+        return channels.push_ranked_channels(scores, target, slopes, ignore_index, link)
+    gradient, out = gradient_of(scores, kernels)
+    scores, target = readable(scores), pixels_contiguous(target)
+    slopes = slopes.to(torch.float32).contiguous()
+    problem = _problem(scores, target, 0, ignore_index, False, link)
+    threads = torch.get_num_threads()
+    check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), address(out), threads))
+    return gradient if out is gradient else gradient.copy_(out)
+
+
+def _raise_for_labels(
+    target: Tensor, ignore_index: int | None, link: str, entropy: bool = False
+) -> None:
+    labels = target.to(torch.int64)
+    bad = (labels != 0) & (labels != 1) & (labels != ignore_index)
+    raise_for_channel_labels(function_of(link, entropy), labels[bad], ignore_index)
 
 
 def _kernels(scores: Tensor, target: Tensor, link: str, group: Tensor | None) -> ctypes.CDLL | None:

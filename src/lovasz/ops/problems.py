@@ -10,6 +10,9 @@ from torch import Tensor
 from lovasz.ops import library
 from lovasz.ops.tables import fixed_point
 
+# An element of the sort holds its place in 32 bits.
+SORTED_SCORES = 2**32
+
 SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 LABEL_TYPES = {
     torch.bool: 0,
@@ -76,6 +79,30 @@ def add_pixel_weight(problem: library.Problem, weight: Tensor | None) -> list[Te
     problem.weight_image_stride = weight.stride(0)
     problem.weight_class_stride = weight.stride(1) if weight.dim() == 3 else 0
     return [weight, mass]
+
+
+def sort_exactly(
+    kernels: ctypes.CDLL, problem: library.Problem, alpha: float, beta: float
+) -> tuple[tuple[Tensor, ...], int]:
+    """Losses (G, C), slopes (N, C, L), positives, pixels (G, C), invalid (G); and bad labels."""
+    images, classes, length = problem.images, problem.classes, problem.length
+    groups = images if problem.per_image else 1
+    slopes = torch.empty((images, classes, length), dtype=torch.float32)
+    kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
+    losses = torch.empty((groups, classes), dtype=torch.float64)
+    positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
+    invalid = torch.zeros(groups, dtype=torch.int64)
+    result = library.ExactResult(
+        slopes=slopes.data_ptr(),
+        losses=losses.data_ptr(),
+        positives=positives.data_ptr(),
+        pixels=pixels.data_ptr(),
+        invalid=invalid.data_ptr(),
+        alpha=alpha,
+        beta=beta,
+    )
+    check(kernels.lovasz_exact(problem, result, torch.get_num_threads()))
+    return (losses, slopes, positives, pixels, invalid), result.bad_labels
 
 
 def gradient_of(scores: Tensor, kernels: ctypes.CDLL) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,11 @@ _library.define(
     " Tensor lse, Tensor invalid)"
 )
 _library.define(
+    "exact_channels(Tensor scores, Tensor target, int? ignore_index, bool per_image, str link,"
+    " float alpha, float beta) -> (Tensor losses, Tensor slopes, Tensor positives, Tensor pixels,"
+    " Tensor invalid)"
+)
+_library.define(
     "push_ranked(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index,"
     " bool softmax) -> Tensor"
 )
@@ -64,14 +69,20 @@ _library.define(
     " str link) -> Tensor"
 )
 _MULTICLASS = ("count", "weigh", "push", "rank", "exact", "push_ranked")
-_CHANNELS = ("count_channels", "push_channels", "rank_channels", "push_ranked_channels")
+_CHANNELS = (
+    "count_channels",
+    "push_channels",
+    "rank_channels",
+    "exact_channels",
+    "push_ranked_channels",
+)
 for _name in _MULTICLASS:
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
 for _name in _CHANNELS:
     _library.impl(_name, getattr(channels, _name), "CompositeExplicitAutograd")
 for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
-for _name in ("count_channels", "push_channels"):
+for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
     _library.impl(_name, getattr(cpu_channels, _name), "CPU")
 for _name in ("count", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(gpu, _name), "CUDA")
@@ -163,14 +174,23 @@ def _ranked(
 
 @torch.library.register_fake("lovasz::exact")
 def _(scores, target, ignore_index, per_image, softmax, alpha, beta):  # type: ignore[no-untyped-def]
+    *extended, invalid = _extended(scores, per_image)
+    lse = scores.new_empty(target.shape if softmax else (0,), dtype=wide_dtype(scores))
+    return *extended, lse, invalid
+
+
+@torch.library.register_fake("lovasz::exact_channels")
+def _(scores, target, ignore_index, per_image, link, alpha, beta):  # type: ignore[no-untyped-def]
+    return _extended(scores, per_image)
+
+
+def _extended(scores: Tensor, per_image: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     groups, classes = _groups(scores, per_image, None, 1), scores.shape[1]
-    wide = wide_dtype(scores)
     return (
         scores.new_empty((groups, classes), dtype=torch.float64),
-        scores.new_empty(scores.shape, dtype=wide),
+        scores.new_empty(scores.shape, dtype=wide_dtype(scores)),
         scores.new_empty((groups, classes), dtype=torch.int64),
         scores.new_empty((groups, classes), dtype=torch.int64),
-        scores.new_empty(target.shape if softmax else (0,), dtype=wide),
         scores.new_empty((groups,), dtype=torch.int64),
     )
 
