@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lovasz._channels import channel_loss
+from lovasz._layouts import Extras
 from lovasz._tensors import FLOATING, INTEGRAL, check_pair
-from lovasz.extension import extend_sorted
 from lovasz.functional import lovasz_softmax
-from lovasz.ops.precision import wide_dtype
+from lovasz.ops import DEFAULT_BINS
 from lovasz.set_functions import jaccard
 
 MODES = ("binary", "multiclass", "multilabel")
@@ -42,32 +43,39 @@ def binary_losses(
         probabilities: whether the scores are probabilities.
     """
     scores, target = _check(name, scores, target)
-    scores, target = (_rows(x, per_image, channels) for x in (scores, target))
-    valid = torch.ones_like(target, dtype=torch.bool)
+    ignored = torch.zeros_like(target, dtype=torch.bool)
     if ignore_index is not None:
-        valid = target != ignore_index
-    positive = target == 1
-    bad = (valid & ~positive & (target != 0)).sum(1)
-    if bad.device.type == "cpu" and bool(bad.any()):
+        ignored = target == ignore_index
+    wrong = ~ignored & (target != 0) & (target != 1)
+    if wrong.device.type == "cpu" and bool(wrong.any()):
         raise ValueError(
             f"{name}: expected every label to be 0, 1 or equal to ignore_index={ignore_index},"
-            f" got {target[valid & ~positive & (target != 0)][0].item()}"
+            f" got {target[wrong][0].item()}"
         )
-    wide = scores.to(wide_dtype(scores))
-    if probabilities:
-        errors = torch.where(positive, 1 - wide, wide)
-    else:
-        errors = torch.relu(1 - torch.where(positive, wide, -wide))
-    # Ignored pixels sort last; a NaN among them must not reach the sum.
-    errors, order = torch.where(valid, errors, -1.0).sort(dim=1, descending=True)
-    positive, valid = positive.gather(1, order), valid.gather(1, order)
-    if errors.shape[1] == 0:
-        return wide.sum(1), valid.any(1)
-    found = extend_sorted(errors.detach()[None], positive[None], valid[None], jaccard)
-    slopes = found.slopes[0].to(errors.dtype)
-    losses = (slopes * torch.where(valid, errors, 0.0)).sum(1)
-    # Elsewhere than on the CPU a label that does not fit must not pass unseen.
-    return losses * torch.where(bad > 0, torch.nan, 1.0).to(losses.dtype), valid.any(1)
+    per_image = per_image and scores.dim() > 1 + (channels and scores.dim() == 2)
+    losses = channel_loss(
+        name,
+        "predictions",
+        "channel_probabilities" if probabilities else "hinge",
+        scores,
+        target,
+        multilabel=channels and scores.dim() > 1,
+        symmetric=False,
+        ignore_index=None,
+        per_image=per_image,
+        # A mask, because the label to ignore may be 0 or 1 here.
+        extras=Extras(ignore_mask=ignored),
+        classes="all",
+        weight=None,
+        normalize_weight=True,
+        reduction="none",
+        set_function=jaccard,
+        method="sort",
+        bins=DEFAULT_BINS,
+        window=None,
+        process_group=None,
+    )
+    return losses.flatten(), ~_rows(ignored, per_image, channels).all(1)
 
 
 def mean_of(losses: Tensor, counting: Tensor) -> Tensor:
