@@ -1,6 +1,6 @@
 """The kernels of the exact method: ``keys`` before the sort, ``runs`` and ``extend`` after it.
 
-A key holds an error and whether the pixel is a positive, so that one sort of 31-bit integers, a row
+A key holds an error and whether the pixel is a positive, so that one sort of 32-bit integers, a row
 for each group and class, is all that is sorted. Equal errors form a run, and the extension asks how
 many positives and negatives come before and after the run of a pixel.
 """
@@ -12,8 +12,28 @@ import triton.language as tl
 
 from lovasz.ops.gpu.pixels import class_offsets, load_labels
 
-# Bits of the float 1.0: errors in [0, 1] are at most that, and their bits are in their order.
-ONE = tl.constexpr(0x3F800000)
+# Bits of the largest float; those of floats that are not negative are in their order.
+LARGEST = tl.constexpr(0x7F7FFFFF)
+# Carries integers from 0 to 2^32 - 1 to signed ones, in their order.
+SIGN = tl.constexpr(-(2**31))
+
+
+@triton.jit
+def key_of(error, positive, counted):
+    """2 (largest bits - bits of the error) + positive, ascending as errors fall; ignored ones last.
+
+    NaN and what is below 0 are 0; where there are any, the loss is NaN.
+    """
+    error = tl.where(error > 0.0, tl.minimum(error, 3.4028234663852886e38), 0.0)
+    place = -error.to(tl.int32, bitcast=True) + LARGEST
+    key = place * 2 + positive.to(tl.int32)  # wraps
+    return tl.where(counted, key, (LARGEST + 1) * 2 - 2**32) ^ SIGN
+
+
+@triton.jit
+def place_of(key):
+    """Largest bits less those of the error."""
+    return ((key ^ SIGN).to(tl.uint32, bitcast=True) >> 1).to(tl.int32)
 
 
 @triton.jit
@@ -22,7 +42,7 @@ def keys(
     classes, length, stride_n, stride_c, stride_l, target_n, target_l, out_n, out_c, ignore_index,
     IGNORES: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """2 (bits of 1 - bits of the error) + positive, ascending as errors fall; ignored ones last."""
+    """Keys of a tile of pixels."""
     program = tl.program_id(0)
     tiles = tl.cdiv(length, BLOCK_T)
     image = (program // tiles).to(tl.int64)
@@ -41,9 +61,8 @@ def keys(
         p = tl.exp(x - z[None, :])
         positive = labels[None, :] == c
         error = tl.where(positive, 1.0 - p, p)
-        error = tl.where(error > 0.0, tl.minimum(error, 1.0), 0.0)  # NaN is 0, and reported
-        key = (-error.to(tl.int32, bitcast=True) + ONE) * 2 + positive.to(tl.int32)
-        key = tl.where(counted[None, :], key, (ONE + 1) * 2)
+        error = tl.where(error > 1.0, 1.0, error)
+        key = key_of(error, positive, counted[None, :])
         tl.store(row[None, :] + c * out_c, key, mask=present)
 
 
@@ -55,7 +74,7 @@ def marks(sorted_keys, out, pixels, BLOCK: tl.constexpr):
     rank = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = rank < pixels
     key = tl.load(sorted_keys + row + rank, mask=inside, other=0)
-    before = tl.load(sorted_keys + row + rank - 1, mask=inside & (rank > 0), other=-2)
+    before = tl.load(sorted_keys + row + rank - 1, mask=inside & (rank > 0), other=2**31 - 1)
     starts = ((key >> 1) != (before >> 1)).to(tl.int64)
     tl.store(out + row + rank, (key & 1).to(tl.int64) + starts * 4294967296, mask=inside)
 
@@ -86,7 +105,8 @@ def extend(
     rank = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = rank < pixels
     key = tl.load(sorted_keys + row + rank, mask=inside, other=0)
-    counted = inside & ((key >> 1) <= ONE)
+    place = place_of(key)
+    counted = inside & (place <= LARGEST)
     run = tl.load(sums + row + rank, mask=counted, other=4294967296) >> 32
     start = tl.load(starts + index * (pixels + 1) + run - 1, mask=counted, other=0).to(tl.int64)
     end = tl.load(starts + index * (pixels + 1) + run, mask=counted, other=1).to(tl.int64)
@@ -102,14 +122,14 @@ def extend(
     rise = tl.where((key & 1) == 1, (d10 - d00) + (d11 - d01), (d01 - d00) + (d11 - d10))
     size = tl.where((key & 1) == 1, f, n)
     slope = tl.where(counted, rise / (2 * tl.maximum(size, 1)).to(tl.float64), 0.0)
-    error = (-(key >> 1) + ONE).to(tl.float32, bitcast=True).to(tl.float64)
+    error = (-place + LARGEST).to(tl.float32, bitcast=True).to(tl.float64)
     tl.store(losses + tl.program_id(0), tl.sum(tl.where(counted, slope * error, 0.0)))
-    place = tl.load(order + row + rank, mask=inside, other=0)
+    pixel = tl.load(order + row + rank, mask=inside, other=0)
     if PER_IMAGE:
-        place += row
+        pixel += row
     else:
-        place = ((place // length) * classes + index) * length + place % length
-    tl.store(slopes + place, slope.to(tl.float32), mask=inside)
+        pixel = ((pixel // length) * classes + index) * length + pixel % length
+    tl.store(slopes + pixel, slope.to(tl.float32), mask=inside)
 
 
 @triton.jit
