@@ -9,7 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lovasz.extension import extend_counts
-from lovasz.ops import bin_centres, error_bound, gpu, reference
+from lovasz.ops import WEIGHT_UNIT, bin_centres, error_bound, gpu, reference
+from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.set_functions import jaccard
 from tests import oracle
 from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, relative, scores_of, slopes_of
@@ -277,6 +278,35 @@ def test_exact_with_scores_that_are_no_numbers(value):
     assert gradient[1, :, 7].isnan().all()
 
 
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 7), (2, 19, 257), (1, 150, 300)])
+def test_weights_of_pixels(shape, layout, per_image, entropy):
+    scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
+    riding = (entropy, torch.rand(shape[1]), 0.1) if entropy else (False, None, 0.0)
+    arguments = (scores, target, BINS, IGNORE, per_image, True, *riding)
+    weight = 3 * torch.rand(target.shape)
+    counts, _, invalid, sums = gpu.count(*arguments, weight)
+    expected, _, _, expected_sums = reference.count(*arguments, weight)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    assert moved(counts, expected) < 1e-3
+    assert not invalid.any()
+    torch.testing.assert_close(sums, expected_sums, rtol=1e-6, atol=1e-6)
+    once = gpu.count(*arguments, torch.ones_like(weight))[0]
+    assert torch.equal(once, gpu.count(*arguments)[0] * WEIGHT_UNIT)
+
+
+def test_weights_that_are_none_count_nothing():
+    shape = (2, 5, 70)
+    scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
+    weight = torch.rand(target.shape)
+    weight[0, :3] = torch.tensor([float("nan"), -1.0, float("inf")])
+    arguments = (scores, target, 64, IGNORE, True, True, False, None, 0.0)
+    got = gpu.count(*arguments, weight)[0]
+    assert torch.equal(got.sum(-1), reference.count(*arguments, weight)[0].sum(-1))
+
+
 class Watch(TorchDispatchMode):
     """Notes every operator whose result depends on the contents of a tensor on the device."""
 
@@ -296,10 +326,27 @@ class Watch(TorchDispatchMode):
 
 def test_nothing_waits_for_the_device():
     scores, target = scores_of((2, 5, 70), "pixels", torch.float32, 1.0), labels_of((2, 5, 70))
-    scale, weight = torch.tensor(0.5), torch.rand(5)
+    scale, weight, by_pixel = torch.tensor(0.5), torch.rand(5), torch.rand(2, 70)
     with Watch() as watch:
+        gpu.count(scores, target, 64, IGNORE, True, True, True, weight, 0.1, by_pixel)
         _, lse, _, _ = gpu.count(scores, target, 64, IGNORE, True, True, True, weight, 0.1)
         gpu.push(scores, target, lse, slopes_of(2, 5, 64), IGNORE, True, scale, weight, 0.1)
         _, slopes, *_ = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
         gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    assert watch.waited == []
+
+
+def test_nothing_waits_for_the_device_with_channels():
+    shape = (2, 5, 70)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), torch.randint(2, shape)
+    scale, weight, by_pixel = torch.tensor(0.5), torch.rand(5), torch.rand(shape)
+    with Watch() as watch:
+        arguments = (scores, target, 64, IGNORE, True, "sigmoid")
+        gpu_channels.count_channels(*arguments, True, weight)
+        gpu_channels.count_channels(*arguments, True, weight, by_pixel)
+        slopes = slopes_of(2, 5, 64)
+        gpu_channels.push_channels(scores, target, slopes, IGNORE, "sigmoid", scale, weight)
+        exact = (scores, target, IGNORE, True, "hinge", 1.0, 1.0)
+        _, slopes, *_ = gpu_channels.exact_channels(*exact)
+        gpu_channels.push_ranked_channels(scores, target, slopes, IGNORE, "hinge")
     assert watch.waited == []

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
 
 from lovasz.ops import gpu
+from lovasz.ops.gpu import channels
 
 IGNORE = 255
 TYPES = {
@@ -57,41 +59,77 @@ class Workload(NamedTuple):
     per_image: bool = False
     entropy: bool = False
     weighted: bool = True
+    pixel_weights: bool = False
     bins: int = 1024
+    link: str = "softmax"
+
+    @property
+    def scores(self) -> Tensor:
+        """Without storage, as everything here."""
+        images, classes, length = self.shape
+        if self.points_first:
+            return meta((images, length, classes), self.dtype).transpose(1, 2)
+        return meta(self.shape, self.dtype)
+
+
+def meta(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor without storage."""
+    return torch.empty(shape, dtype=dtype, device="meta")
 
 
 def launches_of(work: Workload, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """Launches of every operator on a workload, on an H200's number of processors."""
-    from lovasz.ops.gpu import counting, launch, pushing, ranking
+    from lovasz.ops.gpu import blocks, channel_passes, counting, pushing, ranking
 
-    images, classes, length = work.shape
-    meta = {"device": "meta"}
-    if work.points_first:
-        scores = torch.empty(images, length, classes, dtype=work.dtype, **meta).transpose(1, 2)
-    else:
-        scores = torch.empty(work.shape, dtype=work.dtype, **meta)
-    target = torch.empty(images, length, dtype=work.labels, **meta)
-    weight = torch.empty(classes, **meta) if work.entropy and work.weighted else None
-    smoothing = 0.1 if work.entropy else 0.0
     launches: list[Launch] = []
     with monkeypatch.context() as patch:
-        patch.setattr(launch, "_processors", lambda device: 132)
+        patch.setattr(blocks, "processors", lambda device: 132)
         for module, names in (
-            (counting, ("survey", "negatives")),
+            (counting, ("survey", "negatives", "masses")),
             (pushing, ("push",)),
             (ranking, ("keys", "marks", "runs", "extend")),
+            (channel_passes, ("count", "push", "keys")),
         ):
             for name in names:
                 patch.setattr(module, name, Recorder(getattr(module, name), launches))
-        counts, lse, _, _ = gpu.count(
-            scores, target, work.bins, IGNORE, work.per_image, True, work.entropy, weight, smoothing
-        )
-        scale = torch.empty((), **meta) if work.entropy else None
-        slopes = torch.empty(counts.shape, **meta)
-        gpu.push(scores, target, lse, slopes, IGNORE, True, scale, weight, smoothing)
-        _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
-        gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+        (_launch_classes if work.link == "softmax" else _launch_channels)(work)
     return launches
+
+
+def _riding(work: Workload) -> tuple[Tensor | None, Tensor | None]:
+    """Class weights and scale of the cross-entropy."""
+    weight = meta((work.shape[1],)) if work.entropy and work.weighted else None
+    return weight, meta(()) if work.entropy else None
+
+
+def _launch_classes(work: Workload) -> None:
+    images, _, length = work.shape
+    scores, target = work.scores, meta((images, length), work.labels)
+    weight, scale = _riding(work)
+    smoothing = 0.1 if work.entropy else 0.0
+    by_pixel = meta((images, length)) if work.pixel_weights else None
+    counts, lse, _, _ = gpu.count(
+        scores, target, work.bins, IGNORE, work.per_image, True, work.entropy, weight, smoothing,
+        by_pixel,
+    )  # fmt: skip
+    slopes = meta(counts.shape)
+    gpu.push(scores, target, lse, slopes, IGNORE, True, scale, weight, smoothing)
+    _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
+    gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+
+
+def _launch_channels(work: Workload) -> None:
+    scores, target = work.scores, meta(work.shape, work.labels)
+    weight, scale = _riding(work)
+    by_pixel = meta(work.shape) if work.pixel_weights else None
+    options = (IGNORE, work.per_image, work.link)
+    counts, _, _ = channels.count_channels(
+        scores, target, work.bins, *options, work.entropy, weight, by_pixel
+    )
+    slopes = meta(counts.shape)
+    channels.push_channels(scores, target, slopes, IGNORE, work.link, scale, weight)
+    _, by_pixel, *_ = channels.exact_channels(scores, target, *options, 1.0, 2.0)
+    channels.push_ranked_channels(scores, target, by_pixel, IGNORE, work.link)
 
 
 def source_of(launch: Launch) -> Any:

@@ -21,9 +21,32 @@ WORKLOADS = {
     "images of one pixel": Workload((5, 3, 1), labels=torch.uint8, per_image=True),
     "one class": Workload((8, 1, 512 * 512), entropy=True),
     "more than 2^31 scores": Workload((3, 1024, 2**20), dtype=torch.float16),
+    "weights of pixels": Workload((2, 19, 512 * 1024), entropy=True, pixel_weights=True),
+    "binary": Workload((8, 1, 512 * 512), link="sigmoid", labels=torch.uint8),
+    "binary, with cross-entropy": Workload((8, 1, 512 * 512), link="sigmoid", entropy=True),
+    "labels of many channels": Workload(
+        (4, 80, 256 * 256), points_first=True, dtype=torch.bfloat16, link="sigmoid", entropy=True
+    ),
+    "hinge by image": Workload((8, 1, 512 * 512), link="hinge", per_image=True),
+    "elu of few bins": Workload((1, 3, 5_000), link="elu", dtype=torch.float16, bins=2),
+    "probabilities of many bins": Workload((1, 3, 5_000), link="channel_probabilities", bins=2**14),
+    "weights of pixels of channels": Workload(
+        (2, 5, 100_000), link="sigmoid", entropy=True, pixel_weights=True, labels=torch.int32
+    ),
+    "one pixel of one channel": Workload((1, 1, 1), link="sigmoid"),
+    "more than 2^31 scores of channels": Workload((3, 1024, 2**20), link="sigmoid"),
 }
-# in the order of launching: count, push, exact, push_ranked
-KERNELS = ["survey", "negatives", "push", "survey", "keys", "marks", "runs", "extend", "push"]
+SORTING = ["marks", "runs", "extend", "push"]
+
+
+def kernels_of(work):
+    """In the order of launching: count, push, exact, push_ranked."""
+    if work.link != "softmax":
+        return ["count", "push", "count", "keys", *SORTING]
+    counting = "masses" if work.pixel_weights else "negatives"
+    return ["survey", counting, "push", "survey", "keys", *SORTING]
+
+
 # Bytes of shared memory that leave room for several programs on a processor.
 LARGEST_SHARED = 32 * 1024
 LARGEST_SPILL = 64
@@ -42,7 +65,7 @@ def target_of(name):
 @pytest.mark.parametrize("work", WORKLOADS.values(), ids=WORKLOADS.keys())
 def test_compiles(work, name, monkeypatch):
     launches = launches_of(work, monkeypatch)
-    assert [launch.kernel.__name__ for launch in launches] == KERNELS
+    assert [launch.kernel.__name__ for launch in launches] == kernels_of(work)
     for launch in launches:
         compiled = compile_for(launch, target_of(name))
         assert compiled.metadata.shared <= LARGEST_SHARED
@@ -59,17 +82,20 @@ def test_registers_suffice(work, monkeypatch):
 
 def test_neighbours_are_loaded_at_once(monkeypatch):
     """Sixteen bytes a load where pixels are contiguous; what is gathered is loaded one by one."""
-    gathered = {"survey": 4, "negatives": 0, "push": 16}  # own scores; none; slopes
-    for launch in launches_of(WORKLOADS["images"], monkeypatch)[:3]:
-        ptx = compile_for(launch, target_of("sm_90")).asm["ptx"]
-        assert "ld.global.v4.b32" in ptx
-        assert ptx.count("ld.global.b32") == gathered[launch.kernel.__name__]
-    assert "st.global.v4.b32" in ptx
+    # own scores; none; slopes
+    classes = {"survey": 4, "negatives": 0, "push": 16}
+    channels = {"count": 0, "push": 5}  # and four labels of a byte at once
+    for name, gathered in (("images", classes), ("binary", channels)):
+        for launch in launches_of(WORKLOADS[name], monkeypatch)[: len(gathered)]:
+            ptx = compile_for(launch, target_of("sm_90")).asm["ptx"]
+            assert "ld.global.v4.b32" in ptx
+            assert ptx.count("ld.global.b32") == gathered[launch.kernel.__name__]
+        assert "st.global.v4.b32" in ptx
 
 
 def test_windows_hold_what_can_be_frequent(monkeypatch):
     from lovasz.ops.bins import bin_edges
-    from lovasz.ops.gpu.launch import window_of
+    from lovasz.ops.gpu.blocks import window_of
 
     for classes in (1, 2, 19, 21, 150, 1001, 20_000):
         for bins in (2, 100, 1024, 2048):

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from lovasz.ops import gpu, reference
+from lovasz.ops import channels, gpu, reference
+from lovasz.ops.gpu import availability
+from lovasz.ops.gpu import channels as gpu_channels
 from tests.ops.cases import IGNORE, labels_of, scores_of, slopes_of
 
 
 @pytest.fixture
 def _no_triton(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lovasz.ops.gpu.launch", None)
-    monkeypatch.delattr(gpu, "launch", raising=False)
-    gpu._launch.cache_clear()
+    monkeypatch.setitem(sys.modules, "triton", None)
+    availability._has_triton.cache_clear()
     yield
-    gpu._launch.cache_clear()
+    availability._has_triton.cache_clear()
 
 
 @pytest.mark.usefixtures("_no_triton")
@@ -35,7 +36,25 @@ def test_without_triton_the_reference_runs_and_one_warning_says_so():
         assert torch.equal(got, reference.push(scores, target, lse, slopes, IGNORE, True))
         _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
         got = gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
-    assert got.shape == scores.shape
+        assert got.shape == scores.shape
+        # no second warning, with kernels of another kind
+        labels = torch.randint(2, shape)
+        arguments = (scores, labels, 64, IGNORE, False, "sigmoid")
+        counts, _, _ = gpu_channels.count_channels(*arguments)
+        assert torch.equal(counts, channels.count_channels(*arguments)[0])
+        slopes = slopes_of(1, 5, 64)
+        gpu_channels.push_channels(scores, labels, slopes, IGNORE, "sigmoid")
+        arguments = (scores, labels, IGNORE, False, "sigmoid", 1.0, 1.0)
+        _, by_pixel, *_ = gpu_channels.exact_channels(*arguments)
+        gpu_channels.push_ranked_channels(scores, labels, by_pixel, IGNORE, "sigmoid")
+
+
+@pytest.mark.usefixtures("_no_triton")
+@pytest.mark.filterwarnings("error")
+def test_kernels_that_are_not_wanted_are_not_missed(monkeypatch):
+    monkeypatch.setenv("LOVASZ_DISABLE_KERNELS", "1")
+    scores, target = torch.randn(1, 2, 9), torch.randint(2, (1, 9))
+    gpu.count(scores, target, 64, None, False, True)
 
 
 @pytest.mark.usefixtures("_no_triton")
@@ -48,9 +67,10 @@ def test_double_precision_and_probabilities_go_to_the_reference():
     gpu.count(scores.softmax(1), target, 64, None, False, False)
 
 
+@pytest.mark.parametrize("kind", ["", "_channels"])
 @pytest.mark.parametrize("name", ["count", "push", "exact", "push_ranked"])
-def test_the_dispatcher_knows_the_kernels(name):
-    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lovasz::{name}", "CUDA")
+def test_the_dispatcher_knows_the_kernels(name, kind):
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lovasz::{name}{kind}", "CUDA")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device here")

@@ -1,4 +1,4 @@
-"""Runs ``interpreted.py`` in a process of its own, where Triton interprets the kernels."""
+"""Runs ``interpreted*.py`` in processes of their own, where Triton interprets the kernels."""
 
 import os
 import subprocess
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 
-def test_kernels_in_the_interpreter():
+@pytest.mark.parametrize("name", ["interpreted.py", "interpreted_channels.py"])
+def test_kernels_in_the_interpreter(name):
     pytest.importorskip("triton", reason="Triton is not installed")
     here = Path(__file__)
     # Triton decides when it is imported whether it interprets.
@@ -20,7 +21,7 @@ def test_kernels_in_the_interpreter():
             "-q",
             "-p",
             "no:cacheprovider",
-            here.with_name("interpreted.py"),
+            here.with_name(name),
         ],
         cwd=here.parents[2],
         env=os.environ | {"TRITON_INTERPRET": "1"},

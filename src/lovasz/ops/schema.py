@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import channels, cpu, cpu_channels, gpu, reference
+from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.tables import Groups, group_count
 
@@ -86,6 +87,8 @@ for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_
     _library.impl(_name, getattr(cpu_channels, _name), "CPU")
 for _name in ("count", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(gpu, _name), "CUDA")
+for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
+    _library.impl(_name, getattr(gpu_channels, _name), "CUDA")
 
 
 def _groups(scores: Tensor, per_image: bool, group: Tensor | None, groups: int) -> int:

@@ -1,44 +1,24 @@
-"""The operators on CUDA and ROCm devices, by Triton kernels; float64 goes to the reference.
+"""The operators on CUDA and ROCm devices, by Triton kernels; the rest goes to the reference.
 
-Triton comes with the builds of torch for such devices and is never a dependency: it is imported at
-the first call on a device. Without it the reference runs, and one warning says so.
+The rest is float64, probabilities of classes, and clouds one by one. ``channels`` has the operators
+of channels.
 """
 
 from __future__ import annotations
 
-import functools
-import os
-import warnings
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from lovasz.ops import reference
-
-_SCORE_TYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-@functools.cache
-def _launch() -> ModuleType | None:
-    """The launches, or None without Triton or where LOVASZ_DISABLE_KERNELS=1 asks for none."""
-    if os.environ.get("LOVASZ_DISABLE_KERNELS") == "1":
-        return None
-    try:
-        from lovasz.ops.gpu import launch  # noqa: PLC0415
-    except ImportError as error:
-        warnings.warn(
-            f"lovasz: Triton cannot be imported ({error}), so the slow reference runs on this"
-            " device; install the triton that your torch was built for",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-        return None
-    return launch
+from lovasz.ops.gpu.availability import launches, supported
+from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
 
-def _supported(scores: Tensor, softmax: bool) -> bool:
-    return softmax and scores.dtype in _SCORE_TYPES and scores.numel() > 0
+def _launch(scores: Tensor, softmax: bool) -> ModuleType | None:
+    """The launches, if they can do this."""
+    return launches("launch") if softmax and supported(scores) else None
 
 
 def count(
@@ -56,17 +36,17 @@ def count(
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::count`` for CUDA tensors."""
-    plain = pixel_weight is None and group is None
-    launch = _launch() if plain and _supported(scores, softmax) else None
+    launch = _launch(scores, softmax) if group is None else None
     if launch is None:
         return reference.count(
             scores, target, bins, ignore_index, per_image, softmax, entropy, entropy_weight,
             smoothing, pixel_weight, group, groups,
         )  # fmt: skip
-    riding = launch.Entropy.of(entropy_weight, smoothing) if entropy else None
+    riding = Entropy.of(entropy_weight, smoothing) if entropy else None
     with torch.cuda.device_of(scores):
-        labels = launch.Labels.of(target, ignore_index)
-        counts, lse, invalid, sums = launch.count(scores, labels, bins, per_image, riding)
+        labels = Labels.of(target, ignore_index)
+        weights = Weights.of(pixel_weight, labels)
+        counts, lse, invalid, sums = launch.count(scores, labels, bins, per_image, riding, weights)
     return counts, lse, invalid, sums
 
 
@@ -83,15 +63,15 @@ def push(
     group: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push`` for CUDA tensors."""
-    launch = _launch() if group is None and _supported(scores, softmax) else None
+    launch = _launch(scores, softmax) if group is None else None
     if launch is None:
         return reference.push(
             scores, target, lse, slopes, ignore_index, softmax, entropy_scale, entropy_weight,
             smoothing, group,
         )  # fmt: skip
-    riding = None if entropy_scale is None else launch.Entropy.of(entropy_weight, smoothing)
+    riding = None if entropy_scale is None else Entropy.of(entropy_weight, smoothing)
     with torch.cuda.device_of(scores):
-        labels = launch.Labels.of(target, ignore_index)
+        labels = Labels.of(target, ignore_index)
         gradient: Tensor = launch.push(scores, labels, lse, slopes, entropy_scale, riding)
     return gradient
 
@@ -106,11 +86,11 @@ def exact(
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::exact`` for CUDA tensors."""
-    launch = _launch() if _supported(scores, softmax) else None
+    launch = _launch(scores, softmax)
     if launch is None:
         return reference.exact(scores, target, ignore_index, per_image, softmax, alpha, beta)
     with torch.cuda.device_of(scores):
-        labels = launch.Labels.of(target, ignore_index)
+        labels = Labels.of(target, ignore_index)
         losses, slopes, *rest = launch.exact(scores, labels, per_image, alpha, beta)
     positives, pixels, lse, invalid = rest
     of_class = pixels.unsqueeze(-1).repeat(1, positives.shape[1])  # the same for all
@@ -126,10 +106,10 @@ def push_ranked(
     softmax: bool,
 ) -> Tensor:
     """``lovasz::push_ranked`` for CUDA tensors."""
-    launch = _launch() if _supported(scores, softmax) else None
+    launch = _launch(scores, softmax)
     if launch is None:
         return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax)
     with torch.cuda.device_of(scores):
-        labels = launch.Labels.of(target, ignore_index)
+        labels = Labels.of(target, ignore_index)
         gradient: Tensor = launch.push(scores, labels, lse, slopes)
     return gradient

@@ -1,5 +1,7 @@
 """The kernels of the first pass: ``survey``, pixel by pixel, then ``negatives``, class by class.
 
+Where pixels have weights, ``masses`` takes the place of ``negatives``.
+
 Every pixel is the positive of one class and a negative of all the others. The few positives are
 counted by atomic additions, the many negatives in registers: a program owns four classes and a long
 chunk of pixels, and adds its histograms to the table once at the end. Only probabilities above the
@@ -9,6 +11,9 @@ nor anything else depends on what the scores are.
 
 The table exists in several copies, slabs, so that pixels that all fall in one bin do not all wait
 for one address.
+
+Weights cannot be counted in registers: every mass is an atomic addition. Those of the first bin,
+where nearly all errors of a trained network are, are left to the host, which knows their sum.
 """
 
 from __future__ import annotations
@@ -16,12 +21,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lovasz.ops.gpu.pixels import LOWEST, bin_of, class_offsets, load_labels
+from lovasz.ops.gpu.pixels import LOWEST, bin_of, class_offsets, load_labels, store_sums
 
 
 @triton.jit
 def survey(
-    scores, target, lse, slabs, invalid, sums, weight,
+    scores, target, lse, slabs, invalid, sums, weight, pixel_weight, mass,
     classes, length, stride_n, stride_c, stride_l, target_n, target_l,
     cells, ignore_index, smoothing,
     SLABS: tl.constexpr, BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
@@ -60,7 +65,8 @@ def survey(
             weighted += tl.sum(tl.where(present, w * x, 0.0), 0)
 
     z = top + tl.log(total)
-    tl.store(lse + image * length + pixel, z, mask=inside)
+    at = image * length + pixel
+    tl.store(lse + at, z, mask=inside)
     positive = counted & (labels >= 0) & (labels < classes)
     number = (z > -float("inf")) & (z < float("inf"))  # false for NaN
     bad = tl.sum((counted & ~(positive & number)).to(tl.int32))
@@ -68,11 +74,8 @@ def survey(
     tl.atomic_add(invalid + group, bad.to(tl.int64), mask=bad > 0, sem="relaxed")
 
     own = tl.load(column + labels * stride_c, mask=positive, other=0.0).to(tl.float32)
-    error = tl.maximum(1.0 - tl.exp(own - z), 0.0)
-    row = (group * classes + labels) * 2 + 1
-    cell = (program % SLABS) * cells + row * BINS + bin_of(tl.sqrt(error), error, BINS)
-    one = tl.full((BLOCK_T,), 1, slabs.dtype.element_ty)
-    tl.atomic_add(slabs + cell, one, mask=positive, sem="relaxed")
+    row = slabs + (program % SLABS) * cells + ((group * classes + labels) * 2 + 1) * BINS
+    _add_positives(row, tl.maximum(1.0 - tl.exp(own - z), 0.0), mass, at, positive, BINS)
 
     if ENTROPY:
         if weight is None:
@@ -82,10 +85,64 @@ def survey(
         entropy = (1.0 - smoothing) * w * (z - own)
         if SMOOTHED:
             entropy += smoothing / classes * (z * weights - weighted)
-        entropy = tl.where(positive, entropy, 0.0).to(tl.float64)
-        # A slot for each program, summed afterwards in a fixed order.
-        tl.store(sums + 2 * program, tl.sum(entropy))
-        tl.store(sums + 2 * program + 1, tl.sum(tl.where(positive, w, 0.0).to(tl.float64)))
+        times = _times(pixel_weight, at, positive)
+        store_sums(sums, tl.where(positive, entropy * times, 0.0), w * times)
+
+
+@triton.jit
+def _add_positives(row, error, mass, at, positive, BINS: tl.constexpr):
+    """Add pixels, or their masses, to the rows of the positives of their classes."""
+    cell = row + bin_of(tl.sqrt(error), error, BINS)
+    if mass is None:
+        added = tl.full(error.shape, 1, row.dtype.element_ty)
+    else:
+        added = tl.load(mass + at, mask=positive, other=0)
+    tl.atomic_add(cell, added, mask=positive, sem="relaxed")
+
+
+@triton.jit
+def _times(pixel_weight, at, positive):
+    """Weights of pixels, 0 for those that are not of any class."""
+    times = positive.to(tl.float32)
+    if pixel_weight is not None:
+        times = tl.load(pixel_weight + at, mask=positive, other=0.0)
+    return times
+
+
+@triton.jit
+def masses(
+    scores, target, lse, slabs, mass,
+    classes, length, stride_n, stride_c, stride_l, target_n, target_l, cells,
+    SLABS: tl.constexpr, BINS: tl.constexpr, PER_IMAGE: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
+):  # fmt: skip
+    """Masses of the negatives of a tile of pixels, but those of the first bin."""
+    program = tl.program_id(0)
+    tiles = tl.cdiv(length, BLOCK_T)
+    image = (program // tiles).to(tl.int64)
+    pixel = (program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
+    inside = pixel < length
+    labels, _ = load_labels(target, image * target_n + pixel * target_l, inside, 0, False)
+    at = image * length + pixel
+    m = tl.load(mass + at, mask=inside, other=0)  # 0 where a pixel is ignored
+    z = tl.load(lse + at, mask=inside, other=0.0)
+    column = scores + image * stride_n + pixel * stride_l
+    table = (
+        slabs + (program % SLABS) * cells + (image if PER_IMAGE else image * 0) * classes * 2 * BINS
+    )
+    for start in range(0, classes, BLOCK_C):
+        c = class_offsets(start, BLOCK_C)
+        present = (c < classes) & inside[None, :]
+        x = tl.load(column[None, :] + c * stride_c, mask=present, other=0.0).to(tl.float32)
+        root = tl.exp((x - z[None, :]) * 0.5)
+        b = bin_of(root, root * root, BINS)
+        added = present & (labels[None, :] != c) & (m[None, :] > 0) & (b > 0)
+        tl.atomic_add(
+            table + c * 2 * BINS + b,
+            tl.broadcast_to(m[None, :], b.shape),
+            mask=added,
+            sem="relaxed",
+        )
 
 
 @triton.jit

@@ -1,55 +1,17 @@
-"""Shapes of blocks and grids, and the launches. Nothing here waits for the device.
+"""The launches of the kernels for classes that exclude each other.
 
-Tensors are read in place whatever their strides. Everything that decides how to launch is known to
-the host: shapes, strides, dtypes and the number of processors of the device.
+Nothing here waits for the device. Tensors are read in place whatever their strides. Everything that
+decides how to launch is known to the host: shapes, strides, dtypes and the number of processors.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from lovasz.ops.gpu import counting, pushing, ranking
-
-WARPS = 4
-#: elements of a block of scores: 16 for each of the 128 threads
-BLOCK = 2048
-#: pixels that `negatives` takes at once
-STRIP = 1024
-#: bins that `negatives` holds in registers at most
-LARGEST_WINDOW = 2048
-#: cells of all slabs together, 32 MiB
-SLAB_CELLS = 2**23
-MOST_SLABS = 64
-
-
-class Labels(NamedTuple):
-    """Labels as the kernels read them."""
-
-    target: Tensor
-    ignore_index: int  # of no meaning unless `ignores`
-    ignores: bool
-
-    @classmethod
-    def of(cls, target: Tensor, ignore_index: int | None) -> Labels:
-        """Labels with ``ignore_index``, or with none."""
-        # A bool is a byte, and Triton loads no single bits.
-        target = target.view(torch.uint8) if target.dtype == torch.bool else target
-        return cls(target, 0 if ignore_index is None else ignore_index, ignore_index is not None)
-
-
-class Entropy(NamedTuple):
-    """Cross-entropy that rides along."""
-
-    weight: Tensor | None  # (C,) float32
-    smoothing: float
-
-    @classmethod
-    def of(cls, weight: Tensor | None, smoothing: float) -> Entropy:
-        """As the operators are given it."""
-        return cls(None if weight is None else weight.to(torch.float32).contiguous(), smoothing)
+from lovasz.ops.gpu import blocks, counting, pushing, ranking
+from lovasz.ops.gpu.blocks import MOST_SLABS, STRIP, WARPS, ceil_div
+from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
 
 def count(
@@ -58,26 +20,58 @@ def count(
     bins: int,
     per_image: bool,
     entropy: Entropy | None,
+    weights: Weights | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Counts, log-sum-exp, invalid pixels and cross-entropy, as ``lovasz::count``."""
-    images, classes, length = scores.shape
+    images, classes, _ = scores.shape
     groups = images if per_image else 1
-    cells = groups * classes * 2 * bins
-    slab_count = max(1, min(MOST_SLABS, SLAB_CELLS // cells))
-    # A cell may hold as many counts as there are pixels.
-    width = torch.int32 if images * length < 2**31 else torch.int64
-    slabs = scores.new_zeros((slab_count, cells), dtype=width)
-    invalid, lse, sums = survey(scores, labels, slabs, bins, per_image, entropy)
-    chunk = chunk_of(images * length * _ceil(classes, 4), _processors(scores.device))
-    programs = images * _ceil(length, chunk) * _ceil(classes, 4)
+    slabs = blocks.new_slabs(scores, groups, bins, weighted=weights is not None)
+    invalid, lse, sums = survey(scores, labels, slabs, bins, per_image, entropy, weights)
+    if weights is None:
+        count_negatives(scores, labels, lse, slabs, bins, per_image)
+        return blocks.sum_slabs(slabs, classes, bins), lse, invalid, sums
+    add_masses(scores, labels, lse, slabs, bins, per_image, weights.mass)
+    counts = blocks.sum_slabs(slabs, classes, bins)
+    # Every class has the whole mass, and what is not in another bin is in the first.
+    whole = weights.mass.view(groups, -1).sum(1, keepdim=True)
+    counts[:, :, 0, 0] = whole - counts.sum((2, 3))
+    return counts, lse, invalid, sums
+
+
+def count_negatives(
+    scores: Tensor, labels: Labels, lse: Tensor, slabs: Tensor, bins: int, per_image: bool
+) -> None:
+    """Add the negatives to ``slabs``."""
+    images, classes, length = scores.shape
+    chunk = blocks.chunk_of(images * length * ceil_div(classes, 4), scores.device)
+    programs = images * ceil_div(length, chunk) * ceil_div(classes, 4)
     counting.negatives[(programs,)](
         scores, labels.target, lse, slabs, classes, length, *scores.stride(),
-        *labels.target.stride(), cells, labels.ignore_index, chunk,
-        SLABS=slab_count, BINS=bins, WINDOW=window_of(classes, bins), IGNORES=labels.ignores,
-        PER_IMAGE=per_image, BLOCK_T=strip_of(length), num_warps=WARPS,
+        *labels.target.stride(), slabs.shape[1], labels.ignore_index, chunk,
+        SLABS=slabs.shape[0], BINS=bins, WINDOW=blocks.window_of(classes, bins),
+        IGNORES=labels.ignores, PER_IMAGE=per_image, BLOCK_T=blocks.strip_of(length),
+        num_warps=WARPS,
     )  # fmt: skip
-    counts = slabs.sum(0, dtype=torch.int64).view(groups, classes, 2, bins)
-    return counts, lse, invalid, sums
+
+
+def add_masses(
+    scores: Tensor,
+    labels: Labels,
+    lse: Tensor,
+    slabs: Tensor,
+    bins: int,
+    per_image: bool,
+    mass: Tensor,
+) -> None:
+    """Add the masses of the negatives to ``slabs``, but those of the first bin."""
+    images, classes, length = scores.shape
+    block_c, block_t = blocks.loop_block(scores)
+    counting.masses[(images * ceil_div(length, block_t),)](
+        scores, labels.target, lse, slabs, mass, classes, length, *scores.stride(),
+        *labels.target.stride(), slabs.shape[1],
+        SLABS=slabs.shape[0], BINS=bins, PER_IMAGE=per_image, BLOCK_C=block_c, BLOCK_T=block_t,
+        num_warps=WARPS,
+    )  # fmt: skip
 
 
 def survey(
@@ -87,18 +81,21 @@ def survey(
     bins: int,
     per_image: bool,
     entropy: Entropy | None,
+    weights: Weights | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Invalid pixels, log-sum-exp and cross-entropy; adds the positives to ``slabs``."""
     images, classes, length = scores.shape
     invalid = scores.new_zeros(images if per_image else 1, dtype=torch.int64)
     lse = scores.new_empty((images, length), dtype=torch.float32)
-    block_c, block_t = loop_block(scores)
-    programs = images * _ceil(length, block_t)
+    block_c, block_t = blocks.loop_block(scores)
+    programs = images * ceil_div(length, block_t)
     sums = scores.new_empty((0 if entropy is None else programs, 2), dtype=torch.float64)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
+    pixel_weight, mass = (None, None) if weights is None else weights
     counting.survey[(programs,)](
-        scores, labels.target, lse, slabs, invalid, sums, weight, classes, length,
-        *scores.stride(), *labels.target.stride(), slabs.shape[1], labels.ignore_index, smoothing,
+        scores, labels.target, lse, slabs, invalid, sums, weight, pixel_weight, mass, classes,
+        length, *scores.stride(), *labels.target.stride(), slabs.shape[1], labels.ignore_index,
+        smoothing,
         SLABS=slabs.shape[0], BINS=bins, IGNORES=labels.ignores, PER_IMAGE=per_image,
         ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=block_c, BLOCK_T=block_t,
         num_warps=WARPS,
@@ -118,11 +115,11 @@ def push(
     images, classes, length = scores.shape
     ranked = slopes.dim() == 3
     gradient = torch.empty_like(scores)
-    whole, block_c, block_t = whole_block(scores)
+    whole, block_c, block_t = blocks.whole_block(scores)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
     slopes = slopes.to(torch.float32)
     slopes = slopes if ranked else slopes.contiguous()
-    pushing.push[(images * _ceil(length, block_t),)](
+    pushing.push[(images * ceil_div(length, block_t),)](
         scores, gradient, labels.target, lse.contiguous(), slopes,
         None if scale is None else scale.to(torch.float32), weight,
         None if weight is None else weight.sum(), classes, length, *scores.stride(),
@@ -147,8 +144,8 @@ def exact(
     positives = slabs.sum(0).view(groups, classes, 2)[:, :, 1].contiguous()
 
     keys = scores.new_empty((groups * classes, pixels), dtype=torch.int32)
-    block_c, block_t = loop_block(scores)
-    ranking.keys[(images * _ceil(length, block_t),)](
+    block_c, block_t = blocks.loop_block(scores)
+    ranking.keys[(images * ceil_div(length, block_t),)](
         scores, labels.target, lse, keys, classes, length, *scores.stride(),
         *labels.target.stride(), classes * length if per_image else length, pixels,
         labels.ignore_index, IGNORES=labels.ignores, BLOCK_C=block_c, BLOCK_T=block_t,
@@ -165,7 +162,7 @@ def extend(
     """Losses of the rows of sorted keys, and slopes (N, C, L)."""
     rows, pixels = keys.shape
     _, classes, length = shape
-    blocks = _ceil(pixels, STRIP)
+    blocks = ceil_div(pixels, STRIP)
     grid = (rows * blocks,)
     marks = keys.new_empty(keys.shape, dtype=torch.int64)
     ranking.marks[grid](keys, marks, pixels, BLOCK=STRIP, num_warps=WARPS)
@@ -180,64 +177,3 @@ def extend(
         ALPHA=alpha, BETA=beta, PER_IMAGE=per_image, BLOCK=STRIP, num_warps=WARPS,
     )  # fmt: skip
     return losses.sum(-1), slopes
-
-
-def window_of(classes: int, bins: int) -> int:
-    """Bins that `negatives` holds in registers; the cost of a histogram grows with them.
-
-    Probabilities sum to 1, so at most 1/m classes of a pixel have one above m. The window shrinks
-    as long as no more than a quarter of the scores can lie above it.
-    """
-    window = 1 << (bins - 1).bit_length()
-    while window > 32:
-        u = window / 2 / bins
-        edge = ((9 + 16 * u) ** 0.5 - 3) ** 2 / 4  # as bins.bin_edges
-        if classes * edge < 4:
-            break
-        window //= 2
-    return min(window, LARGEST_WINDOW)
-
-
-def chunk_of(work: int, processors: int) -> int:
-    """Pixels of a program of `negatives`: long enough to spare additions, enough programs."""
-    wanted = max(8 * STRIP, min(64 * STRIP, work // (16 * processors)))
-    return wanted // STRIP * STRIP
-
-
-def strip_of(length: int) -> int:
-    """Pixels that `negatives` takes at once, fewer for short images."""
-    return max(WARPS * 32, min(STRIP, _power_of_two(length)))
-
-
-def loop_block(scores: Tensor) -> tuple[int, int]:
-    """Classes and pixels of a block for a loop over the classes: what is contiguous is long."""
-    classes = scores.shape[1]
-    block_c = min(_power_of_two(classes), 64 if _classes_first(scores) else 4)
-    return block_c, BLOCK // max(block_c, 4)
-
-
-def whole_block(scores: Tensor) -> tuple[bool, int, int]:
-    """Whether a block holds all classes, and how many classes and pixels it holds."""
-    classes = _power_of_two(scores.shape[1])
-    if classes <= 64:
-        return True, classes, BLOCK // max(classes, 4)
-    block_c, block_t = loop_block(scores)
-    return False, block_c, block_t
-
-
-def _classes_first(scores: Tensor) -> bool:
-    return scores.stride(1) == 1 and scores.stride(2) != 1
-
-
-def _processors(device: torch.device) -> int:
-    if device.type != "cuda":  # the interpreter
-        return 1
-    return torch.cuda.get_device_properties(device).multi_processor_count
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
-
-
-def _ceil(number: int, size: int) -> int:
-    return -(-number // size)

@@ -1,0 +1,101 @@
+"""Shapes of blocks, chunks and tables, from what is known to the host."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+WARPS = 4
+#: elements of a block of scores: 16 for each of the 128 threads
+BLOCK = 2048
+#: pixels that `negatives` takes at once
+STRIP = 1024
+#: bins that `negatives` holds in registers at most
+LARGEST_WINDOW = 2048
+#: bytes of all slabs together
+SLAB_BYTES = 2**25
+MOST_SLABS = 64
+
+
+def new_slabs(scores: Tensor, groups: int, bins: int, *, weighted: bool) -> Tensor:
+    """Copies of the table of counts, all zeros, (slabs, cells)."""
+    images, classes, length = scores.shape
+    # A cell may hold as many counts as there are pixels.
+    width = torch.int64 if weighted or images * length >= 2**31 else torch.int32
+    cells = groups * classes * 2 * bins
+    number = max(1, min(MOST_SLABS, SLAB_BYTES // (cells * width.itemsize)))
+    return scores.new_zeros((number, cells), dtype=width)
+
+
+def sum_slabs(slabs: Tensor, classes: int, bins: int) -> Tensor:
+    """The table of counts, (G, C, 2, B) int64."""
+    return slabs.sum(0, dtype=torch.int64).view(-1, classes, 2, bins)
+
+
+def window_of(classes: int, bins: int) -> int:
+    """Bins that `negatives` holds in registers; the cost of a histogram grows with them.
+
+    Probabilities sum to 1, so at most 1/m classes of a pixel have one above m. The window shrinks
+    as long as no more than a quarter of the scores can lie above it.
+    """
+    window = power_of_two(bins)
+    while window > 32:
+        u = window / 2 / bins
+        edge = ((9 + 16 * u) ** 0.5 - 3) ** 2 / 4  # as bins.bin_edges
+        if classes * edge < 4:
+            break
+        window //= 2
+    return min(window, LARGEST_WINDOW)
+
+
+def channel_window_of(bins: int) -> int:
+    """Bins of either side that the histogram of a channel holds in registers."""
+    return min(power_of_two(bins), LARGEST_WINDOW // 2)
+
+
+def chunk_of(work: int, device: torch.device) -> int:
+    """Pixels of a program that counts: long enough to spare additions, enough programs."""
+    wanted = max(8 * STRIP, min(64 * STRIP, work // (16 * processors(device))))
+    return wanted // STRIP * STRIP
+
+
+def strip_of(length: int) -> int:
+    """Pixels that are counted at once, fewer for short images."""
+    return max(WARPS * 32, min(STRIP, power_of_two(length)))
+
+
+def loop_block(scores: Tensor) -> tuple[int, int]:
+    """Classes and pixels of a block for a loop over the classes: what is contiguous is long."""
+    classes = scores.shape[1]
+    block_c = min(power_of_two(classes), 64 if _classes_first(scores) else 4)
+    return block_c, BLOCK // max(block_c, 4)
+
+
+def whole_block(scores: Tensor) -> tuple[bool, int, int]:
+    """Whether a block holds all classes, and how many classes and pixels it holds."""
+    classes = power_of_two(scores.shape[1])
+    if classes <= 64:
+        return True, classes, BLOCK // max(classes, 4)
+    block_c, block_t = loop_block(scores)
+    return False, block_c, block_t
+
+
+def _classes_first(scores: Tensor) -> bool:
+    return scores.stride(1) == 1 and scores.stride(2) != 1
+
+
+def processors(device: torch.device) -> int:
+    """Multiprocessors of a device."""
+    if device.type != "cuda":  # the interpreter
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def power_of_two(number: int) -> int:
+    """The smallest that is not less."""
+    return 1 << (number - 1).bit_length()
+
+
+def ceil_div(number: int, size: int) -> int:
+    """How many of a size it takes."""
+    return -(-number // size)
