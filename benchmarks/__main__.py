@@ -10,6 +10,7 @@ COMMANDS = {
     "speed": "time and memory against F.cross_entropy, on published workloads",
     "channels": "time of the binary losses against F.binary_cross_entropy_with_logits",
     "gpu": "time and memory on a CUDA or ROCm device",
+    "gpu-tune": "what the constants of the GPU kernels should be",
     "scaling": "time against pixels and classes",
     "ranks": "the loss of the global batch of several processes against that of their own",
     "window": "windowed Lovász-Softmax at small batch sizes, a training study",
@@ -26,7 +27,7 @@ def main() -> int:
         for name, text in COMMANDS.items():
             print(f"  {name:10} {text}")
         return 2
-    importlib.import_module(f"benchmarks.{sys.argv[1]}").main(sys.argv[2:])
+    importlib.import_module(f"benchmarks.{sys.argv[1].replace('-', '_')}").main(sys.argv[2:])
     return 0
 
 

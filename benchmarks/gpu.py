@@ -1,4 +1,4 @@
-"""Time and memory on a CUDA or ROCm device, against F.cross_entropy and the paper's algorithm.
+"""Time and memory on a CUDA or ROCm device, against torch's losses and the paper's algorithm.
 
 Written to be run when there is a device; without one it says so. Times are medians over rounds in
 which every method runs once, by events of the device, after a warm-up that compiles. The bandwidth
@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from benchmarks import channels
 from benchmarks.methods import METHODS, SLOW
 from benchmarks.workloads import WORKLOADS, draw
 
@@ -27,9 +28,19 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 STAGES = {"equal": 0.0, "untrained": 0.1, "random": 1.0, "trained": None}
 
 
-def methods(names: list[str] | None):
-    """What is measured; cross-entropy is always there, for the ratios."""
-    found = {
+# Shapes of channels, besides those of classes.
+CHANNELS = {**channels.SHAPES, "many labels": (4, 19, 512, 512)}
+
+
+def methods(workload: str, names: list[str] | None):
+    """What is measured; the first is always there, for the ratios."""
+    found = channels.METHODS if workload in CHANNELS else class_methods()
+    return {n: m for i, (n, m) in enumerate(found.items()) if not (i and names and n not in names)}
+
+
+def class_methods():
+    """Losses of classes that exclude each other."""
+    return {
         "cross_entropy": METHODS["cross_entropy"],
         "cross_entropy compiled": torch.compile(F.cross_entropy),
         "lovasz": METHODS["lovasz"],
@@ -37,12 +48,15 @@ def methods(names: list[str] | None):
         "exact": METHODS["exact"],
         "paper": METHODS["paper"],
     }
-    return {n: m for n, m in found.items() if names is None or n in names or n == "cross_entropy"}
 
 
-def inputs(shape, stage, dtype):
+def inputs(workload, stage, dtype):
     """Logits and labels on the device."""
-    logits, target = draw(shape, "trained" if stage == "trained" else "random")
+    kind = "trained" if stage == "trained" else "random"
+    if workload in CHANNELS:
+        logits, target = channels.draw(CHANNELS[workload], kind)
+    else:
+        logits, target = draw(WORKLOADS[workload], kind)
     logits = logits.detach() * (1.0 if STAGES[stage] is None else STAGES[stage])
     return logits.to("cuda", dtype).requires_grad_(), target.cuda()
 
@@ -82,7 +96,7 @@ def measure(logits, target, chosen, rounds, bandwidth):
             )
             peaks[name] = torch.cuda.max_memory_allocated() - before
     size = logits.numel() * logits.element_size()
-    base = statistics.median(both["cross_entropy"][2:])
+    base = statistics.median(next(iter(both.values()))[2:])
     result = {}
     for name, times in both.items():
         kept = times[2:]
@@ -116,7 +130,7 @@ def about(bandwidth: float) -> dict[str, object]:
 def main(arguments: list[str]) -> None:
     """Measure, print a line for each input, and write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--workloads", default=",".join((*WORKLOADS, *CHANNELS)))
     parser.add_argument("--methods", help="names, separated by commas; default all")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--stages", default=",".join(STAGES))
@@ -127,11 +141,11 @@ def main(arguments: list[str]) -> None:
         sys.exit("benchmarks gpu: there is no CUDA or ROCm device here, so nothing was measured")
     bandwidth = copy_bandwidth()
     found = {"about": about(bandwidth), "workloads": {}}
-    chosen = methods(options.methods.split(",") if options.methods else None)
     for workload in options.workloads.split(","):
+        chosen = methods(workload, options.methods.split(",") if options.methods else None)
         for dtype in options.dtypes.split(","):
             for stage in options.stages.split(","):
-                logits, target = inputs(WORKLOADS[workload], stage, DTYPES[dtype])
+                logits, target = inputs(workload, stage, DTYPES[dtype])
                 result = measure(logits, target, chosen, options.rounds, bandwidth)
                 found["workloads"][f"{workload} {dtype} {stage}"] = result
                 words = [f"{n} {r['both_ms']:.3f} ms = {r['ratio']:.2f}" for n, r in result.items()]

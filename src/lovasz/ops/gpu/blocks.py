@@ -5,14 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+#: warps of a program
 WARPS = 4
 #: elements of a block of scores: 16 for each of the 128 threads
 BLOCK = 2048
-#: pixels that `negatives` takes at once
+#: pixels that are counted at once
 STRIP = 1024
-#: bins that `negatives` holds in registers at most
+#: the fewest and the most strips that a program counts
+FEWEST_STRIPS, MOST_STRIPS = 8, 64
+#: programs that count, for each multiprocessor, where there is work enough
+PROGRAMS = 16
+#: bins that a histogram in registers has at most
 LARGEST_WINDOW = 2048
-#: bytes of all slabs together
+#: at most 1 of so many scores may lie above the window of `negatives`
+SPARED = 4
+#: bytes of all slabs together, and their number, at most
 SLAB_BYTES = 2**25
 MOST_SLABS = 64
 
@@ -36,13 +43,13 @@ def window_of(classes: int, bins: int) -> int:
     """Bins that `negatives` holds in registers; the cost of a histogram grows with them.
 
     Probabilities sum to 1, so at most 1/m classes of a pixel have one above m. The window shrinks
-    as long as no more than a quarter of the scores can lie above it.
+    as long as no more than one of ``SPARED`` scores can lie above it.
     """
     window = power_of_two(bins)
     while window > 32:
         u = window / 2 / bins
         edge = ((9 + 16 * u) ** 0.5 - 3) ** 2 / 4  # as bins.bin_edges
-        if classes * edge < 4:
+        if classes * edge < SPARED:
             break
         window //= 2
     return min(window, LARGEST_WINDOW)
@@ -55,8 +62,8 @@ def channel_window_of(bins: int) -> int:
 
 def chunk_of(work: int, device: torch.device) -> int:
     """Pixels of a program that counts: long enough to spare additions, enough programs."""
-    wanted = max(8 * STRIP, min(64 * STRIP, work // (16 * processors(device))))
-    return wanted // STRIP * STRIP
+    strips = work // (PROGRAMS * processors(device) * STRIP)
+    return max(FEWEST_STRIPS, min(MOST_STRIPS, strips)) * STRIP
 
 
 def strip_of(length: int) -> int:

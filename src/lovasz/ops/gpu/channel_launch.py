@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lovasz.ops.bins import LARGEST_ERROR
 from lovasz.ops.gpu import blocks, channel_passes
-from lovasz.ops.gpu.blocks import WARPS, ceil_div
+from lovasz.ops.gpu.blocks import ceil_div
 from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 from lovasz.ops.gpu.launch import extend
 from lovasz.ops.links import UNBOUNDED
@@ -59,7 +59,7 @@ def _count(
         labels.ignore_index, chunk, top,
         LINK=link, SLABS=slabs.shape[0], BINS=bins, WINDOW=blocks.channel_window_of(bins),
         IGNORES=labels.ignores, PER_IMAGE=per_image, ENTROPY=entropy is not None,
-        BLOCK_T=blocks.strip_of(length), num_warps=WARPS,
+        BLOCK_T=blocks.strip_of(length), num_warps=blocks.WARPS,
     )  # fmt: skip
     sums = sums.sum(0) if entropy is not None else sums.view(0)
     return blocks.sum_slabs(slabs, classes, bins), invalid, sums
@@ -88,7 +88,7 @@ def push(
         labels.ignore_index,
         LINK=link, BINS=1 if ranked else slopes.shape[3], IGNORES=labels.ignores,
         PER_IMAGE=not ranked and slopes.shape[0] > 1, RANKED=ranked, BLOCK_C=block_c,
-        BLOCK_T=block_t, num_warps=WARPS,
+        BLOCK_T=block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
     return gradient
 
@@ -106,7 +106,7 @@ def exact(
     channel_passes.keys[(images * ceil_div(classes, block_c) * ceil_div(length, block_t),)](
         scores, labels.target, keys, classes, length, *scores.stride(), *labels.target.stride(),
         classes * length if per_image else length, pixels, labels.ignore_index,
-        LINK=link, IGNORES=labels.ignores, BLOCK_C=block_c, BLOCK_T=block_t, num_warps=WARPS,
+        LINK=link, IGNORES=labels.ignores, BLOCK_C=block_c, BLOCK_T=block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
     keys, order = keys.sort(dim=-1)
     losses, slopes = extend(keys, order, scores.shape, per_image, alpha, beta)

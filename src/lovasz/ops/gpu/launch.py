@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops.gpu import blocks, counting, pushing, ranking
-from lovasz.ops.gpu.blocks import MOST_SLABS, STRIP, WARPS, ceil_div
+from lovasz.ops.gpu.blocks import ceil_div
 from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
 
@@ -50,7 +50,7 @@ def count_negatives(
         *labels.target.stride(), slabs.shape[1], labels.ignore_index, chunk,
         SLABS=slabs.shape[0], BINS=bins, WINDOW=blocks.window_of(classes, bins),
         IGNORES=labels.ignores, PER_IMAGE=per_image, BLOCK_T=blocks.strip_of(length),
-        num_warps=WARPS,
+        num_warps=blocks.WARPS,
     )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def add_masses(
         scores, labels.target, lse, slabs, mass, classes, length, *scores.stride(),
         *labels.target.stride(), slabs.shape[1],
         SLABS=slabs.shape[0], BINS=bins, PER_IMAGE=per_image, BLOCK_C=block_c, BLOCK_T=block_t,
-        num_warps=WARPS,
+        num_warps=blocks.WARPS,
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def survey(
         smoothing,
         SLABS=slabs.shape[0], BINS=bins, IGNORES=labels.ignores, PER_IMAGE=per_image,
         ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=block_c, BLOCK_T=block_t,
-        num_warps=WARPS,
+        num_warps=blocks.WARPS,
     )  # fmt: skip
     return invalid, lse, sums.sum(0) if entropy is not None else sums.view(0)
 
@@ -127,7 +127,7 @@ def push(
         labels.ignore_index, smoothing,
         BINS=1 if ranked else slopes.shape[3], IGNORES=labels.ignores,
         PER_IMAGE=not ranked and slopes.shape[0] > 1, RANKED=ranked, WHOLE=whole,
-        BLOCK_C=block_c, BLOCK_T=block_t, num_warps=WARPS,
+        BLOCK_C=block_c, BLOCK_T=block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
     return gradient
 
@@ -139,7 +139,7 @@ def exact(
     images, classes, length = scores.shape
     groups, pixels = (images, length) if per_image else (1, images * length)
     # One bin: the table of the survey holds the number of positives.
-    slabs = scores.new_zeros((MOST_SLABS, groups * classes * 2), dtype=torch.int64)
+    slabs = scores.new_zeros((blocks.MOST_SLABS, groups * classes * 2), dtype=torch.int64)
     invalid, lse, _ = survey(scores, labels, slabs, 1, per_image, None)
     positives = slabs.sum(0).view(groups, classes, 2)[:, :, 1].contiguous()
 
@@ -149,7 +149,7 @@ def exact(
         scores, labels.target, lse, keys, classes, length, *scores.stride(),
         *labels.target.stride(), classes * length if per_image else length, pixels,
         labels.ignore_index, IGNORES=labels.ignores, BLOCK_C=block_c, BLOCK_T=block_t,
-        num_warps=WARPS,
+        num_warps=blocks.WARPS,
     )  # fmt: skip
     keys, order = keys.sort(dim=-1)
     losses, slopes = extend(keys, order, scores.shape, per_image, alpha, beta)
@@ -162,18 +162,18 @@ def extend(
     """Losses of the rows of sorted keys, and slopes (N, C, L)."""
     rows, pixels = keys.shape
     _, classes, length = shape
-    blocks = ceil_div(pixels, STRIP)
-    grid = (rows * blocks,)
+    parts = ceil_div(pixels, blocks.STRIP)
+    grid = (rows * parts,)
     marks = keys.new_empty(keys.shape, dtype=torch.int64)
-    ranking.marks[grid](keys, marks, pixels, BLOCK=STRIP, num_warps=WARPS)
+    ranking.marks[grid](keys, marks, pixels, BLOCK=blocks.STRIP, num_warps=blocks.WARPS)
     sums = marks.cumsum_(-1)
     width = torch.int32 if pixels < 2**31 else torch.int64
     starts = keys.new_full((rows, pixels + 1), pixels, dtype=width)
-    ranking.runs[grid](sums, starts, pixels, BLOCK=STRIP, num_warps=WARPS)
+    ranking.runs[grid](sums, starts, pixels, BLOCK=blocks.STRIP, num_warps=blocks.WARPS)
     slopes = keys.new_empty(shape, dtype=torch.float32)
-    losses = keys.new_empty((rows, blocks), dtype=torch.float64)
+    losses = keys.new_empty((rows, parts), dtype=torch.float64)
     ranking.extend[grid](
         keys, order, sums, starts, slopes, losses, pixels, length, classes,
-        ALPHA=alpha, BETA=beta, PER_IMAGE=per_image, BLOCK=STRIP, num_warps=WARPS,
+        ALPHA=alpha, BETA=beta, PER_IMAGE=per_image, BLOCK=blocks.STRIP, num_warps=blocks.WARPS,
     )  # fmt: skip
     return losses.sum(-1), slopes

@@ -1,0 +1,134 @@
+"""What the constants of ``lovasz/ops/gpu/blocks.py`` should be on a CUDA or ROCm device.
+
+One constant at a time takes other values; every operator that it concerns is timed against itself
+with the value of the file, interleaved, as a ratio. To be read, not to be believed blindly: what is
+best for one workload may be bad for another, and two constants may depend on each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu import CHANNELS, DTYPES, RESULTS, about, clock, copy_bandwidth, inputs
+from lovasz.ops import gpu
+from lovasz.ops.gpu import channels
+
+Operator = Callable[[], Any]
+
+COUNTS = ("count", "count_channels")
+PUSHES = ("push", "push_channels")
+BINS = 1024
+#: other values, and the operators that depend on them
+CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+    "WARPS": ((2, 4, 8), COUNTS + PUSHES),
+    "BLOCK": ((1024, 2048, 4096), ("count", *PUSHES)),
+    "STRIP": ((512, 1024, 2048, 4096), COUNTS),
+    "FEWEST_STRIPS": ((1, 2, 4, 8, 16), COUNTS),
+    "PROGRAMS": ((4, 8, 16, 32), COUNTS),
+    "SPARED": ((1, 2, 3, 4, 8), ("count",)),
+    "LARGEST_WINDOW": ((256, 512, 1024, 2048), COUNTS),
+    "MOST_SLABS": ((8, 32, 64, 256), COUNTS),
+}
+
+
+def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
+    """Both passes over logits of classes."""
+    if logits.dim() == 2:  # points first
+        logits, target = logits.t().unsqueeze(0), target.unsqueeze(0)
+    scores, labels = logits.detach().flatten(2), target.flatten(1)
+    counts, lse, _, _ = gpu.count(scores, labels, BINS, None, False, True)
+    slopes = torch.rand(counts.shape, device=scores.device)
+    return {
+        "count": lambda: gpu.count(scores, labels, BINS, None, False, True),
+        "push": lambda: gpu.push(scores, labels, lse, slopes, None, True),
+    }
+
+
+def channel_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
+    """Both passes over logits of channels."""
+    scores, labels = logits.detach().flatten(2), target.flatten(2)
+    slopes = torch.rand((1, scores.shape[1], 2, BINS), device=scores.device)
+    return {
+        "count_channels": lambda: channels.count_channels(
+            scores, labels, BINS, None, False, "sigmoid"
+        ),
+        "push_channels": lambda: channels.push_channels(scores, labels, slopes, None, "sigmoid"),
+    }
+
+
+@contextmanager
+def constant(name: str, value: int) -> Iterator[None]:
+    """A constant of ``blocks`` with another value."""
+    from lovasz.ops.gpu import blocks  # noqa: PLC0415
+
+    before = getattr(blocks, name)
+    setattr(blocks, name, value)
+    try:
+        yield
+    finally:
+        setattr(blocks, name, before)
+
+
+def sweep(
+    operators: dict[str, Operator],
+    names: list[str],
+    rounds: int,
+    timed: Callable[[Operator], float] = clock,
+) -> dict[str, dict[str, dict[int, float]]]:
+    """For operator, constant and value, the time as a ratio to that with the value of the file."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for operator, work in operators.items():
+        for name in names:
+            values, concerned = CANDIDATES[name]
+            if operator not in concerned:
+                continue
+            ratios: dict[int, list[float]] = {value: [] for value in values}
+            for turn in range(rounds + 2):  # two of them to compile and warm up
+                base = timed(work)
+                for value in values:
+                    with constant(name, value):
+                        taken = timed(work)
+                    if turn > 1:
+                        ratios[value].append(taken / base)
+            medians = {value: statistics.median(kept) for value, kept in ratios.items()}
+            found.setdefault(operator, {})[name] = medians
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Sweep, print a line for each operator and constant, and write the JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu-tune", description=__doc__)
+    parser.add_argument("--workloads", default="cityscapes,ade,scannet,masks,many labels")
+    parser.add_argument("--constants", default=",".join(CANDIDATES))
+    parser.add_argument("--stages", default="random,trained")
+    parser.add_argument("--dtype", default="float32", choices=DTYPES)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--output", type=Path, default=RESULTS / "gpu-tune.json")
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        sys.exit("benchmarks gpu-tune: there is no CUDA or ROCm device here, so nothing was tuned")
+    found: dict[str, Any] = {"about": about(copy_bandwidth()), "workloads": {}}
+    for workload in options.workloads.split(","):
+        for stage in options.stages.split(","):
+            given = inputs(workload, stage, DTYPES[options.dtype])
+            if workload in CHANNELS:
+                operators = channel_operators(*given)
+            else:
+                operators = class_operators(*given)
+            result = sweep(operators, options.constants.split(","), options.rounds)
+            found["workloads"][f"{workload} {options.dtype} {stage}"] = result
+            for operator, constants in result.items():
+                for name, ratios in constants.items():
+                    words = " ".join(f"{value}:{ratio:.2f}" for value, ratio in ratios.items())
+                    print(f"{workload} {stage} {operator} {name}: {words}", flush=True)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(found, indent=1) + "\n")
