@@ -100,14 +100,10 @@ def push(
     RANKED: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """Gradient of a tile of pixels and channels."""
-    image, c, pixel, inside = _tile(classes, length, BLOCK_C, BLOCK_T)
-    labels, counted = load_labels(
-        target, image * target_n + c * target_c + pixel * target_l, inside, ignore_index, IGNORES
-    )
-    positive = counted & (labels == 1)
-    at = image * stride_n + c * stride_c + pixel * stride_l
-    x = tl.load(scores + at, mask=inside, other=0.0).to(tl.float32)
-    toward = toward_of(x, positive, LINK)
+    image, c, pixel, inside, counted, positive, toward = _look(
+        scores, target, classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
+        ignore_index, LINK, IGNORES, BLOCK_C, BLOCK_T,
+    )  # fmt: skip
     if RANKED:
         at = image * slope_n + c * slope_c + pixel * slope_l
     else:
@@ -133,27 +129,35 @@ def keys(
     LINK: tl.constexpr, IGNORES: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """Keys of a tile of pixels and channels, as ``ranking.keys``."""
-    image, c, pixel, inside = _tile(classes, length, BLOCK_C, BLOCK_T)
-    labels, counted = load_labels(
-        target, image * target_n + c * target_c + pixel * target_l, inside, ignore_index, IGNORES
-    )
-    positive = counted & (labels == 1)
-    at = image * stride_n + c * stride_c + pixel * stride_l
-    x = tl.load(scores + at, mask=inside, other=0.0).to(tl.float32)
-    key = key_of(error_of(toward_of(x, positive, LINK), LINK), positive, counted)
+    image, c, pixel, inside, counted, positive, toward = _look(
+        scores, target, classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
+        ignore_index, LINK, IGNORES, BLOCK_C, BLOCK_T,
+    )  # fmt: skip
+    key = key_of(error_of(toward, LINK), positive, counted)
     tl.store(out + image * out_n + c * out_c + pixel, key, mask=inside)
 
 
 @triton.jit
-def _tile(classes, length, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr):
-    """Image, channels (a column) and pixels (a row) of a program, and which of them exist."""
+def _look(
+    scores, target, classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
+    ignore_index,
+    LINK: tl.constexpr, IGNORES: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
+):  # fmt: skip
+    """Image, channels (a column) and pixels (a row) of a program, and what is known of each."""
     program = tl.program_id(0)
     tiles = tl.cdiv(length, BLOCK_T)
     blocks = tl.cdiv(classes, BLOCK_C)
     image = (program // tiles // blocks).to(tl.int64)
     c = class_offsets((program // tiles) % blocks * BLOCK_C, BLOCK_C)
     pixel = ((program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T))[None, :]
-    return image, c, pixel, (c < classes) & (pixel < length)
+    inside = (c < classes) & (pixel < length)
+    labels, counted = load_labels(
+        target, image * target_n + c * target_c + pixel * target_l, inside, ignore_index, IGNORES
+    )
+    positive = counted & (labels == 1)
+    at = image * stride_n + c * stride_c + pixel * stride_l
+    x = tl.load(scores + at, mask=inside, other=0.0).to(tl.float32)
+    return image, c, pixel, inside, counted, positive, toward_of(x, positive, LINK)
 
 
 @triton.jit

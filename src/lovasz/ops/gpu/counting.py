@@ -21,7 +21,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lovasz.ops.gpu.pixels import LOWEST, bin_of, class_offsets, load_labels, store_sums
+from lovasz.ops.gpu.pixels import LOWEST, bin_of, class_offsets, load_labels, store_sums, tile_of
 
 
 @triton.jit
@@ -34,11 +34,7 @@ def survey(
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """Log-sum-exp, invalid pixels and positives of a tile of pixels, and its cross-entropy."""
-    program = tl.program_id(0)
-    tiles = tl.cdiv(length, BLOCK_T)
-    image = (program // tiles).to(tl.int64)
-    pixel = (program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
-    inside = pixel < length
+    image, pixel, inside = tile_of(length, BLOCK_T)
     labels, counted = load_labels(
         target, image * target_n + pixel * target_l, inside, ignore_index, IGNORES
     )
@@ -74,7 +70,7 @@ def survey(
     tl.atomic_add(invalid + group, bad.to(tl.int64), mask=bad > 0, sem="relaxed")
 
     own = tl.load(column + labels * stride_c, mask=positive, other=0.0).to(tl.float32)
-    row = slabs + (program % SLABS) * cells + ((group * classes + labels) * 2 + 1) * BINS
+    row = slabs + (tl.program_id(0) % SLABS) * cells + ((group * classes + labels) * 2 + 1) * BINS
     _add_positives(row, tl.maximum(1.0 - tl.exp(own - z), 0.0), mass, at, positive, BINS)
 
     if ENTROPY:
@@ -117,19 +113,14 @@ def masses(
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """Masses of the negatives of a tile of pixels, but those of the first bin."""
-    program = tl.program_id(0)
-    tiles = tl.cdiv(length, BLOCK_T)
-    image = (program // tiles).to(tl.int64)
-    pixel = (program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
-    inside = pixel < length
+    image, pixel, inside = tile_of(length, BLOCK_T)
     labels, _ = load_labels(target, image * target_n + pixel * target_l, inside, 0, False)
     at = image * length + pixel
     m = tl.load(mass + at, mask=inside, other=0)  # 0 where a pixel is ignored
     z = tl.load(lse + at, mask=inside, other=0.0)
     column = scores + image * stride_n + pixel * stride_l
-    table = (
-        slabs + (program % SLABS) * cells + (image if PER_IMAGE else image * 0) * classes * 2 * BINS
-    )
+    group = image if PER_IMAGE else image * 0
+    table = slabs + (tl.program_id(0) % SLABS) * cells + group * classes * 2 * BINS
     for start in range(0, classes, BLOCK_C):
         c = class_offsets(start, BLOCK_C)
         present = (c < classes) & inside[None, :]

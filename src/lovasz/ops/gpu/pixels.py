@@ -14,6 +14,16 @@ LOWEST = tl.constexpr(-3.4028234663852886e38)
 
 
 @triton.jit
+def tile_of(length, BLOCK_T: tl.constexpr):
+    """Image and pixels of a program, and which of them exist."""
+    program = tl.program_id(0)
+    tiles = tl.cdiv(length, BLOCK_T)
+    image = (program // tiles).to(tl.int64)
+    pixel = (program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
+    return image, pixel, pixel < length
+
+
+@triton.jit
 def load_labels(target, offsets, inside, ignore_index, IGNORES: tl.constexpr):
     """Labels as int64, and which pixels count."""
     labels = tl.load(target + offsets, mask=inside, other=0).to(tl.int64)

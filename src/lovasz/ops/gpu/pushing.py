@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lovasz.ops.gpu.pixels import bin_of, class_offsets, load_labels
+from lovasz.ops.gpu.pixels import bin_of, class_offsets, load_labels, tile_of
 
 
 @triton.jit
@@ -21,11 +21,7 @@ def push(
     A tile that holds all classes (WHOLE) reads its scores and slopes once; otherwise the sum comes
     first and the second reading is from the cache.
     """
-    program = tl.program_id(0)
-    tiles = tl.cdiv(length, BLOCK_T)
-    image = (program // tiles).to(tl.int64)
-    pixel = (program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
-    inside = pixel < length
+    image, pixel, inside = tile_of(length, BLOCK_T)
     labels, counted = load_labels(
         target, image * target_n + pixel * target_l, inside, ignore_index, IGNORES
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lovasz.ops.gpu.pixels import class_offsets, load_labels
+from lovasz.ops.gpu.pixels import class_offsets, load_labels, tile_of
 
 # Bits of the largest float; those of floats that are not negative are in their order.
 LARGEST = tl.constexpr(0x7F7FFFFF)
@@ -43,11 +43,7 @@ def keys(
     IGNORES: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """Keys of a tile of pixels."""
-    program = tl.program_id(0)
-    tiles = tl.cdiv(length, BLOCK_T)
-    image = (program // tiles).to(tl.int64)
-    pixel = (program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
-    inside = pixel < length
+    image, pixel, inside = tile_of(length, BLOCK_T)
     labels, counted = load_labels(
         target, image * target_n + pixel * target_l, inside, ignore_index, IGNORES
     )
