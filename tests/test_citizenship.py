@@ -303,6 +303,50 @@ def test_tensors_without_data(name, method, kind):
     assert gradient.shape == scores.shape
 
 
+# What can be asked of every loss, for scores (2, CLASSES, 5, 3).
+FURTHER = {
+    "all classes": {"classes": "all"},
+    "some classes": {"classes": [0, 2]},
+    "weight": {"weight": [1.0, 2.0, 3.0, 4.0]},
+    "by image": {"per_image": True, "reduction": "none"},
+    "pixel_weight": {"pixel_weight": torch.rand},
+    "ignore_mask": {"ignore_mask": torch.rand},
+}
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize("further", FURTHER)
+def test_no_option_looks_at_data_that_are_not_on_the_host(name, further):
+    scores, target = (tensor.to("meta") for tensor in inputs_of(name))
+    options = dict(FURTHER[further])
+    if name in FUSED:
+        options.pop("reduction", None)
+        if "weight" in options:
+            options = {"pos_weight" if "binary" in name else "weight": options["weight"]}
+    for option in options.keys() & {"pixel_weight", "ignore_mask"}:
+        options[option] = options[option](target.shape, device="meta")
+    if "ignore_mask" in options:
+        options["ignore_mask"] = options["ignore_mask"] > 0.5
+    scores.requires_grad_()
+    value = loss_of(name, **options)(scores, target)
+    assert torch.autograd.grad(value.sum(), scores)[0].shape == scores.shape
+
+
+def test_a_list_of_weights_is_looked_at_on_the_host():
+    scores, target = (tensor.to("meta") for tensor in multiclass())
+    with pytest.raises(ValueError, match=r"weight to be finite .*, got \[1.0, -2.0"):
+        lovasz.lovasz_softmax(scores, target, weight=[1.0, -2.0, 3.0, 4.0])
+
+
+def test_a_list_of_weights_follows_the_default_device():
+    torch.set_default_device("meta")
+    try:
+        assert lovasz.LovaszSoftmaxLoss(weight=[1.0, 2.0]).weight.device.type == "meta"
+    finally:
+        torch.set_default_device(None)
+    assert lovasz.LovaszSoftmaxLoss(weight=[1.0, 2.0]).weight.device.type == "cpu"
+
+
 @EVERY_WAY
 @pytest.mark.parametrize("shape", [(0, CLASSES, 5, 3), (2, CLASSES, 0, 3)])
 def test_an_empty_batch(name, method, shape):

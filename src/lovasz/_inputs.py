@@ -107,15 +107,13 @@ def class_weight(
     """Class weights as a tensor (C,), or None; without ``count`` and ``device`` any will do."""
     if weight is None:
         return None
-    values = (
-        weight if isinstance(weight, Tensor) else _weight_tensor(name, weight, device, argument)
-    )
+    values = weight if isinstance(weight, Tensor) else _weight_tensor(name, weight, argument)
     if values.dim() != 1 or (count is not None and len(values) != count):
         raise ValueError(
             f"{name}: expected {argument} of shape ({'C' if count is None else count},), one number"
             f" for each class, got {tuple(values.shape)}"
         )
-    if device is not None and values.device != device:
+    if device is not None and isinstance(weight, Tensor) and values.device != device:
         raise ValueError(f"{name}: expected {argument} on {device}, got {values.device}")
     # Values on other devices are not looked at: that would wait for the device.
     look = values.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -123,12 +121,15 @@ def class_weight(
         raise ValueError(
             f"{name}: expected {argument} to be finite and not negative, got {values.tolist()}"
         )
-    return values
+    if isinstance(weight, Tensor):
+        return values
+    # A blocking copy would wait for the device.
+    return values.to(device or torch.get_default_device(), non_blocking=True)
 
 
-def _weight_tensor(name: str, weight: Any, device: torch.device | None, argument: str) -> Tensor:
+def _weight_tensor(name: str, weight: Any, argument: str) -> Tensor:
     try:
-        return torch.tensor(weight, dtype=torch.get_default_dtype(), device=device)
+        return torch.tensor(weight, dtype=torch.get_default_dtype(), device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{name}: expected {argument} to be a tensor or a sequence of numbers, got {weight!r}"
