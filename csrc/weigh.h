@@ -23,6 +23,32 @@ inline double smaller_of(double a, double b) { return a < b ? a : b; }
 inline double larger_of(double a, double b) { return a > b ? a : b; }
 inline double one_if_empty(double count) { return count > 0.0 ? count : 1.0; }
 
+inline bool beside(int64_t own, int64_t below, int64_t above) {
+  return (own == 0) & (below + above > 0);
+}
+
+// An error may be rounded into the bin beside the one in which it was counted. An empty bin has the
+// slope of its fuller neighbour, for that may be far from the slope of a single pixel.
+template <class Slope>
+void take_from_beside(const int64_t *counts, int64_t bins, Slope *slopes) {
+  if (bins < 2) return;
+  if (beside(counts[0], 0, counts[1])) slopes[0] = slopes[1];
+  if (beside(counts[bins - 1], counts[bins - 2], 0)) slopes[bins - 1] = slopes[bins - 2];
+  constexpr int64_t block = 256;
+  alignas(64) Slope kept[block];
+  for (int64_t first = 1; first < bins - 1; first += block) {
+    const int64_t size = bins - 1 - first < block ? bins - 1 - first : block;
+    const int64_t *own = counts + first;
+    Slope *slope = slopes + first;
+    for (int64_t i = 0; i < size; ++i) {
+      const Slope fuller = own[i + 1] >= own[i - 1] ? slope[i + 1] : slope[i - 1];
+      kept[i] = beside(own[i], own[i - 1], own[i + 1]) ? fuller : slope[i];
+    }
+    // Only bins that are not empty are ever read from, and these are not changed.
+    for (int64_t i = 0; i < size; ++i) slope[i] = kept[i];
+  }
+}
+
 // One class: counts and slopes are (2, B), negatives first; returns the loss.
 template <class Slope>
 double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slopes) {
@@ -70,6 +96,8 @@ double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slope
     }
     for (int64_t i = size - 1; i >= 0; --i) loss += increase[i] * centres[first + i];
   }
+  take_from_beside(n, bins, slope_n);
+  take_from_beside(f, bins, slope_f);
   return loss;
 }
 

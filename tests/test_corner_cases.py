@@ -163,6 +163,20 @@ def test_equal_logits_share_the_slope(method):
     assert torch.unique(gradient[0, 0, 2:]).numel() == 1
 
 
+@pytest.mark.parametrize("offset", [0.0, 33.3, 40.1, -64.2])
+@pytest.mark.parametrize("classes", [4, 16, 64])
+def test_equal_errors_at_the_edge_of_two_bins(classes, offset):
+    # 1/4, 1/16 and 1/64 are edges, and the two passes may round to either side of them.
+    logits, target = torch.full((1, classes, 1000), offset), torch.zeros(1, 1000).long()
+    target[0, :5] = 1
+    gradients = []
+    for kind, method in ((torch.float32, "histogram"), (torch.float64, "sort")):
+        scores = logits.detach().to(kind).requires_grad_()
+        loss = lovasz_softmax(scores, target, classes="all", method=method)
+        gradients.append(torch.autograd.grad(loss, scores)[0].double())
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-8)
+
+
 @METHODS
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("per_image", [False, True])

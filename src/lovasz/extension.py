@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lovasz.set_functions import SetFunction
 
@@ -46,9 +47,9 @@ def extend_counts(
         unit: what one pixel counts, a power of two, for counts in fixed point.
 
     Returns:
-        losses (G, C) and slopes (G, C, 2, B), both float64. Slopes of empty bins are those of a
-        single pixel that would fall there, because the pass that uses them may round an error into
-        the bin beside the one in which it was counted.
+        losses (G, C) and slopes (G, C, 2, B), both float64. The pass that uses them may round an
+        error into the bin beside the one in which it was counted: where that is empty, its slope is
+        that of the fuller neighbour, or of a single pixel if both are empty too.
     """
     per_bin = counts.flip(-1).to(torch.float64) / unit
     n, f = per_bin.unbind(2)
@@ -71,7 +72,16 @@ def extend_counts(
     )
     increase = set_function(F1, B1, positives) - set_function(F0, B0, positives)
     losses = (increase * centres.flip(-1)).sum(-1)
-    return Extension(losses, slopes.flip(-1))
+    return Extension(losses, _beside(slopes.flip(-1), counts))
+
+
+def _beside(slopes: Tensor, counts: Tensor) -> Tensor:
+    """Slopes (..., B), where those of empty bins are the ones of their fuller neighbours."""
+    # One bin more at either end, an empty one.
+    neighbours, numbers = F.pad(slopes, (1, 1)), F.pad(counts, (1, 1))
+    below, above = numbers[..., :-2], numbers[..., 2:]
+    fuller = torch.where(above >= below, neighbours[..., 2:], neighbours[..., :-2])
+    return torch.where((counts == 0) & (above + below > 0), fuller, slopes)
 
 
 def extend_sorted(

@@ -32,6 +32,19 @@ def test_weigh_is_the_formula(level, case, alpha, beta, unit):
     assert torch.equal(narrow, slopes.float())
 
 
+def test_empty_bins_have_the_slope_of_their_fuller_neighbour(level):
+    counts = torch.zeros(1, 2, 2, 600, dtype=torch.int64)
+    counts[0, 0, 0, [3, 5, 255, 257, 599]] = torch.tensor([1, 9, 9, 1, 4])
+    counts[0, :, 1, 300] = 7
+    for weigh in (cpu.weigh, reference.weigh):
+        _, slopes = weigh(counts, 1.0, 1.0, True)
+        negatives, positives = slopes[0, 0]
+        for empty, full in ((2, 3), (4, 5), (6, 5), (254, 255), (256, 255), (258, 257), (598, 599)):
+            assert negatives[empty] == negatives[full]
+        assert positives[299] == positives[300] == positives[301]
+        assert negatives[300] > 0  # of a single pixel
+
+
 def test_threads_change_nothing(level, threads):
     counts = torch.randint(0, 100, (1, 64, 2, 1024))
     torch.set_num_threads(1)
