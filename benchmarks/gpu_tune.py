@@ -32,10 +32,13 @@ CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "WARPS": ((2, 4, 8), COUNTS + PUSHES),
     "BLOCK": ((1024, 2048, 4096), ("count", *PUSHES)),
     "STRIP": ((512, 1024, 2048, 4096), COUNTS),
-    "FEWEST_STRIPS": ((1, 2, 4, 8, 16), COUNTS),
-    "PROGRAMS": ((4, 8, 16, 32), COUNTS),
-    "SPARED": ((1, 2, 3, 4, 8), ("count",)),
-    "LARGEST_WINDOW": ((256, 512, 1024, 2048), COUNTS),
+    "SHARED_TABLES": ((False, True), COUNTS),
+    "TABLE_CELLS": ((2816, 5632, 11008), ("count",)),
+    "TALLIES": ((1, 2, 4, 8, 16), ("count",)),
+    "FEWEST_TALLIED": ((1, 2, 4, 8), ("count",)),
+    "FEWEST_STRIPS": ((1, 2, 4, 8, 16), ("count_channels",)),
+    "PROGRAMS": ((4, 8, 16, 32), ("count_channels",)),
+    "SPARED": ((1, 2, 4, 8), ("count",)),
     "MOST_SLABS": ((8, 32, 64, 256), COUNTS),
 }
 

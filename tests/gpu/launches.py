@@ -77,15 +77,19 @@ def meta(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def launches_of(work: Workload, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+def launches_of(
+    work: Workload, monkeypatch: pytest.MonkeyPatch, shared: bool = True
+) -> list[Launch]:
     """Launches of every operator on a workload, on an H200's number of processors."""
-    from lovasz.ops.gpu import blocks, channel_passes, counting, pushing, ranking
+    from lovasz.ops.gpu import blocks, channel_passes, counting, pushing, ranking, tallying
 
     launches: list[Launch] = []
     with monkeypatch.context() as patch:
         patch.setattr(blocks, "processors", lambda device: 132)
+        patch.setattr(blocks, "has_shared_tables", lambda device: shared)
         for module, names in (
             (counting, ("survey", "negatives", "masses")),
+            (tallying, ("tally",)),
             (pushing, ("push",)),
             (ranking, ("keys", "marks", "runs", "extend")),
             (channel_passes, ("count", "push", "keys")),
@@ -164,17 +168,34 @@ def compile_for(launch: Launch, target: Any) -> Any:
     return triton.compile(source_of(launch), target=target, options=options)
 
 
-def registers_of(compiled: Any) -> tuple[int, int]:
-    """Registers and bytes of spilled registers of a kernel for CUDA."""
+class Usage(NamedTuple):
+    """What a program of a kernel for CUDA takes."""
+
+    registers: int
+    spilled: int  # bytes of registers
+    shared: int  # bytes of static shared memory
+
+
+def usage_of(compiled: Any) -> Usage:
+    """Registers and memory of a kernel for CUDA."""
+    text = _inspect(compiled, "cuobjdump", "-res-usage")
+    usage = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", text)
+    assert usage is not None, text
+    return Usage(*(int(number) for number in usage.groups()))
+
+
+def machine_code_of(compiled: Any) -> str:
+    """Instructions of a kernel for CUDA."""
+    return _inspect(compiled, "nvdisasm", "-c")
+
+
+def _inspect(compiled: Any, tool: str, option: str) -> str:
+    """What one of the tools that come with Triton says of a kernel."""
     import triton
 
-    tool = Path(triton.__path__[0]) / "backends" / "nvidia" / "bin" / "cuobjdump"
+    path = Path(triton.__path__[0]) / "backends" / "nvidia" / "bin" / tool
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
-        text = subprocess.run(
-            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
-        ).stdout
-    usage = re.search(r"REG:(\d+) STACK:(\d+)", text)
-    assert usage is not None, text
-    return int(usage[1]), int(usage[2])
+        command = [path, option, file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.gpu.launches import Workload, compile_for, launches_of, registers_of
+from tests.gpu.launches import Workload, compile_for, launches_of, machine_code_of, usage_of
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -39,12 +39,15 @@ WORKLOADS = {
 SORTING = ["marks", "runs", "extend", "push"]
 
 
-def kernels_of(work):
+def kernels_of(work, shared):
     """In the order of launching: count, push, exact, push_ranked."""
     if work.link != "softmax":
         return ["count", "push", "count", "keys", *SORTING]
-    counting = "masses" if work.pixel_weights else "negatives"
-    return ["survey", counting, "push", "survey", "keys", *SORTING]
+    if work.pixel_weights:
+        counting = ["survey", "masses"]
+    else:
+        counting = ["tally"] if shared else ["survey", "negatives"]
+    return [*counting, "push", "survey", "keys", *SORTING]
 
 
 # Bytes of shared memory that leave room for several programs on a processor.
@@ -64,8 +67,9 @@ def target_of(name):
 @pytest.mark.parametrize("name", ["sm_80", "sm_90", "sm_100", "gfx942"])
 @pytest.mark.parametrize("work", WORKLOADS.values(), ids=WORKLOADS.keys())
 def test_compiles(work, name, monkeypatch):
-    launches = launches_of(work, monkeypatch)
-    assert [launch.kernel.__name__ for launch in launches] == kernels_of(work)
+    shared = name.startswith("sm")
+    launches = launches_of(work, monkeypatch, shared=shared)
+    assert [launch.kernel.__name__ for launch in launches] == kernels_of(work, shared)
     for launch in launches:
         compiled = compile_for(launch, target_of(name))
         assert compiled.metadata.shared <= LARGEST_SHARED
@@ -73,24 +77,55 @@ def test_compiles(work, name, monkeypatch):
 
 
 @pytest.mark.parametrize("work", WORKLOADS.values(), ids=WORKLOADS.keys())
-def test_registers_suffice(work, monkeypatch):
+def test_registers_and_memory_suffice(work, monkeypatch):
     for launch in launches_of(work, monkeypatch):
-        registers, spilled = registers_of(compile_for(launch, target_of("sm_90")))
-        assert registers <= 255
-        assert spilled <= LARGEST_SPILL
+        compiled = compile_for(launch, target_of("sm_90"))
+        usage = usage_of(compiled)
+        assert usage.registers <= 255
+        assert usage.spilled <= LARGEST_SPILL
+        # A launch asks for no more than what every program can have.
+        assert usage.shared + compiled.metadata.shared <= 48 * 1024
+
+
+TABLES = [name for name, work in WORKLOADS.items() if not work.pixel_weights]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_element_is_added_once(name, monkeypatch):
+    """An addition in PTX is made by every thread that has the element: it must be one."""
+    launch = launches_of(WORKLOADS[name], monkeypatch)[0]
+    compiled = compile_for(launch, target_of("sm_90"))
+    block = launch.kwargs["BLOCK_T"] * launch.kwargs.get("BLOCK_C", 1)
+    strips = 1 + (launch.kwargs.get("GROUPS", 1) > 1)  # the loop over further groups has its own
+    threads = 32 * launch.kwargs["num_warps"]
+    assert compiled.asm["ptx"].count("red.shared") * threads == block * strips
+    outside = compiled.asm["ptx"].count("red.relaxed.gpu.global") * threads
+    above = block * strips if launch.kwargs["WINDOW"] < launch.kwargs["BINS"] else 0
+    # Where threads share pixels, positives are added by Triton.
+    positives = launch.kwargs["BLOCK_T"] if launch.kernel.__name__ == "tally" else 0
+    assert outside == above + (positives if positives >= 512 else 0)
+    # Lanes that add to the same cell are counted at once.
+    assert machine_code_of(compiled).count("ATOMS.POPC.INC") * threads == block * strips
 
 
 def test_neighbours_are_loaded_at_once(monkeypatch):
     """Sixteen bytes a load where pixels are contiguous; what is gathered is loaded one by one."""
-    # own scores; none; slopes
-    classes = {"survey": 4, "negatives": 0, "push": 16}
+    # own scores; slopes
+    classes = {"tally": 4, "push": 16}
     channels = {"count": 0, "push": 5}  # and four labels of a byte at once
-    for name, gathered in (("images", classes), ("binary", channels)):
-        for launch in launches_of(WORKLOADS[name], monkeypatch)[: len(gathered)]:
+    # own scores; none
+    in_registers = {"survey": 4, "negatives": 0}
+    for name, gathered, shared in (
+        ("images", classes, True),
+        ("binary", channels, True),
+        ("images", in_registers, False),
+    ):
+        launches = launches_of(WORKLOADS[name], monkeypatch, shared=shared)
+        for launch in launches[: len(gathered)]:
             ptx = compile_for(launch, target_of("sm_90")).asm["ptx"]
             assert "ld.global.v4.b32" in ptx
             assert ptx.count("ld.global.b32") == gathered[launch.kernel.__name__]
-        assert "st.global.v4.b32" in ptx
+            assert "push" not in launch.kernel.__name__ or "st.global.v4.b32" in ptx
 
 
 def test_windows_hold_what_can_be_frequent(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,16 @@ PROGRAMS = 16
 LARGEST_WINDOW = 2048
 #: at most 1 of so many scores may lie above the window of `negatives`
 SPARED = 4
+#: whether programs count in shared memory where they can, rather than in registers
+SHARED_TABLES = True
+#: cells of a table in shared memory, at most: 43 of 48 KiB, the rest is Triton's and the system's
+TABLE_CELLS = 11008
+#: such tables have a multiple of so many
+TABLE_STEP = 256
+#: programs that count in shared memory, for each multiprocessor, where there is work enough
+TALLIES = 4
+#: the fewest strips of such a program
+FEWEST_TALLIED = 2
 #: bytes of all slabs together, and their number, at most
 SLAB_BYTES = 2**25
 MOST_SLABS = 64
@@ -55,9 +67,49 @@ def window_of(classes: int, bins: int) -> int:
     return min(window, LARGEST_WINDOW)
 
 
-def channel_window_of(bins: int) -> int:
-    """Bins of either side that the histogram of a channel holds in registers."""
-    return min(power_of_two(bins), LARGEST_WINDOW // 2)
+class Table(NamedTuple):
+    """What the table of a program of `tally` holds."""
+
+    window: int  # bins of a class
+    group: int  # classes at a time
+    groups: int
+    cells: int
+    block_c: int  # classes of a block
+    block_t: int  # pixels of a strip
+
+
+def table_of(scores: Tensor, bins: int) -> Table:
+    """As many classes at a time as fit, in groups of about the same size."""
+    classes = scores.shape[1]
+    window = window_of(classes, bins)
+    block_c, block_t = loop_block(scores)
+    most = (TABLE_CELLS - 1) // window
+    groups = ceil_div(classes, max(most // block_c * block_c, 1)) if classes > most else 1
+    group = min(classes, ceil_div(ceil_div(classes, groups), block_c) * block_c)
+    # One cell more, for what is not counted.
+    return Table(window, group, groups, table_cells(group * window), block_c, block_t)
+
+
+def table_cells(cells: int) -> int:
+    """Cells of a table that has room for so many and one more."""
+    return ceil_div(cells + 1, TABLE_STEP) * TABLE_STEP
+
+
+def has_shared_tables(device: torch.device) -> bool:
+    """Whether a program can count in its shared memory: `ptx` is for NVIDIA devices."""
+    return SHARED_TABLES and device.type == "cuda" and torch.version.hip is None
+
+
+def tally_of(pixels: int, strip: int, device: torch.device) -> int:
+    """Pixels of a program that counts in shared memory: few programs, which spares additions."""
+    strips = ceil_div(pixels, TALLIES * processors(device) * strip)
+    return max(FEWEST_TALLIED, strips) * strip
+
+
+def channel_window_of(bins: int, *, shared: bool) -> int:
+    """Bins of either side that the histogram of a channel holds, in shared memory or registers."""
+    largest = TABLE_CELLS // 4 if shared else LARGEST_WINDOW // 2
+    return min(power_of_two(bins), 1 << (largest.bit_length() - 1))
 
 
 def chunk_of(work: int, device: torch.device) -> int:
@@ -72,10 +124,18 @@ def strip_of(length: int) -> int:
 
 
 def loop_block(scores: Tensor) -> tuple[int, int]:
-    """Classes and pixels of a block for a loop over the classes: what is contiguous is long."""
-    classes = scores.shape[1]
-    block_c = min(power_of_two(classes), 64 if _classes_first(scores) else 4)
-    return block_c, BLOCK // max(block_c, 4)
+    """Classes and pixels of a block for a loop over the classes.
+
+    A thread loads 16 bytes of what is contiguous, and holds all classes of its pixels: a sum over
+    the classes that goes from thread to thread takes several times the instructions.
+    """
+    classes = power_of_two(scores.shape[1])
+    if _classes_first(scores):
+        # Whole sectors of 32 bytes, where a strip of pixels is more than the cache holds.
+        block_c = min(classes, 4 if classes <= 32 else 16)
+        return block_c, BLOCK // max(block_c, 4)
+    block_t = WARPS * 32 * 16 // scores.element_size()
+    return min(classes, max(BLOCK // block_t, 1)), block_t
 
 
 def whole_block(scores: Tensor) -> tuple[bool, int, int]:

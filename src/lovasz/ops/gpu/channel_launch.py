@@ -52,14 +52,17 @@ def _count(
     chunk = blocks.chunk_of(images * length * classes, scores.device)
     programs = images * ceil_div(length, chunk) * classes
     sums = scores.new_empty((0 if entropy is None else programs, 2), dtype=torch.float64)
+    shared = weights is None and blocks.has_shared_tables(scores.device)
+    window = blocks.channel_window_of(bins, shared=shared)
     weight, mass = (None, None) if weights is None else weights
     channel_passes.count[(programs,)](
         scores, labels.target, slabs, invalid, sums, None if entropy is None else entropy.weight,
         weight, mass, classes, length, *scores.stride(), *labels.target.stride(), slabs.shape[1],
         labels.ignore_index, chunk, top,
-        LINK=link, SLABS=slabs.shape[0], BINS=bins, WINDOW=blocks.channel_window_of(bins),
-        IGNORES=labels.ignores, PER_IMAGE=per_image, ENTROPY=entropy is not None,
-        BLOCK_T=blocks.strip_of(length), num_warps=blocks.WARPS,
+        LINK=link, SLABS=slabs.shape[0], BINS=bins, WINDOW=window,
+        CELLS=blocks.table_cells(2 * window) if shared else 0, IGNORES=labels.ignores,
+        PER_IMAGE=per_image, ENTROPY=entropy is not None,
+        BLOCK_T=blocks.STRIP if shared else blocks.strip_of(length), num_warps=blocks.WARPS,
     )  # fmt: skip
     sums = sums.sum(0) if entropy is not None else sums.view(0)
     return blocks.sum_slabs(slabs, classes, bins), invalid, sums

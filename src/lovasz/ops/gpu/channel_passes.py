@@ -1,8 +1,9 @@
 """The kernels for channels that are sets of their own: both passes, and the keys of the sort.
 
 No score depends on another one, so a program takes pixels of one channel and reads every score
-once. It counts them as ``counting.negatives`` does, positives and negatives in one histogram; there
-is no sum of probabilities here that would bound how many errors are large.
+once. It counts them in shared memory, or in registers as ``counting.negatives`` does, positives and
+negatives in one histogram; there is no sum of probabilities here that would bound how many errors
+are large.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lovasz.ops.gpu.pixels import bin_of, class_offsets, load_labels, store_sums
+from lovasz.ops.gpu import ptx
+from lovasz.ops.gpu.pixels import NO_BIN, bin_of, class_offsets, load_labels, store_sums
 from lovasz.ops.gpu.ranking import key_of
 
 # As ``validity.PROBABILITY_TOLERANCE``.
@@ -23,12 +25,12 @@ def count(
     classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
     cells, ignore_index, chunk_size, top,
     LINK: tl.constexpr, SLABS: tl.constexpr, BINS: tl.constexpr, WINDOW: tl.constexpr,
-    IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr, ENTROPY: tl.constexpr, BLOCK_T: tl.constexpr,
+    CELLS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr, ENTROPY: tl.constexpr,
+    BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """Histogram of a channel over a chunk of the pixels of an image, and its cross-entropy.
 
-    With a mass, which pixels have where they have weights, bin 0 is left to the host: nearly all
-    of a trained network's errors are in it, and additions of masses are made one by one.
+    It is held in a table of CELLS in shared memory, or in registers where CELLS is 0.
     """
     program = tl.program_id(0)
     chunks = tl.cdiv(length, chunk_size)
@@ -41,7 +43,11 @@ def count(
     target += image * target_n + c * target_c
     plane = (image * classes + c) * length
 
-    histogram = tl.zeros((2 * WINDOW,), tl.int32)
+    if CELLS > 0:
+        held = ptx.new_table(CELLS)
+        ptx.clear(held, CELLS)
+    else:
+        held = tl.zeros((2 * WINDOW,), tl.int32)
     bad = tl.zeros((BLOCK_T,), tl.int32)
     entropy, weights = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
     own = 1.0 if own_weight is None else tl.load(own_weight + c)
@@ -57,12 +63,9 @@ def count(
         wrong = ((labels != 0) & (labels != 1)) | no_number(x, error, top, LINK)
         bad += (counted & wrong).to(tl.int32)
         b = channel_bin_of(error, LINK, BINS)
-        if mass is None:
-            histogram += _histogram(b, positive, counted, row, BINS, WINDOW)
-        else:
-            added = counted & (b > 0)
-            m = tl.load(mass + plane + pixel, mask=added, other=0)
-            tl.atomic_add(row + b + BINS * positive.to(tl.int32), m, mask=added, sem="relaxed")
+        held = _count(
+            held, b, positive, counted, row, mass, plane + pixel, BINS, WINDOW, CELLS
+        )  # fmt: skip
         if ENTROPY:
             w = tl.full((BLOCK_T,), 1.0, tl.float32)
             if weight is not None:
@@ -70,11 +73,12 @@ def count(
             entropy += tl.where(counted, w * softplus(toward) * tl.where(positive, own, 1.0), 0.0)
             weights += tl.where(counted, w, 0.0)
 
-    if mass is None:
-        cell = tl.arange(0, 2 * WINDOW)
-        cell = row + (cell // WINDOW) * BINS + cell % WINDOW
-        counts = histogram.to(slabs.dtype.element_ty)
-        tl.atomic_add(cell, counts, mask=histogram > 0, sem="relaxed")
+    if CELLS > 0:
+        ptx.settle()
+        for start in range(0, 2 * WINDOW, ptx.STEP):
+            _flush(row, start + tl.arange(0, ptx.STEP), ptx.read(held, start), BINS, WINDOW)
+    elif mass is None:
+        _flush(row, tl.arange(0, 2 * WINDOW), held, BINS, WINDOW)
     bads = tl.sum(bad.to(tl.int64))
     tl.atomic_add(invalid + group, bads, mask=bads > 0, sem="relaxed")
     if ENTROPY:
@@ -82,13 +86,39 @@ def count(
 
 
 @triton.jit
-def _histogram(b, positive, counted, row, BINS: tl.constexpr, WINDOW: tl.constexpr):
-    """Histogram of both sides within the window; those above it are added one by one."""
+def _count(
+    held, b, positive, counted, row, mass, at,
+    BINS: tl.constexpr, WINDOW: tl.constexpr, CELLS: tl.constexpr,
+):  # fmt: skip
+    """Count a strip in what the program holds; errors above the window are added one by one.
+
+    With a mass, which pixels have where they have weights, nothing is held, and bin 0 is left to
+    the host: nearly all of a trained network's errors are in it, and additions are made one by one.
+    """
     side = positive.to(tl.int32)
-    if WINDOW < BINS:
-        one = tl.full(b.shape, 1, row.dtype.element_ty)
-        tl.atomic_add(row + b + BINS * side, one, mask=counted & (b >= WINDOW), sem="relaxed")
-    return tl.histogram(b + WINDOW * side, 2 * WINDOW, mask=counted & (b < WINDOW))
+    if CELLS > 0:
+        # What is not counted goes to a cell that nobody reads: there is no branch.
+        ptx.add(held, tl.where(counted & (b < WINDOW), b + WINDOW * side, CELLS - 1))
+        if WINDOW < BINS:
+            ptx.add_outside(row + BINS * side, tl.where(counted, b, NO_BIN), WINDOW, BINS)
+    elif mass is None:
+        if WINDOW < BINS:
+            one = tl.full(b.shape, 1, row.dtype.element_ty)
+            tl.atomic_add(row + b + BINS * side, one, mask=counted & (b >= WINDOW), sem="relaxed")
+        held += tl.histogram(b + WINDOW * side, 2 * WINDOW, mask=counted & (b < WINDOW))
+    else:
+        added = counted & (b > 0)
+        m = tl.load(mass + at, mask=added, other=0)
+        tl.atomic_add(row + b + BINS * side, m, mask=added, sem="relaxed")
+    return held
+
+
+@triton.jit
+def _flush(row, cell, counts, BINS: tl.constexpr, WINDOW: tl.constexpr):
+    """Add a program's histogram to the table, which has nothing for cells past both sides."""
+    at = row + (cell // WINDOW) * BINS + cell % WINDOW
+    added = (counts > 0) & (cell < 2 * WINDOW)
+    tl.atomic_add(at, counts.to(row.dtype.element_ty), mask=added, sem="relaxed")
 
 
 @triton.jit

@@ -21,7 +21,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from lovasz.ops.gpu import ptx
 from lovasz.ops.gpu.pixels import LOWEST, bin_of, class_offsets, load_labels, store_sums, tile_of
+
+LOG2E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
@@ -39,7 +42,33 @@ def survey(
         target, image * target_n + pixel * target_l, inside, ignore_index, IGNORES
     )
     column = scores + image * stride_n + pixel * stride_l
+    z, own, positive, bad, entropy, w = look(
+        column, labels, counted, inside, weight, classes, stride_c, smoothing,
+        ENTROPY, SMOOTHED, False, BLOCK_C, BLOCK_T,
+    )  # fmt: skip
+    at = image * length + pixel
+    tl.store(lse + at, z, mask=inside)
+    bads = tl.sum(bad.to(tl.int32))
+    group = image if PER_IMAGE else image * 0
+    tl.atomic_add(invalid + group, bads.to(tl.int64), mask=bads > 0, sem="relaxed")
 
+    table = slabs + (tl.program_id(0) % SLABS) * cells + group * classes * 2 * BINS
+    add_positives(table, labels, own, z, mass, at, positive, BINS)
+    if ENTROPY:
+        times = _times(pixel_weight, at, positive)
+        store_sums(sums, entropy * times, w * times)
+
+
+@triton.jit
+def look(
+    column, labels, counted, inside, weight, classes, stride_c, smoothing,
+    ENTROPY: tl.constexpr, SMOOTHED: tl.constexpr, PTX: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
+):  # fmt: skip
+    """Log-sum-exp and own score of a tile of pixels; which are of a class, and which are invalid.
+
+    And the cross-entropy, and its weight, of those that are of a class.
+    """
     top = tl.full((BLOCK_T,), LOWEST, tl.float32)
     total = tl.zeros((BLOCK_T,), tl.float32)
     weighted = tl.zeros((BLOCK_T,), tl.float32)
@@ -50,7 +79,8 @@ def survey(
         x = tl.load(column[None, :] + c * stride_c, mask=present, other=-float("inf"))
         x = x.to(tl.float32)
         higher = tl.maximum(top, tl.max(x, 0))
-        total = total * tl.exp(top - higher) + tl.sum(tl.exp(x - higher[None, :]), 0)
+        parts = _exp(x - higher[None, :], PTX)
+        total = total * _exp(top - higher, PTX) + tl.sum(parts, 0)
         top = higher
         if SMOOTHED:
             if weight is None:
@@ -61,36 +91,41 @@ def survey(
             weighted += tl.sum(tl.where(present, w * x, 0.0), 0)
 
     z = top + tl.log(total)
-    at = image * length + pixel
-    tl.store(lse + at, z, mask=inside)
     positive = counted & (labels >= 0) & (labels < classes)
     number = (z > -float("inf")) & (z < float("inf"))  # false for NaN
-    bad = tl.sum((counted & ~(positive & number)).to(tl.int32))
-    group = image if PER_IMAGE else image * 0
-    tl.atomic_add(invalid + group, bad.to(tl.int64), mask=bad > 0, sem="relaxed")
-
+    bad = counted & ~(positive & number)
     own = tl.load(column + labels * stride_c, mask=positive, other=0.0).to(tl.float32)
-    row = slabs + (tl.program_id(0) % SLABS) * cells + ((group * classes + labels) * 2 + 1) * BINS
-    _add_positives(row, tl.maximum(1.0 - tl.exp(own - z), 0.0), mass, at, positive, BINS)
 
+    entropy, w = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
     if ENTROPY:
         if weight is None:
-            w = tl.full((BLOCK_T,), 1.0, tl.float32)
+            w = positive.to(tl.float32)
         else:
             w = tl.load(weight + labels, mask=positive, other=0.0)
         entropy = (1.0 - smoothing) * w * (z - own)
         if SMOOTHED:
             entropy += smoothing / classes * (z * weights - weighted)
-        times = _times(pixel_weight, at, positive)
-        store_sums(sums, tl.where(positive, entropy * times, 0.0), w * times)
+        entropy = tl.where(positive, entropy, 0.0)
+    return z, own, positive, bad, entropy, w
 
 
 @triton.jit
-def _add_positives(row, error, mass, at, positive, BINS: tl.constexpr):
+def _exp(x, PTX: tl.constexpr):
+    """The exponential, by fewer instructions on NVIDIA devices."""
+    if PTX:
+        result = ptx.exp2(x * LOG2E)
+    else:
+        result = tl.exp(x)
+    return result
+
+
+@triton.jit
+def add_positives(table, labels, own, z, mass, at, positive, BINS: tl.constexpr):
     """Add pixels, or their masses, to the rows of the positives of their classes."""
-    cell = row + bin_of(tl.sqrt(error), error, BINS)
+    error = tl.maximum(1.0 - tl.exp(own - z), 0.0)
+    cell = table + (labels * 2 + 1) * BINS + bin_of(tl.sqrt(error), error, BINS)
     if mass is None:
-        added = tl.full(error.shape, 1, row.dtype.element_ty)
+        added = tl.full(error.shape, 1, table.dtype.element_ty)
     else:
         added = tl.load(mass + at, mask=positive, other=0)
     tl.atomic_add(cell, added, mask=positive, sem="relaxed")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lovasz.ops.gpu import blocks, counting, pushing, ranking
+from lovasz.ops.gpu import blocks, counting, pushing, ranking, tallying
 from lovasz.ops.gpu.blocks import ceil_div
 from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
@@ -26,6 +26,9 @@ def count(
     images, classes, _ = scores.shape
     groups = images if per_image else 1
     slabs = blocks.new_slabs(scores, groups, bins, weighted=weights is not None)
+    if weights is None and blocks.has_shared_tables(scores.device):
+        invalid, lse, sums = tally(scores, labels, slabs, bins, per_image, entropy)
+        return blocks.sum_slabs(slabs, classes, bins), lse, invalid, sums
     invalid, lse, sums = survey(scores, labels, slabs, bins, per_image, entropy, weights)
     if weights is None:
         count_negatives(scores, labels, lse, slabs, bins, per_image)
@@ -36,6 +39,33 @@ def count(
     whole = weights.mass.view(groups, -1).sum(1, keepdim=True)
     counts[:, :, 0, 0] = whole - counts.sum((2, 3))
     return counts, lse, invalid, sums
+
+
+def tally(
+    scores: Tensor,
+    labels: Labels,
+    slabs: Tensor,
+    bins: int,
+    per_image: bool,
+    entropy: Entropy | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Invalid pixels, log-sum-exp and cross-entropy; adds all errors to ``slabs``."""
+    images, classes, length = scores.shape
+    table = blocks.table_of(scores, bins)
+    chunk = blocks.tally_of(images * length, table.block_t, scores.device)
+    programs = images * ceil_div(length, chunk)
+    invalid, lse, sums = _results(scores, per_image, programs, entropy)
+    weight, smoothing = (None, 0.0) if entropy is None else entropy
+    tallying.tally[(programs,)](
+        scores, labels.target, lse, slabs, invalid, sums, weight, classes, length,
+        *scores.stride(), *labels.target.stride(), slabs.shape[1], labels.ignore_index, smoothing,
+        chunk,
+        SLABS=slabs.shape[0], BINS=bins, WINDOW=table.window, GROUP=table.group,
+        GROUPS=table.groups, CELLS=table.cells, IGNORES=labels.ignores, PER_IMAGE=per_image,
+        ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=table.block_c,
+        BLOCK_T=table.block_t, num_warps=blocks.WARPS,
+    )  # fmt: skip
+    return invalid, lse, _total(sums)
 
 
 def count_negatives(
@@ -85,11 +115,9 @@ def survey(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Invalid pixels, log-sum-exp and cross-entropy; adds the positives to ``slabs``."""
     images, classes, length = scores.shape
-    invalid = scores.new_zeros(images if per_image else 1, dtype=torch.int64)
-    lse = scores.new_empty((images, length), dtype=torch.float32)
     block_c, block_t = blocks.loop_block(scores)
     programs = images * ceil_div(length, block_t)
-    sums = scores.new_empty((0 if entropy is None else programs, 2), dtype=torch.float64)
+    invalid, lse, sums = _results(scores, per_image, programs, entropy)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
     pixel_weight, mass = (None, None) if weights is None else weights
     counting.survey[(programs,)](
@@ -100,7 +128,26 @@ def survey(
         ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=block_c, BLOCK_T=block_t,
         num_warps=blocks.WARPS,
     )  # fmt: skip
-    return invalid, lse, sums.sum(0) if entropy is not None else sums.view(0)
+    return invalid, lse, _total(sums)
+
+
+def _results(
+    scores: Tensor, per_image: bool, programs: int, entropy: Entropy | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Invalid pixels, log-sum-exp, and the parts of the cross-entropy, to be filled."""
+    images, _, length = scores.shape
+    invalid = scores.new_zeros(images if per_image else 1, dtype=torch.int64)
+    lse = scores.new_empty((images, length), dtype=torch.float32)
+    return (
+        invalid,
+        lse,
+        scores.new_empty((0 if entropy is None else programs, 2), dtype=torch.float64),
+    )
+
+
+def _total(sums: Tensor) -> Tensor:
+    """Parts of the cross-entropy added up, (2,), or (0,) if there are none."""
+    return sums.sum(0) if len(sums) else sums.view(0)
 
 
 def push(

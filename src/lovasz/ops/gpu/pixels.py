@@ -12,6 +12,9 @@ import triton.language as tl
 # itself would be NaN.
 LOWEST = tl.constexpr(-3.4028234663852886e38)
 
+# In the place of a bin: what is not counted.
+NO_BIN = tl.constexpr(2**31 - 1)
+
 
 @triton.jit
 def tile_of(length, BLOCK_T: tl.constexpr):
