@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["interpreted.py", "interpreted_channels.py"])
+@pytest.mark.parametrize(
+    "name", ["interpreted.py", "interpreted_channels.py", "interpreted_weigh.py"]
+)
 def test_kernels_in_the_interpreter(name):
     pytest.importorskip("triton", reason="Triton is not installed")
     here = Path(__file__)
