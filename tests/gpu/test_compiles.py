@@ -37,14 +37,15 @@ WORKLOADS = {
     "more than 2^31 scores of channels": Workload((3, 1024, 2**20), link="sigmoid"),
 }
 SORTING = ["marks", "runs", "extend", "push"]
+WEIGHING = ["weigh", "weigh"]  # slopes in float32 and in float64
 
 
 def kernels_of(work):
-    """In the order of launching: count, push, exact, push_ranked."""
+    """In the order of launching: count, push, exact, push_ranked, weigh twice."""
     if work.link != "softmax":
-        return ["count", "push", "count", "keys", *SORTING]
+        return ["count", "push", "count", "keys", *SORTING, *WEIGHING]
     counting = "masses" if work.pixel_weights else "negatives"
-    return ["survey", counting, "push", "survey", "keys", *SORTING]
+    return ["survey", counting, "push", "survey", "keys", *SORTING, *WEIGHING]
 
 
 # Bytes of shared memory that leave room for several programs on a processor.
