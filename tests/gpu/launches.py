@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lovasz.ops import gpu
+from lovasz.ops import WEIGHT_UNIT, gpu
 from lovasz.ops.gpu import channels
+from lovasz.ops.links import UNBOUNDED
 
 IGNORE = 255
 TYPES = {
@@ -81,7 +82,15 @@ def launches_of(
     work: Workload, monkeypatch: pytest.MonkeyPatch, shared: bool = True
 ) -> list[Launch]:
     """Launches of every operator on a workload, on an H200's number of processors."""
-    from lovasz.ops.gpu import blocks, channel_passes, counting, pushing, ranking, tallying
+    from lovasz.ops.gpu import (
+        blocks,
+        channel_passes,
+        counting,
+        pushing,
+        ranking,
+        tallying,
+        weighing,
+    )
 
     launches: list[Launch] = []
     with monkeypatch.context() as patch:
@@ -93,10 +102,12 @@ def launches_of(
             (pushing, ("push",)),
             (ranking, ("keys", "marks", "runs", "extend")),
             (channel_passes, ("count", "push", "keys")),
+            (weighing, ("weigh",)),
         ):
             for name in names:
                 patch.setattr(module, name, Recorder(getattr(module, name), launches))
         (_launch_classes if work.link == "softmax" else _launch_channels)(work)
+        _launch_weighing(work)
     return launches
 
 
@@ -136,6 +147,14 @@ def _launch_channels(work: Workload) -> None:
     channels.push_ranked_channels(scores, target, by_pixel, IGNORE, work.link)
 
 
+def _launch_weighing(work: Workload) -> None:
+    groups = work.shape[0] if work.per_image else 1
+    counts = meta((groups, work.shape[1], 2, work.bins), torch.int64)
+    unit = WEIGHT_UNIT if work.pixel_weights else 1
+    for wide in (False, True):
+        gpu.weigh(counts, 1.0, 2.0, wide, unit, work.link in UNBOUNDED)
+
+
 def source_of(launch: Launch) -> Any:
     """The launch as the compiler wants it, specialised as Triton does at run time."""
     from triton.compiler import ASTSource
@@ -164,7 +183,8 @@ def compile_for(launch: Launch, target: Any) -> Any:
     """The compiled kernel."""
     import triton
 
-    options = {"num_warps": launch.kwargs["num_warps"]}
+    names = ("num_warps", "enable_fp_fusion")
+    options = {name: launch.kwargs[name] for name in names if name in launch.kwargs}
     return triton.compile(source_of(launch), target=target, options=options)
 
 

@@ -37,17 +37,18 @@ WORKLOADS = {
     "more than 2^31 scores of channels": Workload((3, 1024, 2**20), link="sigmoid"),
 }
 SORTING = ["marks", "runs", "extend", "push"]
+WEIGHING = ["weigh", "weigh"]  # slopes in float32 and in float64
 
 
 def kernels_of(work, shared):
-    """In the order of launching: count, push, exact, push_ranked."""
+    """In the order of launching: count, push, exact, push_ranked, weigh twice."""
     if work.link != "softmax":
-        return ["count", "push", "count", "keys", *SORTING]
+        return ["count", "push", "count", "keys", *SORTING, *WEIGHING]
     if work.pixel_weights:
         counting = ["survey", "masses"]
     else:
         counting = ["tally"] if shared else ["survey", "negatives"]
-    return [*counting, "push", "survey", "keys", *SORTING]
+    return [*counting, "push", "survey", "keys", *SORTING, *WEIGHING]
 
 
 # Bytes of shared memory that leave room for several programs on a processor.

@@ -31,7 +31,8 @@ def test_without_triton_the_reference_runs_and_one_warning_says_so():
     assert torch.equal(counts, reference.count(scores, target, 64, IGNORE, False, True)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        slopes = slopes_of(1, 5, 64)
+        losses, slopes = gpu.weigh(counts, 1.0, 1.0, False)
+        assert torch.equal(losses, reference.weigh(counts, 1.0, 1.0, False)[0])
         got = gpu.push(scores, target, lse, slopes, IGNORE, True)
         assert torch.equal(got, reference.push(scores, target, lse, slopes, IGNORE, True))
         _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
@@ -54,7 +55,8 @@ def test_without_triton_the_reference_runs_and_one_warning_says_so():
 def test_kernels_that_are_not_wanted_are_not_missed(monkeypatch):
     monkeypatch.setenv("LOVASZ_DISABLE_KERNELS", "1")
     scores, target = torch.randn(1, 2, 9), torch.randint(2, (1, 9))
-    gpu.count(scores, target, 64, None, False, True)
+    counts = gpu.count(scores, target, 64, None, False, True)[0]
+    gpu.weigh(counts, 1.0, 1.0, False)
 
 
 @pytest.mark.usefixtures("_no_triton")
@@ -71,6 +73,10 @@ def test_double_precision_and_probabilities_go_to_the_reference():
 @pytest.mark.parametrize("name", ["count", "push", "exact", "push_ranked"])
 def test_the_dispatcher_knows_the_kernels(name, kind):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lovasz::{name}{kind}", "CUDA")
+
+
+def test_the_dispatcher_knows_the_kernel_that_weighs():
+    assert torch._C._dispatch_has_kernel_for_dispatch_key("lovasz::weigh", "CUDA")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device here")

@@ -9,7 +9,13 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["interpreted.py", "interpreted_channels.py", "interpreted_shared.py"]
+    "name",
+    [
+        "interpreted.py",
+        "interpreted_channels.py",
+        "interpreted_shared.py",
+        "interpreted_weigh.py",
+    ],
 )
 def test_kernels_in_the_interpreter(name):
     pytest.importorskip("triton", reason="Triton is not installed")

@@ -85,7 +85,7 @@ for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
 for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
     _library.impl(_name, getattr(cpu_channels, _name), "CPU")
-for _name in ("count", "push", "exact", "push_ranked"):
+for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(gpu, _name), "CUDA")
 for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
     _library.impl(_name, getattr(gpu_channels, _name), "CUDA")

@@ -1,7 +1,7 @@
 """The operators on CUDA and ROCm devices, by Triton kernels; the rest goes to the reference.
 
-The rest is float64, probabilities of classes, and clouds one by one. ``channels`` has the operators
-of channels.
+The rest is float64 scores, probabilities of classes, and clouds one by one. ``channels`` has the
+operators of channels.
 """
 
 from __future__ import annotations
@@ -48,6 +48,23 @@ def count(
         weights = Weights.of(pixel_weight, labels)
         counts, lse, invalid, sums = launch.count(scores, labels, bins, per_image, riding, weights)
     return counts, lse, invalid, sums
+
+
+def weigh(
+    counts: Tensor,
+    alpha: float,
+    beta: float,
+    wide: bool,
+    unit: int = 1,
+    unbounded: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """``lovasz::weigh`` for CUDA tensors, of classes and of channels."""
+    launch = launches("weigh_launch") if counts.numel() > 0 else None
+    if launch is None:
+        return reference.weigh(counts, alpha, beta, wide, unit, unbounded)
+    with torch.cuda.device_of(counts):
+        losses, slopes = launch.weigh(counts, alpha, beta, wide, unit, unbounded)
+    return losses, slopes
 
 
 def push(

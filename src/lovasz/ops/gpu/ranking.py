@@ -113,8 +113,8 @@ def extend(
     f, n = F1 - F0, (end - start) - (F1 - F0)
     B0, B1 = (start - F0).to(tl.float64), (end - F1).to(tl.float64)
     F0, F1 = F0.to(tl.float64), F1.to(tl.float64)
-    d00, d10 = _delta(F0, B0, G, ALPHA, BETA), _delta(F1, B0, G, ALPHA, BETA)
-    d01, d11 = _delta(F0, B1, G, ALPHA, BETA), _delta(F1, B1, G, ALPHA, BETA)
+    d00, d10 = delta(F0, B0, G, ALPHA, BETA), delta(F1, B0, G, ALPHA, BETA)
+    d01, d11 = delta(F0, B1, G, ALPHA, BETA), delta(F1, B1, G, ALPHA, BETA)
     rise = tl.where((key & 1) == 1, (d10 - d00) + (d11 - d01), (d01 - d00) + (d11 - d10))
     size = tl.where((key & 1) == 1, f, n)
     slope = tl.where(counted, rise / (2 * tl.maximum(size, 1)).to(tl.float64), 0.0)
@@ -129,7 +129,7 @@ def extend(
 
 
 @triton.jit
-def _delta(fn, fp, positives, ALPHA: tl.constexpr, BETA: tl.constexpr):
+def delta(fn, fp, positives, ALPHA: tl.constexpr, BETA: tl.constexpr):
     """Tversky's set function, 0 where there is neither a mistake nor a positive."""
     mistakes = ALPHA * fp + BETA * fn
     whole = positives - fn + mistakes

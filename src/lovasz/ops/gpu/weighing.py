@@ -1,0 +1,148 @@
+"""The kernel between the passes: from counts to losses and slopes, for Tversky's set functions.
+
+It is ``extend_counts`` of ``lovasz.extension``, operation by operation in float64, in one launch in
+place of 180. ``F0, B0`` are the positives and negatives before a bin, ``F1, B1`` those after it,
+and ``P, N`` all of them.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from lovasz.ops.gpu.ranking import delta
+
+
+@triton.jit
+def weigh(
+    counts, losses, slopes,
+    ALPHA: tl.constexpr, BETA: tl.constexpr, UNIT: tl.constexpr, BINS: tl.constexpr,
+    UNBOUNDED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Loss and slopes of one class, by blocks of bins from the largest errors down."""
+    index = tl.program_id(0).to(tl.int64)
+    row_n, out_n = counts + index * 2 * BINS, slopes + index * 2 * BINS
+    row_f, out_f = row_n + BINS, out_n + BINS
+    N, P = _pixels(_total(row_n, BINS, BLOCK), UNIT), _pixels(_total(row_f, BINS, BLOCK), UNIT)
+    passed_n, passed_f = index * 0, index * 0
+    summands = tl.zeros((BLOCK,), tl.float64)
+    for start in range(0, BINS, BLOCK):
+        b = BINS - 1 - start - tl.arange(0, BLOCK)
+        inside = b >= 0
+        n, f = _load(row_n, b, BINS), _load(row_f, b, BINS)
+        before_n, before_f = passed_n + tl.cumsum(n) - n, passed_f + tl.cumsum(f) - f
+        passed_n += tl.sum(n)
+        passed_f += tl.sum(f)
+
+        B0, B1 = _pixels(before_n, UNIT), _pixels(before_n + n, UNIT)
+        F0, F1 = _pixels(before_f, UNIT), _pixels(before_f + f, UNIT)
+        increase = delta(F1, B1, P, ALPHA, BETA) - delta(F0, B0, P, ALPHA, BETA)
+        summands += tl.where(inside, increase * _centre(b, BINS, UNBOUNDED), 0.0)
+
+        below, above = _beside(row_n, b, n, BINS)
+        B0, B1 = _around(row_n, b, before_n, n, below, above, UNIT)
+        F0, F1 = _around(row_f, b, before_f, f, below, above, UNIT)
+        slope = _step_in_fp(B0, B1, F0, F1, P, N, ALPHA, BETA)
+        tl.store(out_n + b, slope.to(slopes.dtype.element_ty), mask=inside)
+
+        below, above = _beside(row_f, b, f, BINS)
+        B0, B1 = _around(row_n, b, before_n, n, below, above, UNIT)
+        F0, F1 = _around(row_f, b, before_f, f, below, above, UNIT)
+        slope = _step_in_fn(F0, F1, B0, B1, P, ALPHA, BETA)
+        tl.store(out_f + b, slope.to(slopes.dtype.element_ty), mask=inside)
+    tl.store(losses + index, tl.sum(summands))
+
+
+@triton.jit
+def _load(row, b, BINS: tl.constexpr):
+    """Counts of bins, 0 beyond the first and the last."""
+    return tl.load(row + b, mask=(b >= 0) & (b < BINS), other=0)
+
+
+@triton.jit
+def _pixels(count, UNIT: tl.constexpr):
+    """A count in pixels; the unit is a power of two, so that this is exact."""
+    return count.to(tl.float64) * (1 / UNIT)
+
+
+@triton.jit
+def _total(row, BINS: tl.constexpr, BLOCK: tl.constexpr):
+    """Count of all bins."""
+    counts = tl.zeros((BLOCK,), tl.int64)
+    for start in range(0, BINS, BLOCK):
+        counts += _load(row, start + tl.arange(0, BLOCK), BINS)
+    return tl.sum(counts)
+
+
+@triton.jit
+def _beside(row, b, own, BINS: tl.constexpr):
+    """Which bins have the slope of the bin below them, and which of the one above.
+
+    Empty ones do, of the fuller neighbour. That slope is computed once more from the counts, not
+    read from where another thread stores it.
+    """
+    below, above = _load(row, b - 1, BINS), _load(row, b + 1, BINS)
+    empty = own == 0
+    return empty & (below > above), empty & (above >= below) & (above > 0)
+
+
+@triton.jit
+def _around(row, b, before, own, below, above, UNIT: tl.constexpr):
+    """Pixels before and after a bin, or the one below or above it where its slope is taken."""
+    size_above = tl.load(row + b + 1, mask=above, other=0)
+    size_below = tl.load(row + b - 1, mask=below, other=0)
+    first = tl.where(below, before + own, before - size_above)
+    size = tl.where(below, size_below, tl.where(above, size_above, own))
+    return _pixels(first, UNIT), _pixels(first + size, UNIT)
+
+
+@triton.jit
+def _centre(b, BINS: tl.constexpr, UNBOUNDED: tl.constexpr):
+    """The error that a bin stands for, as ``bins.bin_centres`` and ``unbounded_bin_centres``."""
+    i = b.to(tl.float64)
+    if UNBOUNDED:
+        low, high = tl.exp2((i - 1.0) * (16 / (BINS - 1))), tl.exp2(i * (16 / (BINS - 1)))
+        centre = tl.where(i > 0.0, 2.0 * low * high / (low + high) - 1.0, 0.0)
+    else:
+        centre = (_edge(i + 1.0, BINS) + _edge(i, BINS)) / 2.0
+    return centre
+
+
+@triton.jit
+def _edge(i, BINS: tl.constexpr):
+    """Lower edge of a bin."""
+    root = (tl.sqrt(9.0 + 16.0 * (i / BINS)) - 3.0) / 2.0
+    return root * root
+
+
+@triton.jit
+def _step(before, after, most):
+    """From where to where a slope is taken: an empty bin gets a step of one pixel that exists."""
+    size = _one_if_empty(after - before)
+    end = tl.minimum(before + size, most)
+    return tl.maximum(end - size, 0.0), end
+
+
+@triton.jit
+def _step_in_fn(F0, F1, B0, B1, P, ALPHA: tl.constexpr, BETA: tl.constexpr):
+    """Mean increase of Δ per positive, over "positives first" (at B0) and "last" (at B1)."""
+    start, end = _step(F0, F1, P)
+    rise = (delta(end, B0, P, ALPHA, BETA) + delta(end, B1, P, ALPHA, BETA)) - (
+        delta(start, B0, P, ALPHA, BETA) + delta(start, B1, P, ALPHA, BETA)
+    )
+    return rise / (2.0 * _one_if_empty(end - start))
+
+
+@triton.jit
+def _step_in_fp(B0, B1, F0, F1, P, N, ALPHA: tl.constexpr, BETA: tl.constexpr):
+    """Mean increase of Δ per negative, over "negatives first" (at F0) and "last" (at F1)."""
+    start, end = _step(B0, B1, N)
+    rise = (delta(F0, end, P, ALPHA, BETA) + delta(F1, end, P, ALPHA, BETA)) - (
+        delta(F0, start, P, ALPHA, BETA) + delta(F1, start, P, ALPHA, BETA)
+    )
+    return rise / (2.0 * _one_if_empty(end - start))
+
+
+@triton.jit
+def _one_if_empty(count):
+    return tl.where(count > 0.0, count, 1.0)
