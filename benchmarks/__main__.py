@@ -10,6 +10,7 @@ COMMANDS = {
     "speed": "time and memory against F.cross_entropy, on published workloads",
     "channels": "time of the binary losses against F.binary_cross_entropy_with_logits",
     "gpu": "time and memory on a CUDA or ROCm device",
+    "gpu-code": "instructions of the GPU kernels, without a device",
     "gpu-tune": "what the constants of the GPU kernels should be",
     "scaling": "time against pixels and classes",
     "ranks": "the loss of the global batch of several processes against that of their own",

@@ -32,7 +32,7 @@ CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "WARPS": ((2, 4, 8), COUNTS + PUSHES),
     "BLOCK": ((1024, 2048, 4096), ("count", *PUSHES)),
     "STRIP": ((512, 1024, 2048, 4096), COUNTS),
-    "SHARED_TABLES": ((False, True), COUNTS),
+    "USE_PTX": ((False, True), COUNTS),
     "TABLE_CELLS": ((2816, 5632, 11008), ("count",)),
     "TALLIES": ((1, 2, 4, 8, 16), ("count",)),
     "FEWEST_TALLIED": ((1, 2, 4, 8), ("count",)),

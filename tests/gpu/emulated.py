@@ -70,4 +70,4 @@ def emulate(monkeypatch):
         ("exp2", exp2),
     ):
         monkeypatch.setattr(ptx, name, function)
-    monkeypatch.setattr(blocks, "has_shared_tables", lambda device: True)
+    monkeypatch.setattr(blocks, "has_ptx", lambda device: True)

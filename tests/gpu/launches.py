@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,11 +96,11 @@ def launches_of(
     launches: list[Launch] = []
     with monkeypatch.context() as patch:
         patch.setattr(blocks, "processors", lambda device: 132)
-        patch.setattr(blocks, "has_shared_tables", lambda device: shared)
+        patch.setattr(blocks, "has_ptx", lambda device: shared)
         for module, names in (
             (counting, ("survey", "negatives", "masses")),
             (tallying, ("tally",)),
-            (pushing, ("push",)),
+            (pushing, ("push", "push_columns")),
             (ranking, ("keys", "marks", "runs", "extend")),
             (channel_passes, ("count", "push", "keys")),
             (weighing, ("weigh",)),
@@ -207,6 +208,44 @@ def usage_of(compiled: Any) -> Usage:
 def machine_code_of(compiled: Any) -> str:
     """Instructions of a kernel for CUDA."""
     return _inspect(compiled, "nvdisasm", "-c")
+
+
+def instructions_of(launch: Launch, compiled: Any) -> Counter[str]:
+    """Instructions by kind that a lane executes for a score, of a kernel for CUDA.
+
+    Those of the innermost loops over scores, or of the whole kernel if it has no loop. Those that
+    branches skip are counted as if they were executed.
+    """
+    code, loops = _loops_of(machine_code_of(compiled))
+    inner = [
+        (first, last)
+        for first, last in loops
+        if not any(first <= a and b <= last and (a, b) != (first, last) for a, b in loops)
+    ]
+    # The short ones clear and read the table.
+    ranges = [(first, last) for first, last in inner if last - first > 64] or [(0, len(code) - 1)]
+    kinds = Counter(kind for first, last in ranges for kind in code[first : last + 1])
+    block = launch.kwargs["BLOCK_T"]
+    if launch.kernel.__name__ == "negatives":
+        block *= 4
+    else:
+        block *= launch.kwargs.get("CLASSES") or launch.kwargs.get("BLOCK_C", 1)
+    scores = block / (32 * launch.kwargs["num_warps"])
+    return Counter({kind: number / scores for kind, number in kinds.items() if kind != "NOP"})
+
+
+def _loops_of(text: str) -> tuple[list[str], list[tuple[int, int]]]:
+    """Kinds of the instructions, and the first and the last one of every loop."""
+    code: list[str] = []
+    labels, jumps = {}, []
+    for line in text.splitlines():
+        if label := re.match(r"\.(L_x_\d+):", line):
+            labels[label[1]] = len(code)
+        elif found := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*([\w]+)(.*)", line):
+            if found[1] == "BRA" and (label := re.search(r"\(\.(L_x_\d+)\)", found[2])):
+                jumps.append((label[1], len(code)))
+            code.append(found[1])
+    return code, [(labels[to], at) for to, at in jumps if labels[to] < at]
 
 
 def _inspect(compiled: Any, tool: str, option: str) -> str:

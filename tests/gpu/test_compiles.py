@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from tests.gpu.launches import Workload, compile_for, launches_of, machine_code_of, usage_of
+from tests.gpu.launches import (
+    Workload,
+    compile_for,
+    instructions_of,
+    launches_of,
+    machine_code_of,
+    usage_of,
+)
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -36,19 +43,20 @@ WORKLOADS = {
     "one pixel of one channel": Workload((1, 1, 1), link="sigmoid"),
     "more than 2^31 scores of channels": Workload((3, 1024, 2**20), link="sigmoid"),
 }
-SORTING = ["marks", "runs", "extend", "push"]
+SORTING = ["marks", "runs", "extend"]
 WEIGHING = ["weigh", "weigh"]  # slopes in float32 and in float64
 
 
 def kernels_of(work, shared):
     """In the order of launching: count, push, exact, push_ranked, weigh twice."""
     if work.link != "softmax":
-        return ["count", "push", "count", "keys", *SORTING, *WEIGHING]
+        return ["count", "push", "count", "keys", *SORTING, "push", *WEIGHING]
+    push = "push" if work.points_first or work.shape[1] > 64 else "push_columns"
     if work.pixel_weights:
         counting = ["survey", "masses"]
     else:
         counting = ["tally"] if shared else ["survey", "negatives"]
-    return [*counting, "push", "survey", "keys", *SORTING, *WEIGHING]
+    return [*counting, push, "survey", "keys", *SORTING, push, *WEIGHING]
 
 
 # Bytes of shared memory that leave room for several programs on a processor.
@@ -111,15 +119,14 @@ def test_every_element_is_added_once(name, monkeypatch):
 
 def test_neighbours_are_loaded_at_once(monkeypatch):
     """Sixteen bytes a load where pixels are contiguous; what is gathered is loaded one by one."""
-    # own scores; slopes
-    classes = {"tally": 4, "push": 16}
-    channels = {"count": 0, "push": 5}  # and four labels of a byte at once
-    # own scores; none
+    # own scores; own scores, and none; none, and slopes beside four labels of a byte at once
+    with_tables = {"tally": 4}
     in_registers = {"survey": 4, "negatives": 0}
+    channels = {"count": 0, "push": 5}
     for name, gathered, shared in (
-        ("images", classes, True),
-        ("binary", channels, True),
+        ("images", with_tables, True),
         ("images", in_registers, False),
+        ("binary", channels, True),
     ):
         launches = launches_of(WORKLOADS[name], monkeypatch, shared=shared)
         for launch in launches[: len(gathered)]:
@@ -127,6 +134,17 @@ def test_neighbours_are_loaded_at_once(monkeypatch):
             assert "ld.global.v4.b32" in ptx
             assert ptx.count("ld.global.b32") == gathered[launch.kernel.__name__]
             assert "push" not in launch.kernel.__name__ or "st.global.v4.b32" in ptx
+
+
+def test_instructions_take_no_longer_than_memory(monkeypatch):
+    """For each multiprocessor, an H100 issues 128 lanes a cycle and reads 12 bytes."""
+    launches = launches_of(WORKLOADS["images"], monkeypatch)[:2]
+    found = [
+        instructions_of(launch, compile_for(launch, target_of("sm_90"))) for launch in launches
+    ]
+    tally, push = (sum(kinds.values()) for kinds in found)
+    assert tally < 4 / 12 * 128  # read once
+    assert push < 8 / 12 * 128  # read and written
 
 
 def test_windows_hold_what_can_be_frequent(monkeypatch):

@@ -21,8 +21,8 @@ PROGRAMS = 16
 LARGEST_WINDOW = 2048
 #: at most 1 of so many scores may lie above the window of `negatives`
 SPARED = 4
-#: whether programs count in shared memory where they can, rather than in registers
-SHARED_TABLES = True
+#: whether to use PTX where it can be used: above all, to count in shared memory, not in registers
+USE_PTX = True
 #: cells of a table in shared memory, at most: 43 of 48 KiB, the rest is Triton's and the system's
 TABLE_CELLS = 11008
 #: such tables have a multiple of so many
@@ -31,6 +31,8 @@ TABLE_STEP = 256
 TALLIES = 4
 #: the fewest strips of such a program
 FEWEST_TALLIED = 2
+#: classes whose scores and slopes a thread can hold for its pixels
+MOST_COLUMNS = 64
 #: bytes of all slabs together, and their number, at most
 SLAB_BYTES = 2**25
 MOST_SLABS = 64
@@ -95,9 +97,9 @@ def table_cells(cells: int) -> int:
     return ceil_div(cells + 1, TABLE_STEP) * TABLE_STEP
 
 
-def has_shared_tables(device: torch.device) -> bool:
-    """Whether a program can count in its shared memory: `ptx` is for NVIDIA devices."""
-    return SHARED_TABLES and device.type == "cuda" and torch.version.hip is None
+def has_ptx(device: torch.device) -> bool:
+    """Whether kernels can use what is in `ptx`: on NVIDIA devices."""
+    return USE_PTX and device.type == "cuda" and torch.version.hip is None
 
 
 def tally_of(pixels: int, strip: int, device: torch.device) -> int:
@@ -136,6 +138,13 @@ def loop_block(scores: Tensor) -> tuple[int, int]:
         return block_c, BLOCK // max(block_c, 4)
     block_t = WARPS * 32 * 16 // scores.element_size()
     return min(classes, max(BLOCK // block_t, 1)), block_t
+
+
+def column_of(scores: Tensor) -> int:
+    """Pixels of a program of `push_columns`, 4 bytes to a thread; 0 where it is not for them."""
+    if scores.shape[1] > MOST_COLUMNS or _classes_first(scores):
+        return 0
+    return WARPS * 32 * max(4 // scores.element_size(), 1)
 
 
 def whole_block(scores: Tensor) -> tuple[bool, int, int]:

@@ -52,7 +52,7 @@ def _count(
     chunk = blocks.chunk_of(images * length * classes, scores.device)
     programs = images * ceil_div(length, chunk) * classes
     sums = scores.new_empty((0 if entropy is None else programs, 2), dtype=torch.float64)
-    shared = weights is None and blocks.has_shared_tables(scores.device)
+    shared = weights is None and blocks.has_ptx(scores.device)
     window = blocks.channel_window_of(bins, shared=shared)
     weight, mass = (None, None) if weights is None else weights
     channel_passes.count[(programs,)](

@@ -21,10 +21,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lovasz.ops.gpu import ptx
-from lovasz.ops.gpu.pixels import LOWEST, bin_of, class_offsets, load_labels, store_sums, tile_of
-
-LOG2E = tl.constexpr(1.4426950408889634)
+from lovasz.ops.gpu.pixels import (
+    LOWEST,
+    bin_of,
+    class_offsets,
+    exp,
+    load_labels,
+    store_sums,
+    tile_of,
+)
 
 
 @triton.jit
@@ -79,8 +84,8 @@ def look(
         x = tl.load(column[None, :] + c * stride_c, mask=present, other=-float("inf"))
         x = x.to(tl.float32)
         higher = tl.maximum(top, tl.max(x, 0))
-        parts = _exp(x - higher[None, :], PTX)
-        total = total * _exp(top - higher, PTX) + tl.sum(parts, 0)
+        parts = exp(x - higher[None, :], PTX)
+        total = total * exp(top - higher, PTX) + tl.sum(parts, 0)
         top = higher
         if SMOOTHED:
             if weight is None:
@@ -107,16 +112,6 @@ def look(
             entropy += smoothing / classes * (z * weights - weighted)
         entropy = tl.where(positive, entropy, 0.0)
     return z, own, positive, bad, entropy, w
-
-
-@triton.jit
-def _exp(x, PTX: tl.constexpr):
-    """The exponential, by fewer instructions on NVIDIA devices."""
-    if PTX:
-        result = ptx.exp2(x * LOG2E)
-    else:
-        result = tl.exp(x)
-    return result
 
 
 @triton.jit

@@ -26,7 +26,7 @@ def count(
     images, classes, _ = scores.shape
     groups = images if per_image else 1
     slabs = blocks.new_slabs(scores, groups, bins, weighted=weights is not None)
-    if weights is None and blocks.has_shared_tables(scores.device):
+    if weights is None and blocks.has_ptx(scores.device):
         invalid, lse, sums = tally(scores, labels, slabs, bins, per_image, entropy)
         return blocks.sum_slabs(slabs, classes, bins), lse, invalid, sums
     invalid, lse, sums = survey(scores, labels, slabs, bins, per_image, entropy, weights)
@@ -162,20 +162,37 @@ def push(
     images, classes, length = scores.shape
     ranked = slopes.dim() == 3
     gradient = torch.empty_like(scores)
-    whole, block_c, block_t = blocks.whole_block(scores)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
     slopes = slopes.to(torch.float32)
     slopes = slopes if ranked else slopes.contiguous()
-    pushing.push[(images * ceil_div(length, block_t),)](
+    given = (
         scores, gradient, labels.target, lse.contiguous(), slopes,
         None if scale is None else scale.to(torch.float32), weight,
-        None if weight is None else weight.sum(), classes, length, *scores.stride(),
-        *labels.target.stride(), *gradient.stride(), *(slopes.stride() if ranked else (0, 0, 0)),
-        labels.ignore_index, smoothing,
-        BINS=1 if ranked else slopes.shape[3], IGNORES=labels.ignores,
-        PER_IMAGE=not ranked and slopes.shape[0] > 1, RANKED=ranked, WHOLE=whole,
-        BLOCK_C=block_c, BLOCK_T=block_t, num_warps=blocks.WARPS,
+        None if weight is None else weight.sum(),
     )  # fmt: skip
+    where = (
+        length, *scores.stride(), *labels.target.stride(), *gradient.stride(),
+        *(slopes.stride() if ranked else (0, 0, 0)), labels.ignore_index, smoothing,
+    )  # fmt: skip
+    options = {
+        "BINS": 1 if ranked else slopes.shape[3],
+        "IGNORES": labels.ignores,
+        "PER_IMAGE": not ranked and slopes.shape[0] > 1,
+        "RANKED": ranked,
+        "PTX": blocks.has_ptx(scores.device),
+        "num_warps": blocks.WARPS,
+    }
+    block_t = blocks.column_of(scores)
+    if block_t > 0:
+        pushing.push_columns[(images * ceil_div(length, block_t),)](
+            *given, *where, CLASSES=classes,
+            BLOCK_T=block_t, **options,
+        )  # fmt: skip
+        return gradient
+    whole, block_c, block_t = blocks.whole_block(scores)
+    pushing.push[(images * ceil_div(length, block_t),)](
+        *given, classes, *where, WHOLE=whole, BLOCK_C=block_c, BLOCK_T=block_t, **options
+    )
     return gradient
 
 

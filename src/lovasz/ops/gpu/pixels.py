@@ -8,12 +8,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from lovasz.ops.gpu import ptx
+
 # Below every score but -inf: a maximum that starts here is never -inf, whose difference with
 # itself would be NaN.
 LOWEST = tl.constexpr(-3.4028234663852886e38)
 
 # In the place of a bin: what is not counted.
 NO_BIN = tl.constexpr(2**31 - 1)
+LOG2E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
@@ -34,6 +37,26 @@ def load_labels(target, offsets, inside, ignore_index, IGNORES: tl.constexpr):
     if IGNORES:
         counted = inside & (labels != ignore_index)
     return labels, counted
+
+
+@triton.jit
+def exp(x, PTX: tl.constexpr):
+    """The exponential, by fewer instructions on NVIDIA devices."""
+    if PTX:
+        result = ptx.exp2(x * LOG2E)
+    else:
+        result = tl.exp(x)
+    return result
+
+
+@triton.jit
+def root_of(x, z, PTX: tl.constexpr):
+    """Square root of a probability, from a score and the log-sum-exp."""
+    if PTX:
+        result = ptx.exp2((x - z) * (0.5 * LOG2E))
+    else:
+        result = tl.exp((x - z) * 0.5)
+    return result
 
 
 @triton.jit

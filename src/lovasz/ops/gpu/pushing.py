@@ -1,11 +1,53 @@
-"""The kernel of the second pass: from slopes to the gradient of the scores."""
+"""The kernels of the second pass: from slopes to the gradient of the scores.
+
+The gradient of score c is p_c (s_c - sum p s), where s are the derivatives of the losses by the
+probabilities, and what cross-entropy adds: p_c * common - [c = y] own - share * w_c. There are two
+kernels for it. Where pixels are neighbours in memory and classes are few, a thread holds all the
+scores of its pixels; else a program holds a block of them.
+"""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from lovasz.ops.gpu.pixels import bin_of, class_offsets, load_labels, tile_of
+from lovasz.ops.gpu.pixels import bin_of, class_offsets, exp, load_labels, root_of, tile_of
+
+
+@triton.jit
+def push_columns(
+    scores, gradient, target, lse, slopes, scale, weight, weights,
+    length, stride_n, stride_c, stride_l, target_n, target_l, out_n, out_c, out_l,
+    slope_n, slope_c, slope_l, ignore_index, smoothing,
+    CLASSES: tl.constexpr, BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
+    RANKED: tl.constexpr, PTX: tl.constexpr, BLOCK_T: tl.constexpr,
+):  # fmt: skip
+    """Gradient of a tile of pixels, class after class."""
+    image, pixel, inside = tile_of(length, BLOCK_T)
+    column = scores + image * stride_n + pixel * stride_l
+    out = gradient + image * out_n + pixel * out_l
+    table = _table(slopes, image, pixel, CLASSES, slope_n, slope_l, BINS, PER_IMAGE, RANKED)
+    label, counted, z, slope = _look(
+        column, table, target + image * target_n + pixel * target_l, lse + image * length + pixel,
+        inside, CLASSES, stride_c, ignore_index, BINS, IGNORES, RANKED, PTX,
+    )  # fmt: skip
+    own, common, share = _entropy(scale, weight, weights, label, CLASSES, smoothing)
+
+    sum_ps = tl.zeros((BLOCK_T,), tl.float32)
+    probabilities, derivatives = (), ()
+    for c in tl.static_range(CLASSES):
+        x = tl.load(column + c * stride_c, mask=inside, other=-float("inf")).to(tl.float32)
+        p, s = _derivatives(x, z, label, slope, table, c, slope_c, inside, BINS, RANKED, PTX)
+        sum_ps += p * s
+        probabilities = probabilities + (p,)  # noqa: RUF005 (Triton unpacks no tuples)
+        derivatives = derivatives + (s,)  # noqa: RUF005
+    for c in tl.static_range(CLASSES):
+        result = probabilities[c] * (derivatives[c] - (sum_ps - common))
+        if scale is not None:
+            w = 1.0 if weight is None else tl.load(weight + c)
+            result -= tl.where(label == c, own, 0.0) + share * w
+        result = tl.where(counted, result, 0.0)
+        tl.store(out + c * out_c, result.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -14,47 +56,31 @@ def push(
     classes, length, stride_n, stride_c, stride_l, target_n, target_l, out_n, out_c, out_l,
     slope_n, slope_c, slope_l, ignore_index, smoothing,
     BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr, RANKED: tl.constexpr,
-    WHOLE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
+    PTX: tl.constexpr, WHOLE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of a tile of pixels: p (s - sum p s), and what cross-entropy adds.
+    """Gradient of a tile of pixels.
 
     A tile that holds all classes (WHOLE) reads its scores and slopes once; otherwise the sum comes
     first and the second reading is from the cache.
     """
     image, pixel, inside = tile_of(length, BLOCK_T)
-    labels, counted = load_labels(
-        target, image * target_n + pixel * target_l, inside, ignore_index, IGNORES
-    )
-    z = tl.load(lse + image * length + pixel, mask=inside, other=0.0)
     column = scores + image * stride_n + pixel * stride_l
     out = gradient + image * out_n + pixel * out_l
-    if RANKED:
-        table = slopes + image * slope_n + pixel * slope_l
-    else:
-        table = slopes + (image if PER_IMAGE else image * 0) * classes * 2 * BINS + pixel * 0
-
-    # Cross-entropy: the gradient of score c is p_c * common - [c = y] own - share * w_c.
-    own, common = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
-    share = 0.0
-    if scale is not None:
-        factor = tl.load(scale)
-        share = factor * smoothing / classes
-        if weight is None:
-            w, total = tl.full((BLOCK_T,), 1.0, tl.float32), classes * 1.0
-        else:
-            known = counted & (labels >= 0) & (labels < classes)
-            w, total = tl.load(weight + labels, mask=known, other=0.0), tl.load(weights)
-        own = factor * (1.0 - smoothing) * w
-        common = own + share * total
+    table = _table(slopes, image, pixel, classes, slope_n, slope_l, BINS, PER_IMAGE, RANKED)
+    label, counted, z, slope = _look(
+        column, table, target + image * target_n + pixel * target_l, lse + image * length + pixel,
+        inside, classes, stride_c, ignore_index, BINS, IGNORES, RANKED, PTX,
+    )  # fmt: skip
+    own, common, share = _entropy(scale, weight, weights, label, classes, smoothing)
 
     if WHOLE:
         c = class_offsets(0, BLOCK_C)
         p, s = _read(
-            column, table, z, labels, counted, inside, c, classes, stride_c, slope_c, BINS, RANKED
+            column, table, z, label, slope, inside, c, classes, stride_c, slope_c, BINS, RANKED, PTX
         )
         sum_ps = tl.sum(p * s, 0)
         _write(
-            out, p, s, sum_ps - common, own, share, weight, labels, counted, inside, c, classes,
+            out, p, s, sum_ps - common, own, share, weight, label, counted, inside, c, classes,
             out_c, scale is not None,
         )  # fmt: skip
     else:
@@ -62,50 +88,109 @@ def push(
         for start in range(0, classes, BLOCK_C):
             c = class_offsets(start, BLOCK_C)
             p, s = _read(
-                column, table, z, labels, counted, inside, c, classes, stride_c, slope_c, BINS,
-                RANKED,
+                column, table, z, label, slope, inside, c, classes, stride_c, slope_c, BINS, RANKED,
+                PTX,
             )  # fmt: skip
             sum_ps += tl.sum(p * s, 0)
         for start in range(0, classes, BLOCK_C):
             c = class_offsets(start, BLOCK_C)
             p, s = _read(
-                column, table, z, labels, counted, inside, c, classes, stride_c, slope_c, BINS,
-                RANKED,
+                column, table, z, label, slope, inside, c, classes, stride_c, slope_c, BINS, RANKED,
+                PTX,
             )  # fmt: skip
             _write(
-                out, p, s, sum_ps - common, own, share, weight, labels, counted, inside, c, classes,
+                out, p, s, sum_ps - common, own, share, weight, label, counted, inside, c, classes,
                 out_c, scale is not None,
             )  # fmt: skip
 
 
 @triton.jit
-def _read(
-    column, table, z, labels, counted, inside, c, classes, stride_c, slope_c,
-    BINS: tl.constexpr, RANKED: tl.constexpr,
+def _table(
+    slopes, image, pixel, classes, slope_n, slope_l,
+    BINS: tl.constexpr, PER_IMAGE: tl.constexpr, RANKED: tl.constexpr,
 ):  # fmt: skip
-    """Probabilities of a block of classes, and the derivatives of the losses by them."""
+    """Where the slopes of a pixel begin: its own, or those of the bins of its group."""
+    if RANKED:
+        table = slopes + image * slope_n + pixel * slope_l
+    else:
+        table = slopes + (image if PER_IMAGE else image * 0) * classes * 2 * BINS + pixel * 0
+    return table
+
+
+@triton.jit
+def _look(
+    column, table, target, lse, inside, classes, stride_c, ignore_index,
+    BINS: tl.constexpr, IGNORES: tl.constexpr, RANKED: tl.constexpr, PTX: tl.constexpr,
+):  # fmt: skip
+    """Class of each pixel, -1 if it is of none; whether it counts, log-sum-exp, its own slope.
+
+    A pixel is a positive of one class alone: what is needed for that is computed once for a pixel.
+    """
+    labels, counted = load_labels(target, 0, inside, ignore_index, IGNORES)
+    z = tl.load(lse, mask=inside, other=0.0)
+    known = counted & (labels >= 0) & (labels < classes)
+    slope = z * 0.0
+    if not RANKED:
+        x = tl.load(column + labels * stride_c, mask=known, other=0.0).to(tl.float32)
+        miss = tl.maximum(1.0 - exp(x - z, PTX), 0.0)
+        row = table + (labels * 2 + 1) * BINS
+        slope = tl.load(row + bin_of(tl.sqrt(miss), miss, BINS), mask=known, other=0.0)
+    return tl.where(known, labels, -1).to(tl.int32), counted, z, slope
+
+
+@triton.jit
+def _entropy(scale, weight, weights, label, classes, smoothing):
+    """What cross-entropy adds: own, common and share of the sum above."""
+    own = tl.zeros(label.shape, tl.float32)
+    common, share = own, 0.0
+    if scale is not None:
+        factor = tl.load(scale)
+        share = factor * smoothing / classes
+        if weight is None:
+            w, total = own + 1.0, classes * 1.0
+        else:
+            w, total = tl.load(weight + label, mask=label >= 0, other=0.0), tl.load(weights)
+        own = factor * (1.0 - smoothing) * w
+        common = own + share * total
+    return own, common, share
+
+
+@triton.jit
+def _derivatives(
+    x, z, label, slope, table, c, slope_c, there,
+    BINS: tl.constexpr, RANKED: tl.constexpr, PTX: tl.constexpr,
+):  # fmt: skip
+    """Probabilities, and the derivatives of the losses by them."""
+    root = root_of(x, z, PTX)
+    p = root * root
+    # The error of a positive falls as its probability rises.
+    if RANKED:
+        s = tl.load(table + c * slope_c, mask=there, other=0.0)
+        s = tl.where(label == c, -s, s)
+    else:
+        s = tl.load(table + 2 * c * BINS + bin_of(root, p, BINS), mask=there, other=0.0)
+        s = tl.where(label == c, -slope, s)
+    return p, s
+
+
+@triton.jit
+def _read(
+    column, table, z, label, slope, inside, c, classes, stride_c, slope_c,
+    BINS: tl.constexpr, RANKED: tl.constexpr, PTX: tl.constexpr,
+):  # fmt: skip
+    """``_derivatives`` of a block of classes."""
     # Scores are loaded by a mask that is regular, so that neighbours are loaded at once.
     there = (c < classes) & inside[None, :]
     x = tl.load(column[None, :] + c * stride_c, mask=there, other=-float("inf")).to(tl.float32)
-    present = there & counted[None, :]
-    root = tl.exp((x - z[None, :]) * 0.5)
-    p = root * root
-    positive = labels[None, :] == c
-    if RANKED:
-        slope = tl.load(table[None, :] + c * slope_c, mask=present, other=0.0)
-    else:
-        miss = tl.maximum(1.0 - p, 0.0)
-        error = tl.where(positive, miss, p)
-        b = bin_of(tl.where(positive, tl.sqrt(miss), root), error, BINS)
-        row = c * 2 + positive.to(tl.int64)
-        slope = tl.load(table[None, :] + row * BINS + b, mask=present, other=0.0)
-    # The error of a positive falls as its probability rises.
-    return p, tl.where(positive, -slope, slope)
+    return _derivatives(
+        x, z[None, :], label[None, :], slope[None, :], table[None, :], c, slope_c, there,
+        BINS, RANKED, PTX,
+    )  # fmt: skip
 
 
 @triton.jit
 def _write(
-    out, p, s, sum_ps, own, share, weight, labels, counted, inside, c, classes, out_c,
+    out, p, s, sum_ps, own, share, weight, label, counted, inside, c, classes, out_c,
     ENTROPY: tl.constexpr,
 ):  # fmt: skip
     """Store the gradient of a block of classes, 0 for pixels that do not count."""
@@ -115,7 +200,7 @@ def _write(
             w = 1.0
         else:
             w = tl.load(weight + c, mask=c < classes, other=0.0)
-        result -= tl.where(labels[None, :] == c, own[None, :], 0.0) + share * w
+        result -= tl.where(label[None, :] == c, own[None, :], 0.0) + share * w
     result = tl.where(counted[None, :], result, 0.0)
     present = (c < classes) & inside[None, :]
     tl.store(out[None, :] + c * out_c, result.to(out.dtype.element_ty), mask=present)

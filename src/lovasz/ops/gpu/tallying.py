@@ -15,9 +15,7 @@ import triton.language as tl
 
 from lovasz.ops.gpu import ptx
 from lovasz.ops.gpu.counting import look
-from lovasz.ops.gpu.pixels import NO_BIN, bin_of, class_offsets, load_labels, store_sums
-
-HALF_LOG2E = tl.constexpr(0.7213475204444817)
+from lovasz.ops.gpu.pixels import NO_BIN, bin_of, class_offsets, load_labels, root_of, store_sums
 
 
 @triton.jit
@@ -119,7 +117,7 @@ def _add_negatives(
         x = tl.load(column[None, :] + c * stride_c, mask=there & inside[None, :], other=0.0)
         # Pixels that do not count get infinite scores, whose errors have no bin.
         x = tl.where(counted, x.to(tl.float32), float("inf"))
-        root = ptx.exp2((x - z) * HALF_LOG2E)
+        root = root_of(x, z, True)
         # As `bin_of`, but that an error of 1 has the bin BINS.
         b = ptx.floor((root + 3.0) * root * (BINS / 4))
         b = tl.where(there & (own != lowest + local), b, NO_BIN)
