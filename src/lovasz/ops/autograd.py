@@ -11,6 +11,8 @@ the second derivative is the derivative of that push.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -83,10 +85,17 @@ def _attach(*inputs: Any) -> tuple[Tensor, ...]:
     return attached
 
 
+def _signed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``forward`` with its signature, which torch would find out anew in every call."""
+    forward.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    return forward
+
+
 class _Attach(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @_signed
     def forward(
         losses: Tensor,
         mean: Tensor | None,
@@ -114,10 +123,7 @@ class _Attach(torch.autograd.Function):
         by_pixel = ctx.reading.ranked
         factor = _by_pixel(grad, slopes, group) if by_pixel else grad[..., None, None]
         scale = None if grad_mean is None else grad_mean / divisor
-        # apply, not a plain call: the gradient can itself be differentiated
-        gradient = _Push.apply(  # type: ignore[no-untyped-call]
-            scores, slopes * factor, scale, target, lse, weight, group, ctx.reading
-        )
+        gradient = _pushed(scores, slopes * factor, scale, target, lse, weight, group, ctx.reading)
         if pixel_weight is not None:
             # Slopes and cross-entropies of a pixel are all multiplied by its weight.
             gradient = gradient * _by_channel(pixel_weight, scores)
@@ -141,6 +147,7 @@ class _Push(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @_signed
     def forward(
         scores: Tensor,
         slopes: Tensor,
@@ -177,6 +184,14 @@ class _Push(torch.autograd.Function):
                 pushed, inputs, grad, allow_unused=True, materialize_grads=True
             )
         return *by_inputs, *(None,) * (8 - len(by_inputs))
+
+
+def _pushed(*inputs: Any) -> Tensor:
+    """The push, which can itself be differentiated where that is asked for."""
+    if torch.is_grad_enabled():
+        gradient: Tensor = _Push.apply(*inputs)  # type: ignore[no-untyped-call]
+        return gradient
+    return _push(torch.ops.lovasz, *inputs)
 
 
 class _Reference:
