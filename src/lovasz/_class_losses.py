@@ -66,8 +66,9 @@ def by_sorting(given: ops.Scores, chosen: Chosen, recipe: Recipe) -> ClassLosses
     counting = chosen.among((exact.pixels if chosen.absent else exact.positives) > 0)
     losses, slopes = exact.losses, exact.slopes
     if as_tversky(recipe.set_function) is None:
-        losses = _mute(losses, counting)
-        slopes = slopes if given.group is not None else _mute(slopes, counting)
+        group = given.group
+        by_pixel = counting.unsqueeze(-1) if group is None else counting[group].transpose(1, 2)
+        losses, slopes = _mute(losses, counting), _mute(slopes, by_pixel)
     attached = ops.attach_ranked(losses, given, exact.lse, slopes)
     return ClassLosses(attached, counting, _bad(exact.invalid))
 
@@ -87,7 +88,7 @@ def _weigh(
         others, other_slopes = _extend(swapped, recipe, unbounded, dtype)
         losses, slopes = (losses + others) / 2, (slopes + other_slopes.flip(2)) / 2
     if as_tversky(recipe.set_function) is None:
-        losses, slopes = _mute(losses, counting), _mute(slopes, counting)
+        losses, slopes = _mute(losses, counting), _mute(slopes, counting[..., None, None])
     return Extension(losses, slopes)
 
 
@@ -106,5 +107,4 @@ def _extend(pooled: Pooled, recipe: Recipe, unbounded: bool, dtype: torch.dtype)
 
 def _mute(values: Tensor, counting: Tensor) -> Tensor:
     """Zero for classes that do not count, where a set function of the caller's may divide by 0."""
-    shape = (*counting.shape, *(1,) * (values.dim() - 2))
-    return torch.where(counting.reshape(shape), values, 0.0)
+    return torch.where(counting, values, 0.0)
