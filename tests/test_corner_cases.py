@@ -267,6 +267,20 @@ def test_set_function_that_divides_by_the_positives_may_miss_a_class(method):
 
 
 @METHODS
+def test_set_function_that_divides_by_the_positives_may_miss_a_class_of_a_cloud(method):
+    loss, gradient = run(
+        torch.randn(8, 3),
+        torch.tensor([0, 1, 0, 1, 0, 2, 0, 2]),
+        set_function=lambda fn, fp, positives: (fn + fp) / positives,
+        per_image=True,
+        offsets=torch.tensor([4, 8]),
+        method=method,
+    )
+    assert math.isfinite(loss)
+    assert gradient.isfinite().all()
+
+
+@METHODS
 def test_upstream_gradient_in_half_precision_does_not_vanish(method):
     # Gradients of single pixels are near 1e-6: a scaled float16 loss must keep them.
     logits = torch.randn(1, 4, 128, 128, dtype=torch.float16, requires_grad=True)

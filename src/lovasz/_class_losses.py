@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lovasz import ops
+from lovasz._inputs import Chosen
 from lovasz._pooling import Pooled, pool
 from lovasz._ranks import Ranks
 from lovasz.extension import Extension, extend_counts
@@ -22,9 +23,10 @@ from lovasz.window import Window
 class ClassLosses(NamedTuple):
     """Losses of the classes, one row for each group (the batch, or every image)."""
 
-    losses: Tensor  # (G, C), connected to the scores; 0 for classes that do not count
+    losses: Tensor  # (G, C), connected to the scores
     counting: Tensor  # (G, C) bool, classes that take part in sums and means
-    entropy: Tensor | None = None  # (2,), connected: sums of cross-entropies and of their weights
+    bad: Tensor  # (G, 1) bool, groups with an invalid pixel, of which nothing is known
+    entropy: Tensor | None = None  # (), connected: mean cross-entropy
 
 
 class Recipe(NamedTuple):
@@ -38,41 +40,41 @@ class Recipe(NamedTuple):
 
 
 def by_counting(
-    given: ops.Scores, mask: Tensor | None, recipe: Recipe, entropy: ops.Entropy | None = None
+    given: ops.Scores, chosen: Chosen, recipe: Recipe, entropy: ops.Entropy | None = None
 ) -> ClassLosses:
     """Losses from histograms of the errors; off by at most ``ops.error_bound(bins)``."""
     counted = ops.count(given, recipe.bins, entropy)
+    ranks = recipe.ranks
     # The losses of images are each rank's own; their mean is taken over all of them afterwards.
-    shared = None if given.per_image else recipe.ranks
-    pooled = pool(counted, given.unit, shared, recipe.window)
-    counting = _counting(pooled.present, pooled.occupied, pooled.invalid, mask)
-    dtype = ops.wide_dtype(given.scores)
-    losses, slopes = _weigh(pooled, counting, recipe, given.unbounded, dtype)
-    attached, sums = ops.attach_counted(losses, given, counted, slopes, entropy)
+    shared = None if given.per_image else ranks
+    pooled = pool(counted, given.unit, chosen.absent, shared, recipe.window)
+    counting = chosen.among(pooled.seen)
+    losses, slopes = _weigh(pooled, counting, recipe, given.unbounded, ops.wide_dtype(given.scores))
+    if entropy is not None and ranks is not None:
+        counted = counted._replace(entropy=ranks.total(counted.entropy))
+    losses, mean = ops.attach_counted(losses, given, counted, slopes, entropy)
     if shared is not None:
-        attached = shared.replicated(attached)
-    if recipe.ranks is not None and entropy is not None:
-        sums = recipe.ranks.connected_total(sums)
-    settled = _settle(attached, counting, pooled.invalid, dtype)
-    return settled if entropy is None else settled._replace(entropy=sums)
+        losses = shared.replicated(losses)
+    if mean is not None and ranks is not None:
+        mean = ranks.replicated(mean)
+    return ClassLosses(losses, counting, _bad(pooled.invalid), mean)
 
 
-def by_sorting(given: ops.Scores, mask: Tensor | None, recipe: Recipe) -> ClassLosses:
+def by_sorting(given: ops.Scores, chosen: Chosen, recipe: Recipe) -> ClassLosses:
     """Losses from the sorted errors; exact up to the rounding of the errors themselves."""
     exact = ops.exact(given, recipe.set_function, recipe.symmetric)
-    counting = _counting(exact.positives > 0, exact.pixels > 0, exact.invalid, mask)
-    slopes = exact.slopes
-    if as_tversky(recipe.set_function) is None and given.group is None:
-        slopes = _mute(slopes, counting)
-    attached = ops.attach_ranked(exact.losses, given, exact.lse, slopes)
-    return _settle(attached, counting, exact.invalid, ops.wide_dtype(given.scores))
+    counting = chosen.among((exact.pixels if chosen.absent else exact.positives) > 0)
+    losses, slopes = exact.losses, exact.slopes
+    if as_tversky(recipe.set_function) is None:
+        group = given.group
+        by_pixel = counting.unsqueeze(-1) if group is None else counting[group].transpose(1, 2)
+        losses, slopes = _mute(losses, counting), _mute(slopes, by_pixel)
+    attached = ops.attach_ranked(losses, given, exact.lse, slopes)
+    return ClassLosses(attached, counting, _bad(exact.invalid))
 
 
-def _counting(present: Tensor, occupied: Tensor, invalid: Tensor, mask: Tensor | None) -> Tensor:
-    """Classes that count, (G, C): the chosen ones, in groups that have a pixel at all."""
-    chosen = present if mask is None else mask & occupied
-    # A group with an invalid pixel counts, so that its NaN cannot be left out of the mean.
-    return chosen | (invalid > 0).unsqueeze(-1)
+def _bad(invalid: Tensor) -> Tensor:
+    return (invalid > 0).unsqueeze(-1)
 
 
 def _weigh(
@@ -86,7 +88,7 @@ def _weigh(
         others, other_slopes = _extend(swapped, recipe, unbounded, dtype)
         losses, slopes = (losses + others) / 2, (slopes + other_slopes.flip(2)) / 2
     if as_tversky(recipe.set_function) is None:
-        slopes = _mute(slopes, counting)
+        losses, slopes = _mute(losses, counting), _mute(slopes, counting[..., None, None])
     return Extension(losses, slopes)
 
 
@@ -103,16 +105,6 @@ def _extend(pooled: Pooled, recipe: Recipe, unbounded: bool, dtype: torch.dtype)
     return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide, unit, unbounded))
 
 
-def _mute(slopes: Tensor, counting: Tensor) -> Tensor:
+def _mute(values: Tensor, counting: Tensor) -> Tensor:
     """Zero for classes that do not count, where a set function of the caller's may divide by 0."""
-    shape = (*counting.shape, *(1,) * (slopes.dim() - 2))
-    return torch.where(counting.reshape(shape), slopes, 0.0)
-
-
-def _settle(losses: Tensor, counting: Tensor, invalid: Tensor, dtype: torch.dtype) -> ClassLosses:
-    """Zero for classes that do not count, NaN for groups with invalid pixels, in final precision.
-
-    A NaN factor rather than a NaN, so that value and gradient tell the same.
-    """
-    factor = torch.where(invalid > 0, torch.nan, 1.0).unsqueeze(-1)
-    return ClassLosses(torch.where(counting, losses * factor, 0.0).to(dtype), counting)
+    return torch.where(counting, values, 0.0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+import torch
 from torch import Tensor
 
 from lovasz import _inputs
 from lovasz._class_losses import Recipe, by_counting, by_sorting
 from lovasz._ranks import Group, ranks_of
-from lovasz._reduction import mean_entropy, reduce_classes
+from lovasz._reduction import reduce_classes
 from lovasz.ops import Entropy, Scores
 from lovasz.set_functions import SetFunction
 from lovasz.window import Window
@@ -49,15 +50,15 @@ def compute(
 ) -> Tensor:
     """The loss, mixed with cross-entropy where that is asked for."""
     count, device = given.scores.shape[1], given.scores.device
-    mask = _inputs.class_mask(name, options["classes"], count, device)
+    chosen = _inputs.chosen_classes(name, options["classes"], count, device)
     alpha = _inputs.class_weight(name, options["weight"], count, device, weight_name)
     ranks = ranks_of(options["process_group"])
     recipe = Recipe(options["set_function"], options["bins"], symmetric, options["window"], ranks)
     if options["method"] == "sort":
-        class_losses = by_sorting(given, mask, recipe)
+        class_losses = by_sorting(given, chosen, recipe)
     else:
         entropy = None if mixture is None else mixture["entropy"]
-        class_losses = by_counting(given, mask, recipe, entropy)
+        class_losses = by_counting(given, chosen, recipe, entropy)
     lovasz = reduce_classes(
         class_losses,
         alpha,
@@ -68,5 +69,12 @@ def compute(
     )
     if mixture is None:
         return lovasz
-    mean = mean_entropy(class_losses, lovasz)
-    return mixture["cross_entropy_weight"] * mean + mixture["lovasz_weight"] * lovasz
+    mean = class_losses.entropy
+    assert mean is not None  # asked for above
+    return _times(mixture["cross_entropy_weight"], mean) + _times(mixture["lovasz_weight"], lovasz)
+
+
+def _times(factor: float, value: Tensor) -> Tensor:
+    """The product; without an operator for the usual factor of 1."""
+    # Compilers fuse the product, and would compile anew for a factor that is 1 and then is not.
+    return value if not torch.compiler.is_compiling() and factor == 1 else factor * value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,11 +62,22 @@ def check_set_function(name: str, set_function: Any) -> None:
         )
 
 
-def class_mask(name: str, classes: Any, count: int, device: torch.device) -> Tensor | None:
-    """Mask (C,) of the chosen classes, or None for "present", which depends on the labels."""
+class Chosen(NamedTuple):
+    """Which classes count."""
+
+    absent: bool  # those without a pixel of their own too, where there is a pixel at all
+    mask: Tensor | None = None  # (C,) bool, those of a list
+
+    def among(self, seen: Tensor) -> Tensor:
+        """The chosen ones of the classes (…, C) for which enough pixels were seen."""
+        return seen if self.mask is None else seen & self.mask
+
+
+def chosen_classes(name: str, classes: Any, count: int, device: torch.device) -> Chosen:
+    """The classes that count, from their word or list."""
     if isinstance(classes, str):
         check_choice(name, "classes", classes, ("present", "all"))
-        return torch.ones(count, dtype=torch.bool, device=device) if classes == "all" else None
+        return Chosen(absent=classes == "all")
     chosen = _class_list(name, classes)
     if not all(index < count for index in chosen):
         raise ValueError(
@@ -76,11 +87,11 @@ def class_mask(name: str, classes: Any, count: int, device: torch.device) -> Ten
     # Filled on the device, run by run: a copy from the host would wait for the device.
     for start, stop in _runs(sorted(chosen)):
         mask[start:stop] = True
-    return mask
+    return Chosen(absent=True, mask=mask)
 
 
 def check_classes(name: str, classes: Any) -> None:
-    """As ``class_mask``, before the number of classes is known."""
+    """As ``chosen_classes``, before the number of classes is known."""
     if isinstance(classes, str):
         check_choice(name, "classes", classes, ("present", "all"))
     else:

@@ -51,8 +51,8 @@ def multiclass(
         return tensor.unsqueeze(0) if points else tensor.flatten(1)
 
     labels, ignored, weight = _leave_out(name, target, ignore_index, extras)
-    given = Scores(flat, flatten(labels), link, ignored, per_image)
-    given = given._replace(pixel_weight=None if weight is None else flatten(weight))
+    weight = None if weight is None else flatten(weight)
+    given = Scores(flat, flatten(labels), link, ignored, per_image, weight)
     return _with_clouds(name, given, points, per_image, extras)
 
 
@@ -100,8 +100,8 @@ def channels(
 
     whole = _whole_labels(name, target, ignore_index)
     labels, ignored, weight = _leave_out(name, whole, ignore_index, extras)
-    given = Scores(flatten(scores), flatten(labels), link, ignored, per_image)
-    given = given._replace(pixel_weight=None if weight is None else flatten(weight))
+    weight = None if weight is None else flatten(weight)
+    given = Scores(flatten(scores), flatten(labels), link, ignored, per_image, weight)
     return _with_clouds(name, given, points, per_image, extras)
 
 

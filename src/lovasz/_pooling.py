@@ -21,19 +21,22 @@ class Pooled(NamedTuple):
 
     counts: Tensor  # (G, C, 2, B) int64
     unit: int  # what one pixel counts
-    present: Tensor  # (G, C) bool, classes that have a pixel
-    occupied: Tensor  # (G, C) bool, classes for which a pixel is there at all
+    seen: Tensor  # (G, C) bool, classes for which there are enough pixels to count
     invalid: Tensor  # (G,) int64, as ``count`` returns it
 
 
-def pool(counted: Counted, unit: int, ranks: Ranks | None, window: Window | None) -> Pooled:
-    """Counts of the batch, in ``unit`` a pixel, or of the window that ends with it."""
+def pool(
+    counted: Counted, unit: int, absent: bool, ranks: Ranks | None, window: Window | None
+) -> Pooled:
+    """Counts of the batch, in ``unit`` a pixel, or of the window that ends with it.
+
+    Where ``absent`` classes count too, a pixel of another class is enough.
+    """
     counts, invalid = counted.counts, counted.invalid
     if ranks is not None:
         counts, invalid = _over_ranks(counts, invalid, unit, ranks)
-    present, occupied = _look(counts, at_least=1)
-    batch = Pooled(counts, unit, present, occupied, invalid)
-    return batch if window is None else _over_time(batch, window)
+    batch = Pooled(counts, unit, _pixels(counts, absent) > 0, invalid)
+    return batch if window is None else _over_time(batch, absent, window)
 
 
 def _over_ranks(counts: Tensor, invalid: Tensor, unit: int, ranks: Ranks) -> tuple[Tensor, Tensor]:
@@ -45,19 +48,17 @@ def _over_ranks(counts: Tensor, invalid: Tensor, unit: int, ranks: Ranks) -> tup
     return summed[: counts.numel()].reshape(counts.shape), summed[-2:-1] + at_odds
 
 
-def _over_time(batch: Pooled, window: Window) -> Pooled:
+def _over_time(batch: Pooled, absent: bool, window: Window) -> Pooled:
     """The average batch of the window.
 
     A class counts while it has a pixel in the batch, or a whole one is left in the window.
     """
     valid = (batch.invalid == 0).all()
     remembered = window.add(batch.counts[0] * (PIXEL // batch.unit), valid)
-    present, occupied = _look(remembered.unsqueeze(0), at_least=PIXEL)
-    counts = window.average().unsqueeze(0)
-    return Pooled(counts, PIXEL, present | batch.present, occupied | batch.occupied, batch.invalid)
+    seen = batch.seen | (_pixels(remembered.unsqueeze(0), absent) >= PIXEL)
+    return Pooled(window.average().unsqueeze(0), PIXEL, seen, batch.invalid)
 
 
-def _look(counts: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    """Which classes are present and for which there are pixels, both (G, C)."""
-    negatives, positives = counts.sum(-1).unbind(-1)
-    return positives >= at_least, negatives + positives >= at_least
+def _pixels(counts: Tensor, absent: bool) -> Tensor:
+    """Pixels that make a class count, (G, C): its own, or all of them."""
+    return counts.sum((2, 3)) if absent else counts[:, :, 1].sum(-1)

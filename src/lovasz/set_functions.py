@@ -103,10 +103,13 @@ class Tversky:
         return f"tversky(alpha={self.alpha:g}, beta={self.beta:g})"
 
 
+_JACCARD = Tversky(1.0, 1.0)
+
+
 def as_tversky(set_function: SetFunction) -> Tversky | None:
     """The set function as Tversky's, if it is one, so that an operator can compute it."""
     if set_function is jaccard:
-        return Tversky(1.0, 1.0)
+        return _JACCARD
     return set_function if isinstance(set_function, Tversky) else None
 
 

@@ -50,7 +50,7 @@ class IoU(Metric):
             raise ValueError(
                 f"{self._name}: expected num_classes to be a positive integer, got {num_classes!r}"
             )
-        _inputs.class_mask(self._name, classes, num_classes, torch.device("cpu"))
+        _inputs.chosen_classes(self._name, classes, num_classes, torch.device("cpu"))
         _inputs.check_ignore_index(self._name, ignore_index)
         _inputs.check_choice(self._name, "reduction", reduction, ("mean", "none"))
         self.num_classes = num_classes
@@ -104,9 +104,10 @@ class IoU(Metric):
     def iou(self, counts: Tensor) -> Tensor:
         """IoU of (…, C, 3) counts in float64, NaN where a class does not count."""
         hits, union, true = counts.unbind(-1)
-        mask = _inputs.class_mask(self._name, self.classes, self.num_classes, counts.device)
+        chosen = _inputs.chosen_classes(self._name, self.classes, self.num_classes, counts.device)
         # A group that has no pixel at all counts for nothing.
-        counting = true > 0 if mask is None else mask & (true.sum(-1, keepdim=True) > 0)
+        pixels = true.sum(-1, keepdim=True) if chosen.absent else true
+        counting = chosen.among(pixels > 0)
         iou = torch.where(union > 0, hits.double() / union.clamp(min=1).double(), 1.0)
         return torch.where(counting, iou, torch.nan)
 

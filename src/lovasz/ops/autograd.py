@@ -11,7 +11,9 @@ the second derivative is the derivative of that push.
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +21,16 @@ from torch import Tensor
 from lovasz.ops import channels, reference
 from lovasz.ops.calls import Counted, Entropy, Scores
 from lovasz.ops.links import MULTICLASS
+from lovasz.ops.precision import wide_dtype
+
+
+class Reading(NamedTuple):
+    """How the operators that push read their tensors; one argument, because each costs time."""
+
+    ignore_index: int | None
+    link: str
+    ranked: bool
+    smoothing: float = 0.0
 
 
 def attach_counted(
@@ -27,7 +39,7 @@ def attach_counted(
     counted: Counted,
     slopes: Tensor,
     entropy: Entropy | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Give the losses of the histogram method, and the cross-entropy, their gradient.
 
     Args:
@@ -38,12 +50,17 @@ def attach_counted(
         entropy: as for ``count``.
 
     Returns:
-        The same losses and sums of cross-entropy, connected to ``scores``.
+        The same losses in wide precision, connected to ``scores``; and so, with ``entropy``, the
+        mean cross-entropy, (), 0 where there is nothing to take a mean of.
     """
-    weight, smoothing = (None, None) if entropy is None else entropy
-    tensors = (counted.lse, slopes, weight, given.group, given.pixel_weight)
-    options = (given.ignore_index, given.link, False, smoothing)
-    return _attach(losses, counted.entropy, given.scores, given.target, *tensors, *options)
+    mean, divisor, weight, smoothing = None, None, None, 0.0
+    if entropy is not None:
+        mean, divisor = _mean(counted.entropy)
+        weight, smoothing = entropy
+    tensors = (counted.lse, slopes, divisor, weight, given.group, given.pixel_weight)
+    reading = Reading(given.ignore_index, given.link, False, smoothing)
+    attached = _attach(losses, mean, given.scores, given.target, *tensors, reading)
+    return attached[0], attached[1] if entropy is not None else None
 
 
 def attach_ranked(losses: Tensor, given: Scores, lse: Tensor, slopes: Tensor) -> Tensor:
@@ -51,62 +68,66 @@ def attach_ranked(losses: Tensor, given: Scores, lse: Tensor, slopes: Tensor) ->
 
     The weights of the pixels are in these slopes already.
     """
-    tensors = (lse, slopes, None, given.group, None)
-    options = (given.ignore_index, given.link, True, None)
-    nothing = losses.new_empty(0)
-    return _attach(losses, nothing, given.scores, given.target, *tensors, *options)[0]
+    tensors = (lse, slopes, None, None, given.group, None)
+    reading = Reading(given.ignore_index, given.link, True)
+    return _attach(losses, None, given.scores, given.target, *tensors, reading)[0]
 
 
-def _attach(losses: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    attached: tuple[Tensor, Tensor] = _Attach.apply(  # type: ignore[no-untyped-call]
-        losses, *rest
-    )
+def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean, and what its derivative by the sum is divided by."""
+    total, weights = sums.unbind()
+    nothing = weights <= 0
+    return (total / weights).masked_fill(nothing, 0.0), weights.masked_fill(nothing, torch.inf)
+
+
+def _attach(*inputs: Any) -> tuple[Tensor, ...]:
+    attached: tuple[Tensor, ...] = _Attach.apply(*inputs)  # type: ignore[no-untyped-call]
     return attached
+
+
+def _signed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``forward`` with its signature, which torch would find out anew in every call."""
+    forward.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    return forward
 
 
 class _Attach(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @_signed
     def forward(
         losses: Tensor,
-        sums: Tensor,
+        mean: Tensor | None,
         scores: Tensor,
         target: Tensor,
         lse: Tensor,
         slopes: Tensor,
+        divisor: Tensor | None,
         weight: Tensor | None,
         group: Tensor | None,
         pixel_weight: Tensor | None,
-        ignore_index: int | None,
-        link: str,
-        ranked: bool,
-        smoothing: float | None,
-    ) -> tuple[Tensor, Tensor]:
-        return losses.clone(), sums.clone()
+        reading: Reading,
+    ) -> tuple[Tensor, ...]:
+        dtype = wide_dtype(scores)
+        return tuple(tensor.to(dtype, copy=True) for tensor in (losses, mean) if tensor is not None)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs[2:9])
-        ctx.options = inputs[9:]
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        *_, ctx.reading = inputs
+        ctx.save_for_backward(*inputs[2:10])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        grad, grad_sums = grads
-        scores, target, lse, slopes, weight, group, pixel_weight = ctx.saved_tensors
-        *_, ranked, smoothing = ctx.options
-        factor = _by_pixel(grad, slopes, group) if ranked else grad[..., None, None]
-        scaled = slopes * factor.to(slopes.dtype)
-        # The second sum, that of the weights, is constant.
-        scale = None if smoothing is None else grad_sums[0]
-        # apply, not a plain call: the gradient can itself be differentiated
-        gradient = _Push.apply(  # type: ignore[no-untyped-call]
-            scores, scaled, scale, target, lse, weight, group, *ctx.options
-        )
+    def backward(ctx: Any, grad: Tensor, grad_mean: Tensor | None = None) -> tuple[Any, ...]:
+        scores, target, lse, slopes, divisor, weight, group, pixel_weight = ctx.saved_tensors
+        by_pixel = ctx.reading.ranked
+        factor = _by_pixel(grad, slopes, group) if by_pixel else grad[..., None, None]
+        scale = None if grad_mean is None else grad_mean / divisor
+        gradient = _pushed(scores, slopes * factor, scale, target, lse, weight, group, ctx.reading)
         if pixel_weight is not None:
             # Slopes and cross-entropies of a pixel are all multiplied by its weight.
             gradient = gradient * _by_channel(pixel_weight, scores)
-        return None, None, gradient, *(None,) * 10
+        return None, None, gradient, *(None,) * 8
 
 
 def _by_pixel(grad: Tensor, slopes: Tensor, group: Tensor | None) -> Tensor:
@@ -126,6 +147,7 @@ class _Push(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @_signed
     def forward(
         scores: Tensor,
         slopes: Tensor,
@@ -134,24 +156,19 @@ class _Push(torch.autograd.Function):
         lse: Tensor,
         weight: Tensor | None,
         group: Tensor | None,
-        ignore_index: int | None,
-        link: str,
-        ranked: bool,
-        smoothing: float | None,
+        reading: Reading,
     ) -> Tensor:
-        tensors = (scores, slopes, scale, target, lse, weight, group)
-        return _push(torch.ops.lovasz, *tensors, ignore_index, link, ranked, smoothing)
+        return _push(torch.ops.lovasz, scores, slopes, scale, target, lse, weight, group, reading)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:7])
-        ctx.options = inputs[7:]
+        *tensors, ctx.reading = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Second derivative, from the reference in plain torch."""
         scores, slopes, scale, target, lse, weight, group = ctx.saved_tensors
-        _, link, *_ = ctx.options
         with torch.enable_grad():
             inputs = [
                 tensor.detach().requires_grad_()
@@ -160,14 +177,21 @@ class _Push(torch.autograd.Function):
             ]
             first, second, third = (*inputs, None)[:3]
             # push takes the log-sum-exp as given; here it has to depend on the scores
-            lse = reference.log_sum_exp(first) if link == "softmax" else lse
-            pushed = _push(
-                _Reference, first, second, third, target, lse, weight, group, *ctx.options
-            )
+            lse = reference.log_sum_exp(first) if ctx.reading.link == "softmax" else lse
+            tensors = (first, second, third, target, lse, weight, group)
+            pushed = _push(_Reference, *tensors, ctx.reading)
             by_inputs = torch.autograd.grad(
                 pushed, inputs, grad, allow_unused=True, materialize_grads=True
             )
-        return *by_inputs, *(None,) * (11 - len(by_inputs))
+        return *by_inputs, *(None,) * (8 - len(by_inputs))
+
+
+def _pushed(*inputs: Any) -> Tensor:
+    """The push, which can itself be differentiated where that is asked for."""
+    if torch.is_grad_enabled():
+        gradient: Tensor = _Push.apply(*inputs)  # type: ignore[no-untyped-call]
+        return gradient
+    return _push(torch.ops.lovasz, *inputs)
 
 
 class _Reference:
@@ -188,18 +212,16 @@ def _push(
     lse: Tensor,
     weight: Tensor | None,
     group: Tensor | None,
-    ignore_index: int | None,
-    link: str,
-    ranked: bool,
-    smoothing: float | None,
+    reading: Reading,
 ) -> Tensor:
     """The operator for link and method."""
+    ignore_index, link, ranked, smoothing = reading
     if link in MULTICLASS:
         common = (scores, target, lse, slopes, ignore_index, link == "softmax")
         if ranked:
             pushed: Tensor = operators.push_ranked(*common)
         else:
-            pushed = operators.push(*common, scale, weight, smoothing or 0.0, group)
+            pushed = operators.push(*common, scale, weight, smoothing, group)
         return pushed
     if ranked:
         pushed = operators.push_ranked_channels(scores, target, slopes, ignore_index, link)

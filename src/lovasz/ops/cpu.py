@@ -17,6 +17,7 @@ from lovasz.ops.problems import (
     add_pixel_weight,
     address,
     check,
+    entropy_of,
     gradient_of,
     make_problem,
     pixels_contiguous,
@@ -59,7 +60,7 @@ def count(
     if result.bad_labels:
         raise_for_labels(function_of("softmax", entropy), target, classes, ignore_index)
     del kept
-    sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
+    sums = entropy_of(result, entropy)
     return counts, lse, invalid, sums
 
 

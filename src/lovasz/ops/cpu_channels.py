@@ -17,6 +17,7 @@ from lovasz.ops.problems import (
     add_pixel_weight,
     address,
     check,
+    entropy_of,
     gradient_of,
     make_problem,
     pixels_contiguous,
@@ -59,7 +60,7 @@ def count_channels(
     if result.bad_labels:
         _raise_for_labels(target, ignore_index, link, entropy)
     del kept
-    sums = torch.tensor(list(result.entropy) if entropy else [], dtype=torch.float64)
+    sums = entropy_of(result, entropy)
     return counts, invalid, sums
 
 

@@ -68,6 +68,13 @@ def add_entropy(
     return [weight]
 
 
+def entropy_of(result: library.CountResult, entropy: bool) -> Tensor:
+    """The sums of cross-entropies and of their weights, if they were asked for."""
+    if not entropy:
+        return torch.empty(0, dtype=torch.float64)
+    return torch.tensor(result.entropy[:], dtype=torch.float64)
+
+
 def add_pixel_weight(problem: library.Problem, weight: Tensor | None) -> list[Tensor]:
     """Ask for weighted counts; the result has to live as long as the problem is in use."""
     if weight is None:

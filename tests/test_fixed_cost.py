@@ -1,0 +1,96 @@
+"""The cost of a call on a tiny input is that of its operators: each is a launch on a device."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import lovasz
+from tests.test_citizenship import FUSED, LOSSES
+
+# Operators that are no views, forward and backward. Those of ``backward`` itself are among them:
+# the gradient of 1 and its sum with what is there.
+MOST = {
+    "softmax": (13, 5),
+    "softmax probabilities": (13, 5),
+    "cross-entropy": (19, 6),
+    "sigmoid": (14, 5),
+    "sigmoid probabilities": (14, 5),
+    "hinge": (14, 5),
+    "elu": (14, 5),
+    "binary cross-entropy": (20, 6),
+}
+
+
+class Counter(TorchDispatchMode):
+    """Names of the operators that do something."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        if not function.is_view:
+            self.names.append(function.name())
+        return function(*arguments, **(options or {}))
+
+
+def operators(name, **more):
+    function, options, make = LOSSES[name]
+    scores, target = make()
+    scores.requires_grad_()
+    scores.grad = torch.zeros_like(scores)
+    with Counter() as forward:
+        loss = function(scores, target, **options, **more)
+    with Counter() as backward:
+        loss.backward()
+    return forward.names, backward.names
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_few_operators(name):
+    for names, most in zip(operators(name), MOST[name], strict=True):
+        assert len(names) <= most, names
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in FUSED])
+def test_few_operators_when_sorting(name):
+    forward, backward = operators(name, method="sort")
+    assert len(forward) <= 12, forward
+    assert len(backward) <= 5, backward
+
+
+def test_few_operators_for_losses_of_images():
+    forward, backward = operators("softmax", per_image=True)
+    assert len(forward) <= 19, forward
+    assert len(backward) <= 5, backward
+
+
+def test_no_operator_fills_a_tensor_with_a_number():
+    for name in LOSSES:
+        forward, backward = operators(name)
+        assert not {"aten::scalar_tensor", "aten::ones", "aten::full"} & {*forward, *backward}
+
+
+def test_a_factor_of_one_is_no_operator():
+    plain, _ = operators("cross-entropy")
+    weighted, _ = operators("cross-entropy", cross_entropy_weight=0.5, lovasz_weight=2.0)
+    assert len(weighted) == len(plain) + 2
+
+
+def test_factors_that_change_compile_nothing_anew():
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+
+    def loss(scores, target, first, second):
+        factors = {"cross_entropy_weight": first, "lovasz_weight": second}
+        return lovasz.cross_entropy_lovasz_softmax(scores, target, ignore_index=255, **factors)
+
+    compiled = torch.compile(loss, fullgraph=True, backend=counter, dynamic=True)
+    scores, target = LOSSES["cross-entropy"][2]()
+    compiled(scores, target, 0.5, 0.25)
+    frames = counter.frame_count
+    for factors in ((1.0, 1.0), (0.25, 1.0), (1.0, 0.75)):
+        got, want = compiled(scores, target, *factors), loss(scores, target, *factors)
+        torch.testing.assert_close(got, want)
+    assert counter.frame_count == frames
