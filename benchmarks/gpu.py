@@ -1,9 +1,11 @@
 """Time and memory on a CUDA or ROCm device, against torch's losses and the paper's algorithm.
 
-Written to be run when there is a device; without one it says so. Times are medians over rounds in
-which every method runs once, by events of the device, after a warm-up that compiles. The bandwidth
-of a copy is measured beside them, and the passes are held against it by the written I/O model: a
-score is read, read again and written.
+Written to be run when there is a device; without one it says so. Two times of forward and backward
+are measured, by events of the device, as medians over rounds in which every method runs once, after
+a warm-up that compiles: ``device``, of a recorded graph, which is the work of the device alone, and
+``eager``, in which the host launches every kernel while the device waits; in a training run, where
+the host is ahead, the first counts. The bandwidth of a copy is measured beside them, and the passes
+are held against it by the written I/O model: a score is read, read again and written.
 """
 
 from __future__ import annotations
@@ -12,13 +14,12 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks import channels
+from benchmarks import channels, cuda
 from benchmarks.methods import METHODS, SLOW
 from benchmarks.workloads import WORKLOADS, draw
 
@@ -61,70 +62,61 @@ def inputs(workload, stage, dtype):
     return logits.to("cuda", dtype).requires_grad_(), target.cuda()
 
 
-def clock(work) -> float:
-    """Milliseconds of one run, by the clock of the device."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    work()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end)
-
-
-def copy_bandwidth(bytes_moved: int = 2**31) -> float:
-    """Bytes per second of a copy on the device, read and written."""
-    source = torch.empty(bytes_moved // 8, dtype=torch.float32, device="cuda")
-    target = torch.empty_like(source)
-    times = [clock(lambda: target.copy_(source)) for _ in range(20)]
-    return bytes_moved / (statistics.median(times[5:]) / 1e3)
-
-
-def measure(logits, target, chosen, rounds, bandwidth):
+def measure(logits, target, chosen, rounds, bandwidth, device=cuda):
     """Medians, spreads and ratios of every method on one input."""
-    forward: dict[str, list[float]] = {name: [] for name in chosen}
-    both: dict[str, list[float]] = {name: [] for name in chosen}
-    peaks = {}
+    works = {
+        n: lambda m=m: torch.autograd.grad(m(logits, target), logits) for n, m in chosen.items()
+    }
+    forwards = {n: lambda m=m: m(logits, target) for n, m in chosen.items()}
+    graphs = {n: None if n in SLOW else device.recorded(work) for n, work in works.items()}
+    times = {n: {"forward": [], "eager": [], "device": []} for n in chosen}
     for turn in range(rounds + 2):  # two of them to warm up
-        for name, method in chosen.items():
+        for name, found in times.items():
             if name in SLOW and turn > 2:
                 continue
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            forward[name].append(clock(lambda m=method: m(logits, target)))
-            both[name].append(
-                clock(lambda m=method: torch.autograd.grad(m(logits, target), logits))
-            )
-            peaks[name] = torch.cuda.max_memory_allocated() - before
-    size = logits.numel() * logits.element_size()
-    base = statistics.median(next(iter(both.values()))[2:])
-    result = {}
-    for name, times in both.items():
-        kept = times[2:]
-        median = statistics.median(kept)
-        result[name] = {
-            "forward_ms": statistics.median(forward[name][2:]),
-            "both_ms": median,
-            "spread_ms": [min(kept), max(kept)],
-            "ratio": median / base,
-            "of_copy_bandwidth": 3 * size / (median / 1e3) / bandwidth,
-            "peak_bytes_beyond_gradient": peaks[name] - size,
-        }
-    return result
-
-
-def about(bandwidth: float) -> dict[str, object]:
-    """What the numbers depend on."""
-    import triton  # noqa: PLC0415
-
-    properties = torch.cuda.get_device_properties(0)
+            found["forward"].append(device.clock(forwards[name]))
+            found["eager"].append(device.clock(works[name]))
+            if graphs[name] is not None:
+                found["device"].append(device.clock(graphs[name]))
+    del graphs
     return {
-        "device": properties.name,
-        "processors": properties.multi_processor_count,
-        "copy_gb_per_s": bandwidth / 1e9,
-        "torch": torch.__version__,
-        "triton": triton.__version__,
-        "date": time.strftime("%Y-%m-%d"),
+        name: {
+            **{f"{kind}_ms": _median(kept[2:]) for kind, kept in found.items() if kept},
+            "spread_ms": [min(found["eager"][2:]), max(found["eager"][2:])],
+            **_ratios(found, times, logits, bandwidth),
+            "launches": device.launches(works[name]),
+            "peak_bytes_beyond_gradient": device.peak(works[name]) - _size(logits),
+        }
+        for name, found in times.items()
     }
+
+
+def _ratios(found, times, logits, bandwidth):
+    """To the first method, and to the bandwidth of a copy."""
+    first = next(iter(times.values()))
+    ratios = {
+        f"{kind}_ratio": _median(found[kind][2:]) / _median(first[kind][2:])
+        for kind in ("eager", "device")
+        if found[kind] and first[kind]
+    }
+    best = found["device"] or found["eager"]
+    seconds = _median(best[2:]) / 1e3
+    return {**ratios, "of_copy_bandwidth": 3 * _size(logits) / seconds / bandwidth}
+
+
+def _line(name, kept):
+    """One method in a few words: milliseconds, and the ratio to the first."""
+    kinds = [kind for kind in ("device", "eager") if f"{kind}_ratio" in kept]
+    times = [f"{kind} {kept[kind + '_ms']:.3f} = {kept[kind + '_ratio']:.2f}" for kind in kinds]
+    return f"{name} {', '.join(times)}"
+
+
+def _median(values):
+    return statistics.median(values)
+
+
+def _size(logits):
+    return logits.numel() * logits.element_size()
 
 
 def main(arguments: list[str]) -> None:
@@ -139,8 +131,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         sys.exit("benchmarks gpu: there is no CUDA or ROCm device here, so nothing was measured")
-    bandwidth = copy_bandwidth()
-    found = {"about": about(bandwidth), "workloads": {}}
+    bandwidth = cuda.copy_bandwidth()
+    found = {"about": cuda.about(bandwidth), "workloads": {}}
     for workload in options.workloads.split(","):
         chosen = methods(workload, options.methods.split(",") if options.methods else None)
         for dtype in options.dtypes.split(","):
@@ -148,7 +140,7 @@ def main(arguments: list[str]) -> None:
                 logits, target = inputs(workload, stage, DTYPES[dtype])
                 result = measure(logits, target, chosen, options.rounds, bandwidth)
                 found["workloads"][f"{workload} {dtype} {stage}"] = result
-                words = [f"{n} {r['both_ms']:.3f} ms = {r['ratio']:.2f}" for n, r in result.items()]
+                words = [_line(name, kept) for name, kept in result.items()]
                 print(f"{workload} {dtype} {stage}: " + " | ".join(words), flush=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(found, indent=1) + "\n")

@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu import CHANNELS, DTYPES, RESULTS, about, clock, copy_bandwidth, inputs
+from benchmarks.cuda import about, clock, copy_bandwidth
+from benchmarks.gpu import CHANNELS, DTYPES, RESULTS, inputs
 from lovasz.ops import gpu
 from lovasz.ops.gpu import channels
 

@@ -13,6 +13,7 @@ import pytest
     [
         "interpreted.py",
         "interpreted_channels.py",
+        "interpreted_losses.py",
         "interpreted_shared.py",
         "interpreted_weigh.py",
     ],

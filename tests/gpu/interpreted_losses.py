@@ -1,0 +1,140 @@
+"""Public losses by way of the GPU kernels, in Triton's interpreter: the way as a whole."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import lovasz
+from lovasz.ops import gpu
+from lovasz.ops.gpu import channel_passes, counting, pushing, ranking, tallying, weighing
+from lovasz.ops.gpu import channels as gpu_channels
+from tests.gpu.emulated import emulate
+from tests.ops.cases import relative
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+OPERATORS = {
+    gpu: ("count", "weigh", "push", "exact", "push_ranked"),
+    gpu_channels: ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"),
+}
+KERNELS = {
+    counting: ("survey", "negatives", "masses"),
+    tallying: ("tally",),
+    pushing: ("push", "push_columns"),
+    ranking: ("keys", "marks", "runs", "extend"),
+    channel_passes: ("count", "push", "keys"),
+    weighing: ("weigh",),
+}
+WEIGHT = torch.tensor([1.0, 2.0, 0.5, 0.0, 1.0])
+LOSSES = {
+    "softmax": lambda x, y: lovasz.lovasz_softmax(x, y, ignore_index=255),
+    "all classes by image": lambda x, y: lovasz.lovasz_softmax(
+        x, y, ignore_index=255, classes="all", per_image=True
+    ),
+    "class weights": lambda x, y: lovasz.lovasz_softmax(x, y, ignore_index=255, weight=WEIGHT),
+    "with cross-entropy": lambda x, y: lovasz.cross_entropy_lovasz_softmax(
+        x, y, ignore_index=255, weight=WEIGHT, label_smoothing=0.1
+    ),
+    "exact": lambda x, y: lovasz.lovasz_softmax(x, y, ignore_index=255, method="sort"),
+    "tversky": lambda x, y: lovasz.lovasz_softmax(
+        x, y, ignore_index=255, set_function=lovasz.tversky(0.7, 1.5)
+    ),
+    "weights of pixels": lambda x, y: lovasz.lovasz_softmax(
+        x, y, ignore_index=255, pixel_weight=(y % 3).float()
+    ),
+    "sigmoid": lambda x, y: lovasz.lovasz_sigmoid(
+        x, torch.nn.functional.one_hot(y % 5, 5).movedim(-1, 1), multilabel=True, symmetric=True
+    ),
+    "hinge": lambda x, y: lovasz.lovasz_hinge(x[:, :1], y % 2),
+    "binary with cross-entropy": lambda x, y: lovasz.binary_cross_entropy_lovasz_sigmoid(
+        x[:, :1], y % 2
+    ),
+}
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 9, 13, generator=generator) * 2
+    target = torch.randint(5, (2, 9, 13), generator=generator)
+    target[0, :2] = 255
+    return logits.requires_grad_(), target
+
+
+@pytest.fixture(params=[False, True], ids=["registers", "shared memory"])
+def by_kernels(request, monkeypatch):
+    """Call when the expected values are there: from then on every loss runs on the kernels."""
+
+    def choose():
+        for module, names in OPERATORS.items():
+            for name in names:
+                monkeypatch.setattr(torch.ops.lovasz, name, getattr(module, name))
+        if request.param:
+            emulate(monkeypatch)
+
+    return choose
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+def test_losses_and_gradients(loss, by_kernels):
+    logits, target = inputs()
+    expected = loss(logits, target)
+    (gradient,) = torch.autograd.grad(expected, logits)
+    by_kernels()
+    got = loss(logits, target)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    assert relative(torch.autograd.grad(got, logits)[0], gradient) < 2e-3
+
+
+class Starts(TorchDispatchMode):
+    """Counts what the host starts on a device: operators that are no views, and kernels."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.names = []
+        for module, names in KERNELS.items():
+            for name in names:
+                monkeypatch.setattr(module, name, self._counted(getattr(module, name)))
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.__name__.split(".")[0]
+        if not func.is_view and "empty" not in name:
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+    def _counted(self, kernel):
+        starts = self
+
+        class Counted:
+            def __getitem__(self, grid):
+                def launch(*args, **kwargs):
+                    starts.names.append(kernel.__name__)
+                    with torch.utils._python_dispatch._disable_current_modes():
+                        return kernel[grid](*args, **kwargs)
+
+                return launch
+
+        return Counted()
+
+
+FEW = {
+    "softmax": (lambda x, y: lovasz.lovasz_softmax(x, y, ignore_index=255), 17, 4),
+    "with cross-entropy": (
+        lambda x, y: lovasz.cross_entropy_lovasz_softmax(x, y, ignore_index=255), 24, 6,
+    ),
+    "sigmoid": (lambda x, y: lovasz.lovasz_sigmoid(x, y, multilabel=True), 16, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "forward", "backward"), FEW.values(), ids=FEW.keys())
+def test_few_launches(loss, forward, backward, by_kernels, monkeypatch):
+    logits, target = inputs()
+    target = target if loss is not FEW["sigmoid"][0] else (logits > 0).long()
+    by_kernels()
+    with Starts(monkeypatch) as starts:
+        value = loss(logits, target)
+        first = list(starts.names)
+        torch.autograd.grad(value, logits)
+    # What looks at the labels, of processors alone.
+    there = [name for name in first if name not in {"aminmax", "_local_scalar_dense"}]
+    assert len(there) <= forward, there
+    assert len(starts.names) - len(first) <= backward, starts.names[len(first) :]
