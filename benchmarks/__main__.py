@@ -10,6 +10,7 @@ COMMANDS = {
     "speed": "time and memory against F.cross_entropy, on published workloads",
     "channels": "time of the binary losses against F.binary_cross_entropy_with_logits",
     "gpu": "time and memory on a CUDA or ROCm device",
+    "gpu-session": "tests, sanitizers, times and tuning on a device, one after the other",
     "gpu-code": "instructions of the GPU kernels, without a device",
     "gpu-tune": "what the constants of the GPU kernels should be",
     "scaling": "time against pixels and classes",
@@ -26,7 +27,7 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print("usage: python -m benchmarks {" + ",".join(COMMANDS) + "} [options]\n")
         for name, text in COMMANDS.items():
-            print(f"  {name:10} {text}")
+            print(f"  {name:12} {text}")
         return 2
     importlib.import_module(f"benchmarks.{sys.argv[1].replace('-', '_')}").main(sys.argv[2:])
     return 0

@@ -11,6 +11,7 @@ are held against it by the written I/O model: a score is read, read again and wr
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -51,15 +52,19 @@ def class_methods():
     }
 
 
-def inputs(workload, stage, dtype):
-    """Logits and labels on the device."""
-    kind = "trained" if stage == "trained" else "random"
+@functools.lru_cache(maxsize=1)
+def drawn(workload, kind):
+    """Logits and labels on the host; drawing takes longer than measuring."""
     if workload in CHANNELS:
-        logits, target = channels.draw(CHANNELS[workload], kind)
-    else:
-        logits, target = draw(WORKLOADS[workload], kind)
-    logits = logits.detach() * (1.0 if STAGES[stage] is None else STAGES[stage])
-    return logits.to("cuda", dtype).requires_grad_(), target.cuda()
+        return channels.draw(CHANNELS[workload], kind)
+    return draw(WORKLOADS[workload], kind)
+
+
+def inputs(workload, stage, dtype, device="cuda"):
+    """Logits and labels on the device."""
+    logits, target = drawn(workload, "trained" if stage == "trained" else "random")
+    logits = logits.detach().to(device, dtype) * (1.0 if STAGES[stage] is None else STAGES[stage])
+    return logits.requires_grad_(), target.to(device)
 
 
 def measure(logits, target, chosen, rounds, bandwidth, device=cuda):
@@ -133,17 +138,18 @@ def main(arguments: list[str]) -> None:
         sys.exit("benchmarks gpu: there is no CUDA or ROCm device here, so nothing was measured")
     bandwidth = cuda.copy_bandwidth()
     found = {"about": cuda.about(bandwidth), "workloads": {}}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     for workload in options.workloads.split(","):
         chosen = methods(workload, options.methods.split(",") if options.methods else None)
-        for dtype in options.dtypes.split(","):
-            for stage in options.stages.split(","):
+        for stage in options.stages.split(","):
+            for dtype in options.dtypes.split(","):
                 logits, target = inputs(workload, stage, DTYPES[dtype])
                 result = measure(logits, target, chosen, options.rounds, bandwidth)
                 found["workloads"][f"{workload} {dtype} {stage}"] = result
                 words = [_line(name, kept) for name, kept in result.items()]
                 print(f"{workload} {dtype} {stage}: " + " | ".join(words), flush=True)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
+                # Now, as time on a device may run out.
+                options.output.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md between its markers, and the plot, from benchmarks/results."""
+"""The tables of the docs between their markers, and the plot, from benchmarks/results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "performance.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
+GPU = ROOT / "docs" / "gpu-kernels.md"
 METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
@@ -66,6 +67,42 @@ def scaling_table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def gpu_table(found: dict) -> str:
+    """One row for each input: times of the device alone, and what the host starts."""
+    about = found["about"]
+    lines = [
+        f"{about['device']}, torch {about['torch']}, Triton {about['triton']}, {about['date']};"
+        f" a copy moves {about['copy_gb_per_s']:,.0f} GB/s.",
+        "",
+        "| workload | cross-entropy | Lovász | both fused | exact | paper's algorithm / Lovász |"
+        " of a copy's bandwidth | launches | eager | memory |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, kept in found["workloads"].items():
+        first, ours = next(iter(kept.values())), kept.get("lovasz") or kept["sigmoid"]
+        fused = kept.get("cross_entropy+lovasz") or kept["both fused"]
+        paper = kept.get("paper", {}).get("eager_ms")
+        cells = [name, f"{_device_ms(first):.3f} ms"]
+        cells += [_device_ratio(method) for method in (ours, fused, kept["exact"])]
+        cells += [
+            f"{paper / _device_ms(ours):.0f}" if paper else "",
+            f"{100 * ours['of_copy_bandwidth']:.0f} %",
+            str(ours["launches"]),
+            f"{ours['eager_ratio']:.2f}",
+            f"{ours['peak_bytes_beyond_gradient'] / 1e6:,.1f} MB",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _device_ratio(kept: dict) -> str:
+    return f"{kept['device_ratio']:.2f}" if "device_ratio" in kept else "no graph"
+
+
+def _device_ms(kept: dict) -> float:
+    return kept.get("device_ms", kept["eager_ms"])
+
+
 def plot(found: dict, path: Path) -> None:
     """Both lines, pixels at 8 classes and classes at 100,000 pixels, on logarithmic axes."""
     import matplotlib as mpl  # noqa: PLC0415 - only this command draws
@@ -91,20 +128,20 @@ def main(arguments: list[str]) -> None:
     argparse.ArgumentParser(prog="python -m benchmarks tables", description=__doc__).parse_args(
         arguments
     )
-    page = PAGE.read_text()
     tables = (
-        ("speed", "speed", speed_table),
-        ("others", "speed", others_table),
-        ("scaling", "scaling", scaling_table),
+        ("speed", "speed", speed_table, PERFORMANCE),
+        ("others", "speed", others_table, PERFORMANCE),
+        ("scaling", "scaling", scaling_table, PERFORMANCE),
+        ("gpu", "gpu", gpu_table, GPU),
     )
-    for name, source, render in tables:
+    for name, source, render, file in tables:
         path = RESULTS / f"{source}.json"
         if not path.exists():
             continue
         found = json.loads(path.read_text())
+        page = file.read_text()
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         head, _, rest = page.partition(start)
-        page = head + start + "\n" + render(found) + "\n\n" + end + rest.partition(end)[2]
+        file.write_text(head + start + "\n" + render(found) + "\n\n" + end + rest.partition(end)[2])
         if name == "scaling":
             plot(found, ROOT / "docs" / "scaling.svg")
-    PAGE.write_text(page)

@@ -1,9 +1,10 @@
 """The benchmarks run, on tiny inputs; no time is asserted."""
 
 import json
+import time
 
 import torch
-from benchmarks import channels, ranks, scaling, speed, tables
+from benchmarks import channels, gpu, ranks, scaling, speed, tables
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
@@ -40,3 +41,45 @@ def test_channels_runs_and_writes_its_table(tmp_path):
     rows = json.loads(output.read_text())["rows"]
     assert len(rows) == 8
     assert channels.table(rows).count("\n") == 9
+
+
+class StandIn:
+    """In the place of a device: the clock of the host, and works that are their own graphs."""
+
+    @staticmethod
+    def clock(work):
+        began = time.perf_counter()
+        work()
+        return 1e3 * (time.perf_counter() - began)
+
+    @staticmethod
+    def recorded(work):
+        return work
+
+    @staticmethod
+    def launches(work):
+        return work() and 1
+
+    @staticmethod
+    def peak(work):
+        return sum(gradient.nbytes for gradient in work())
+
+
+def test_gpu_measures_and_makes_its_table(monkeypatch):
+    monkeypatch.setitem(gpu.WORKLOADS, "images", (1, 5, 16, 24))
+    monkeypatch.setitem(gpu.CHANNELS, "channels", (1, 2, 16, 24))
+    about = {"device": "none", "torch": "2", "triton": "3", "date": "today", "copy_gb_per_s": 1.0}
+    found = {"about": about, "workloads": {}}
+    for workload, stage in (("images", "trained"), ("channels", "equal")):
+        names = list(gpu.methods(workload, None))
+        chosen = gpu.methods(workload, [name for name in names if "compiled" not in name])
+        logits, target = gpu.inputs(workload, stage, torch.float32, "cpu")
+        result = gpu.measure(logits, target, chosen, 2, 1e9, StandIn)
+        assert result.keys() == chosen.keys()
+        for kept in result.values():
+            assert kept["eager_ms"] > 0
+            assert kept["launches"] == 1
+            assert kept["peak_bytes_beyond_gradient"] == 0
+        found["workloads"][workload] = result
+    assert tables.gpu_table(found).count("\n") == 5
+    assert "nan" not in tables.gpu_table(found)

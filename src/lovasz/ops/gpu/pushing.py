@@ -33,11 +33,13 @@ def push_columns(
     )  # fmt: skip
     own, common, share = _entropy(scale, weight, weights, label, CLASSES, smoothing)
 
+    # In 64 bits, as the last class may begin beyond 2^31 elements.
+    zero = image * 0
     sum_ps = tl.zeros((BLOCK_T,), tl.float32)
     probabilities, derivatives = (), ()
     for c in tl.static_range(CLASSES):
-        x = tl.load(column + c * stride_c, mask=inside, other=-float("inf")).to(tl.float32)
-        p, s = _derivatives(x, z, label, slope, table, c, slope_c, inside, BINS, RANKED, PTX)
+        x = tl.load(column + (zero + c) * stride_c, mask=inside, other=-float("inf")).to(tl.float32)
+        p, s = _derivatives(x, z, label, slope, table, zero + c, slope_c, inside, BINS, RANKED, PTX)
         sum_ps += p * s
         probabilities = probabilities + (p,)  # noqa: RUF005 (Triton unpacks no tuples)
         derivatives = derivatives + (s,)  # noqa: RUF005
@@ -47,7 +49,7 @@ def push_columns(
             w = 1.0 if weight is None else tl.load(weight + c)
             result -= tl.where(label == c, own, 0.0) + share * w
         result = tl.where(counted, result, 0.0)
-        tl.store(out + c * out_c, result.to(out.dtype.element_ty), mask=inside)
+        tl.store(out + (zero + c) * out_c, result.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
