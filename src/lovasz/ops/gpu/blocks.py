@@ -133,9 +133,10 @@ def loop_block(scores: Tensor) -> tuple[int, int]:
     """
     classes = power_of_two(scores.shape[1])
     if _classes_first(scores):
-        # Whole sectors of 32 bytes, where a strip of pixels is more than the cache holds.
+        # Whole sectors of 32 bytes, where a strip of pixels is more than the cache holds; and half
+        # a block, as offsets of pixels that are no neighbours take registers.
         block_c = min(classes, 4 if classes <= 32 else 16)
-        return block_c, BLOCK // max(block_c, 4)
+        return block_c, BLOCK // 2 // max(block_c, 4)
     block_t = WARPS * 32 * 16 // scores.element_size()
     return min(classes, max(BLOCK // block_t, 1)), block_t
 
