@@ -1,5 +1,5 @@
 // From counts to losses and slopes, for Tversky's set functions: `extend_counts` in
-// src/lovasz/extension.py, operation by operation, in one pass instead of forty.
+// src/lovasz/extension.py, operation by operation, in one pass instead of about 180 operators.
 #pragma once
 
 #include <stdint.h>

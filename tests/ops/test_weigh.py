@@ -32,6 +32,59 @@ def test_weigh_is_the_formula(level, case, alpha, beta, unit):
     assert torch.equal(narrow, slopes.float())
 
 
+# Bins that are not empty. The kernel has blocks of 256 bins, from the last down.
+PLACES = {
+    "nothing": [],
+    "first": [0],
+    "last": [-1],
+    "ends": [0, -1],
+    "middle": [0.5],
+    "beside borders": [-255, -256, -257, -258, -511, -513],
+    "on borders": [-1, -256, -512],
+    "far apart": [0.1, 0.3, 0.33, 0.9],
+}
+
+
+@pytest.mark.parametrize("unit", [1, 2**20])
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.3, 2.0), (0.0, 1.0)])
+@pytest.mark.parametrize("most", [1, 1000])
+@pytest.mark.parametrize("bins", [2, 3, 100, 256, 257, 1025])
+def test_empty_bins(level, bins, most, alpha, beta, unit):
+    # a class for each pair of places of its negatives and of its positives
+    places = list(PLACES.values())
+    counts = torch.zeros(len(places), len(places), 2, bins, dtype=torch.int64)
+    for i, negatives in enumerate(places):
+        for j, positives in enumerate(places):
+            for side, chosen in enumerate((negatives, positives)):
+                for place in chosen:
+                    index = int(place * bins) if isinstance(place, float) else place
+                    if -bins <= index < bins:
+                        counts[i, j, side, index] = torch.randint(1, most + 1, ())
+    if unit > 1:  # whole pixels, fractions of them, and several with one
+        part = torch.randint(0, 3, counts.shape)
+        counts = counts * torch.where(part == 0, unit, torch.randint(1, 2 * unit, counts.shape))
+    losses, slopes = cpu.weigh(counts, alpha, beta, True, unit)
+    expected_losses, expected = reference.weigh(counts, alpha, beta, True, unit)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(slopes, expected, rtol=1e-7, atol=4e-16)
+    assert torch.equal(cpu.weigh(counts, alpha, beta, False, unit)[1], slopes.float())
+
+
+@pytest.mark.parametrize("unit", [1, 2**20])
+@pytest.mark.parametrize("filled", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("bins", [100, 1000, 1024, 1025])
+def test_runs_of_empty_bins(level, bins, filled, unit):
+    shape = (8, 4, 2, bins)
+    counts = torch.randint(1, 3 * unit, shape) * (torch.rand(shape) < filled)
+    counts[:, 1, 1] = 0  # an absent class
+    counts[:, 2, 0] = 0
+    for alpha, beta in ((1.0, 1.0), (0.3, 2.0)):
+        losses, slopes = cpu.weigh(counts, alpha, beta, True, unit)
+        expected_losses, expected = reference.weigh(counts, alpha, beta, True, unit)
+        torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(slopes, expected, rtol=1e-7, atol=4e-16)
+
+
 def test_empty_bins_have_the_slope_of_their_fuller_neighbour(level):
     counts = torch.zeros(1, 2, 2, 600, dtype=torch.int64)
     counts[0, 0, 0, [3, 5, 255, 257, 599]] = torch.tensor([1, 9, 9, 1, 4])
