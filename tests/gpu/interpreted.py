@@ -167,6 +167,24 @@ def test_scores_that_are_no_numbers(value, layout):
     assert int(gradient.isnan().any(1).sum()) == 1
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("classes", [5, 19])
+def test_ignored_pixels_may_have_any_scores(classes, value):
+    shape = (1, classes, 300)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
+    expected = gpu.count(scores, target, BINS, IGNORE, False, True, True)
+    spoilt = scores.clone()
+    spoilt[0, 1, target[0] == IGNORE] = value
+    spoilt[0, :, (target[0] == IGNORE).nonzero()[0]] = value
+    got = gpu.count(spoilt, target, BINS, IGNORE, False, True, True)
+    assert not got[2].any()
+    assert torch.equal(got[0], expected[0])
+    assert torch.equal(got[3], expected[3])
+    slopes = slopes_of(1, classes, BINS)
+    gradient = gpu.push(spoilt, target, got[1], slopes, IGNORE, True)
+    assert torch.equal(gradient, gpu.push(scores, target, expected[1], slopes, IGNORE, True))
+
+
 def test_masked_classes():
     shape = (1, 4, 64)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape) % 3

@@ -20,6 +20,7 @@ from tests.gpu.interpreted import (  # noqa: F401
     test_every_label_dtype,
     test_extreme_logits,
     test_few_classes,
+    test_ignored_pixels_may_have_any_scores,
     test_impossible_labels_are_counted,
     test_masked_classes,
     test_more_pixels_than_a_program_takes,

@@ -108,7 +108,8 @@ def _add_negatives(
     BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Count the negatives of a strip and a group of classes."""
-    z, counted = z[None, :], counted[None, :]
+    # Where no pixel counts there may be anything.
+    z, counted = tl.where(counted, z, 0.0)[None, :], counted[None, :]
     own = labels.to(tl.int32)[None, :]  # what is no class may become one: the loss is NaN
     for start in range(0, tl.minimum(classes - lowest, GROUP), BLOCK_C):
         local = start + tl.arange(0, BLOCK_C)[:, None]
