@@ -64,6 +64,9 @@ class Workload(NamedTuple):
     pixel_weights: bool = False
     bins: int = 1024
     link: str = "softmax"
+    exact: bool = (
+        True  # the exact method as well; tensors without storage cannot be too long for it
+    )
 
     @property
     def scores(self) -> Tensor:
@@ -130,8 +133,9 @@ def _launch_classes(work: Workload) -> None:
     )  # fmt: skip
     slopes = meta(counts.shape)
     gpu.push(scores, target, lse, slopes, IGNORE, True, scale, weight, smoothing)
-    _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
-    gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+    if work.exact:
+        _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
+        gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
 
 
 def _launch_channels(work: Workload) -> None:
@@ -144,8 +148,9 @@ def _launch_channels(work: Workload) -> None:
     )
     slopes = meta(counts.shape)
     channels.push_channels(scores, target, slopes, IGNORE, work.link, scale, weight)
-    _, by_pixel, *_ = channels.exact_channels(scores, target, *options, 1.0, 2.0)
-    channels.push_ranked_channels(scores, target, by_pixel, IGNORE, work.link)
+    if work.exact:
+        _, by_pixel, *_ = channels.exact_channels(scores, target, *options, 1.0, 2.0)
+        channels.push_ranked_channels(scores, target, by_pixel, IGNORE, work.link)
 
 
 def _launch_weighing(work: Workload) -> None:

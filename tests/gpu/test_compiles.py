@@ -28,6 +28,8 @@ WORKLOADS = {
     "images of one pixel": Workload((5, 3, 1), labels=torch.uint8, per_image=True),
     "one class": Workload((8, 1, 512 * 512), entropy=True),
     "more than 2^31 scores": Workload((3, 1024, 2**20), dtype=torch.float16),
+    # whose counts need 64 bits
+    "more than 2^31 pixels": Workload((1, 19, 2**31 + 5), dtype=torch.float16, exact=False),
     "weights of pixels": Workload((2, 19, 512 * 1024), entropy=True, pixel_weights=True),
     "binary": Workload((8, 1, 512 * 512), link="sigmoid", labels=torch.uint8),
     "binary, with cross-entropy": Workload((8, 1, 512 * 512), link="sigmoid", entropy=True),
@@ -42,6 +44,9 @@ WORKLOADS = {
     ),
     "one pixel of one channel": Workload((1, 1, 1), link="sigmoid"),
     "more than 2^31 scores of channels": Workload((3, 1024, 2**20), link="sigmoid"),
+    "more than 2^31 pixels of a channel": Workload(
+        (1, 1, 2**31 + 5), link="sigmoid", bins=2**14, exact=False
+    ),
 }
 SORTING = ["marks", "runs", "extend"]
 WEIGHING = ["weigh", "weigh"]  # slopes in float32 and in float64
@@ -50,13 +55,16 @@ WEIGHING = ["weigh", "weigh"]  # slopes in float32 and in float64
 def kernels_of(work, shared):
     """In the order of launching: count, push, exact, push_ranked, weigh twice."""
     if work.link != "softmax":
-        return ["count", "push", "count", "keys", *SORTING, "push", *WEIGHING]
-    push = "push" if work.points_first or work.shape[1] > 64 else "push_columns"
-    if work.pixel_weights:
-        counting = ["survey", "masses"]
+        count, push = ["count"], "push"
     else:
-        counting = ["tally"] if shared else ["survey", "negatives"]
-    return [*counting, push, "survey", "keys", *SORTING, push, *WEIGHING]
+        push = "push" if work.points_first or work.shape[1] > 64 else "push_columns"
+        if work.pixel_weights:
+            count = ["survey", "masses"]
+        else:
+            count = ["tally"] if shared else ["survey", "negatives"]
+    first = "survey" if work.link == "softmax" else "count"
+    exact = [first, "keys", *SORTING, push] if work.exact else []
+    return [*count, push, *exact, *WEIGHING]
 
 
 # Bytes of shared memory that leave room for several programs on a processor.
