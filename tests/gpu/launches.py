@@ -64,9 +64,7 @@ class Workload(NamedTuple):
     pixel_weights: bool = False
     bins: int = 1024
     link: str = "softmax"
-    exact: bool = (
-        True  # the exact method as well; tensors without storage cannot be too long for it
-    )
+    exact: bool = True  # which torch cannot launch on longer tensors without storage
 
     @property
     def scores(self) -> Tensor:
