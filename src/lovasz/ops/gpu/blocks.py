@@ -53,6 +53,16 @@ def sum_slabs(slabs: Tensor, classes: int, bins: int) -> Tensor:
     return slabs.sum(0, dtype=torch.int64).view(-1, classes, 2, bins)
 
 
+def new_sums(scores: Tensor, programs: int, entropy: bool) -> Tensor:
+    """The part of every program in the cross-entropy, to be filled; nothing without it."""
+    return scores.new_empty((programs if entropy else 0, 2), dtype=torch.float64)
+
+
+def add_sums(sums: Tensor) -> Tensor:
+    """The parts added up, (2,), or (0,) if there are none."""
+    return sums.sum(0) if len(sums) else sums.view(0)
+
+
 def window_of(classes: int, bins: int) -> int:
     """Bins that `negatives` holds in registers; the cost of a histogram grows with them.
 

@@ -51,7 +51,7 @@ def _count(
     invalid = scores.new_zeros(groups, dtype=torch.int64)
     chunk = blocks.chunk_of(images * length * classes, scores.device)
     programs = images * ceil_div(length, chunk) * classes
-    sums = scores.new_empty((0 if entropy is None else programs, 2), dtype=torch.float64)
+    sums = blocks.new_sums(scores, programs, entropy is not None)
     shared = weights is None and blocks.has_ptx(scores.device)
     window = blocks.channel_window_of(bins, shared=shared)
     weight, mass = (None, None) if weights is None else weights
@@ -64,8 +64,7 @@ def _count(
         PER_IMAGE=per_image, ENTROPY=entropy is not None,
         BLOCK_T=blocks.STRIP if shared else blocks.strip_of(length), num_warps=blocks.WARPS,
     )  # fmt: skip
-    sums = sums.sum(0) if entropy is not None else sums.view(0)
-    return blocks.sum_slabs(slabs, classes, bins), invalid, sums
+    return blocks.sum_slabs(slabs, classes, bins), invalid, blocks.add_sums(sums)
 
 
 def push(

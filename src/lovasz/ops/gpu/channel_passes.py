@@ -12,7 +12,14 @@ import triton
 import triton.language as tl
 
 from lovasz.ops.gpu import ptx
-from lovasz.ops.gpu.pixels import NO_BIN, bin_of, class_offsets, load_labels, store_sums
+from lovasz.ops.gpu.pixels import (
+    NO_BIN,
+    bin_of,
+    class_offsets,
+    flush_table,
+    load_labels,
+    store_sums,
+)
 from lovasz.ops.gpu.ranking import key_of
 
 # As ``validity.PROBABILITY_TOLERANCE``.
@@ -74,11 +81,11 @@ def count(
             weights += tl.where(counted, w, 0.0)
 
     if CELLS > 0:
-        ptx.settle()
-        for start in range(0, 2 * WINDOW, ptx.STEP):
-            _flush(row, start + tl.arange(0, ptx.STEP), ptx.read(held, start), BINS, WINDOW)
+        flush_table(held, row, 0, BINS, WINDOW, 2 * WINDOW)
     elif mass is None:
-        _flush(row, tl.arange(0, 2 * WINDOW), held, BINS, WINDOW)
+        cell = tl.arange(0, 2 * WINDOW)
+        cell = row + (cell // WINDOW) * BINS + cell % WINDOW
+        tl.atomic_add(cell, held.to(slabs.dtype.element_ty), mask=held > 0, sem="relaxed")
     bads = tl.sum(bad.to(tl.int64))
     tl.atomic_add(invalid + group, bads, mask=bads > 0, sem="relaxed")
     if ENTROPY:
@@ -111,14 +118,6 @@ def _count(
         m = tl.load(mass + at, mask=added, other=0)
         tl.atomic_add(row + b + BINS * side, m, mask=added, sem="relaxed")
     return held
-
-
-@triton.jit
-def _flush(row, cell, counts, BINS: tl.constexpr, WINDOW: tl.constexpr):
-    """Add a program's histogram to the table, which has nothing for cells past both sides."""
-    at = row + (cell // WINDOW) * BINS + cell % WINDOW
-    added = (counts > 0) & (cell < 2 * WINDOW)
-    tl.atomic_add(at, counts.to(row.dtype.element_ty), mask=added, sem="relaxed")
 
 
 @triton.jit

@@ -27,6 +27,7 @@ from lovasz.ops.gpu.pixels import (
     class_offsets,
     exp,
     load_labels,
+    positive_bin_of,
     store_sums,
     tile_of,
 )
@@ -117,10 +118,9 @@ def look(
 @triton.jit
 def add_positives(table, labels, own, z, mass, at, positive, BINS: tl.constexpr):
     """Add pixels, or their masses, to the rows of the positives of their classes."""
-    error = tl.maximum(1.0 - tl.exp(own - z), 0.0)
-    cell = table + (labels * 2 + 1) * BINS + bin_of(tl.sqrt(error), error, BINS)
+    cell = table + (labels * 2 + 1) * BINS + positive_bin_of(own, z, BINS, False)
     if mass is None:
-        added = tl.full(error.shape, 1, table.dtype.element_ty)
+        added = tl.full(own.shape, 1, table.dtype.element_ty)
     else:
         added = tl.load(mass + at, mask=positive, other=0)
     tl.atomic_add(cell, added, mask=positive, sem="relaxed")

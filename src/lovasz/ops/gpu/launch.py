@@ -65,7 +65,7 @@ def tally(
         ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=table.block_c,
         BLOCK_T=table.block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
-    return invalid, lse, _total(sums)
+    return invalid, lse, blocks.add_sums(sums)
 
 
 def count_negatives(
@@ -128,7 +128,7 @@ def survey(
         ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=block_c, BLOCK_T=block_t,
         num_warps=blocks.WARPS,
     )  # fmt: skip
-    return invalid, lse, _total(sums)
+    return invalid, lse, blocks.add_sums(sums)
 
 
 def _results(
@@ -138,16 +138,7 @@ def _results(
     images, _, length = scores.shape
     invalid = scores.new_zeros(images if per_image else 1, dtype=torch.int64)
     lse = scores.new_empty((images, length), dtype=torch.float32)
-    return (
-        invalid,
-        lse,
-        scores.new_empty((0 if entropy is None else programs, 2), dtype=torch.float64),
-    )
-
-
-def _total(sums: Tensor) -> Tensor:
-    """Parts of the cross-entropy added up, (2,), or (0,) if there are none."""
-    return sums.sum(0) if len(sums) else sums.view(0)
+    return invalid, lse, blocks.new_sums(scores, programs, entropy is not None)
 
 
 def push(

@@ -51,7 +51,10 @@ def exp(x, PTX: tl.constexpr):
 
 @triton.jit
 def root_of(x, z, PTX: tl.constexpr):
-    """Square root of a probability, from a score and the log-sum-exp."""
+    """Square root of a probability, from a score and the log-sum-exp.
+
+    Both factors in one: half of the exponential would be one multiplication more.
+    """
     if PTX:
         result = ptx.exp2((x - z) * (0.5 * LOG2E))
     else:
@@ -68,9 +71,34 @@ def bin_of(root, error, BINS: tl.constexpr):
 
 
 @triton.jit
+def positive_bin_of(own, z, BINS: tl.constexpr, PTX: tl.constexpr):
+    """Bin of a positive, from its own score and the log-sum-exp."""
+    error = tl.maximum(1.0 - exp(own - z, PTX), 0.0)
+    return bin_of(tl.sqrt(error), error, BINS)
+
+
+@triton.jit
 def class_offsets(start, BLOCK_C: tl.constexpr):
     """Classes of a block, as a 64-bit column."""
     return (start + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
+
+
+@triton.jit
+def flush_table(
+    table, slab, lowest, ROW: tl.constexpr, WINDOW: tl.constexpr, CELLS: tl.constexpr
+):  # fmt: skip
+    """Add CELLS of a table, WINDOW for each row from the lowest on, to a slab with longer rows."""
+    ptx.settle()
+    for first in range(0, CELLS, ptx.STEP):
+        counts = ptx.read(table, first)
+        cell = first + tl.arange(0, ptx.STEP)
+        row = (lowest + cell // WINDOW).to(tl.int64) * ROW
+        tl.atomic_add(
+            slab + row + cell % WINDOW,
+            counts.to(slab.dtype.element_ty),
+            mask=(counts > 0) & (cell < CELLS),
+            sem="relaxed",
+        )
 
 
 @triton.jit

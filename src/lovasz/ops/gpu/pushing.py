@@ -11,7 +11,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lovasz.ops.gpu.pixels import bin_of, class_offsets, exp, load_labels, root_of, tile_of
+from lovasz.ops.gpu.pixels import (
+    bin_of,
+    class_offsets,
+    load_labels,
+    positive_bin_of,
+    root_of,
+    tile_of,
+)
 
 
 @triton.jit
@@ -134,9 +141,8 @@ def _look(
     slope = z * 0.0
     if not RANKED:
         x = tl.load(column + labels * stride_c, mask=known, other=0.0).to(tl.float32)
-        miss = tl.maximum(1.0 - exp(x - z, PTX), 0.0)
         row = table + (labels * 2 + 1) * BINS
-        slope = tl.load(row + bin_of(tl.sqrt(miss), miss, BINS), mask=known, other=0.0)
+        slope = tl.load(row + positive_bin_of(x, z, BINS, PTX), mask=known, other=0.0)
     return tl.where(known, labels, -1).to(tl.int32), counted, z, slope
 
 

@@ -14,8 +14,16 @@ import triton
 import triton.language as tl
 
 from lovasz.ops.gpu import ptx
-from lovasz.ops.gpu.counting import look
-from lovasz.ops.gpu.pixels import NO_BIN, bin_of, class_offsets, load_labels, root_of, store_sums
+from lovasz.ops.gpu.counting import add_positives, look
+from lovasz.ops.gpu.pixels import (
+    NO_BIN,
+    class_offsets,
+    flush_table,
+    load_labels,
+    positive_bin_of,
+    root_of,
+    store_sums,
+)
 
 
 @triton.jit
@@ -57,12 +65,12 @@ def tally(
         bads += bad.to(tl.int32)
         entropies += entropy.to(tl.float64)
         weights += w.to(tl.float64)
-        _add_positives(slab, labels, own, z, positive, BINS, BLOCK_T)
+        _add_positives(slab, labels, own, z, pixel, positive, BINS, BLOCK_T)
         _add_negatives(
             table, slab, column, z, labels, counted, inside, 0, classes, stride_c,
             BINS, WINDOW, GROUP, CELLS, BLOCK_C,
         )  # fmt: skip
-    _flush(table, slab, 0, BINS, WINDOW, GROUP)
+    flush_table(table, slab, 0, 2 * BINS, WINDOW, GROUP * WINDOW)
 
     if GROUPS > 1:
         for lowest in range(GROUP, classes, GROUP):
@@ -79,7 +87,7 @@ def tally(
                     table, slab, scores + pixel * stride_l, z, labels, counted, inside,
                     lowest, classes, stride_c, BINS, WINDOW, GROUP, CELLS, BLOCK_C,
                 )  # fmt: skip
-            _flush(table, slab, lowest, BINS, WINDOW, GROUP)
+            flush_table(table, slab, lowest, 2 * BINS, WINDOW, GROUP * WINDOW)
 
     total = tl.sum(bads.to(tl.int64))
     tl.atomic_add(invalid + group, total, mask=total > 0, sem="relaxed")
@@ -88,17 +96,16 @@ def tally(
 
 
 @triton.jit
-def _add_positives(slab, labels, own, z, positive, BINS: tl.constexpr, BLOCK_T: tl.constexpr):
+def _add_positives(
+    slab, labels, own, z, pixel, positive, BINS: tl.constexpr, BLOCK_T: tl.constexpr
+):  # fmt: skip
     """Count the pixels of a strip as positives of their classes."""
-    error = tl.maximum(1.0 - tl.exp(own - z), 0.0)
-    b = bin_of(tl.sqrt(error), error, BINS)
-    row = slab + (labels * 2 + 1) * BINS
     if BLOCK_T >= 512:
-        ptx.add_outside(row, tl.where(positive, b, NO_BIN), 0, BINS)
+        b = tl.where(positive, positive_bin_of(own, z, BINS, True), NO_BIN)
+        ptx.add_outside(slab + (labels * 2 + 1) * BINS, b, 0, BINS)
     else:
-        # Some threads have the same pixels as others: this makes one of them add.
-        one = tl.full(b.shape, 1, slab.dtype.element_ty)
-        tl.atomic_add(row + b, one, mask=positive, sem="relaxed")
+        # Some threads have the same pixels as others: Triton makes one of them add.
+        add_positives(slab, labels, own, z, None, pixel, positive, BINS)
 
 
 @triton.jit
@@ -128,21 +135,3 @@ def _add_negatives(
             ptx.add_outside(slab + c * 2 * BINS, b, WINDOW, BINS)
         # What is not counted here goes to a cell that nobody reads: there is no branch.
         ptx.add(table, tl.where(b < WINDOW, local * WINDOW + b, CELLS - 1))
-
-
-@triton.jit
-def _flush(
-    table, slab, lowest, BINS: tl.constexpr, WINDOW: tl.constexpr, GROUP: tl.constexpr
-):  # fmt: skip
-    """Add the table to the slab; classes past the last one have counted nothing."""
-    ptx.settle()
-    for first in range(0, GROUP * WINDOW, ptx.STEP):
-        counts = ptx.read(table, first)
-        cell = first + tl.arange(0, ptx.STEP)
-        row = (lowest + cell // WINDOW).to(tl.int64) * 2 * BINS
-        tl.atomic_add(
-            slab + row + cell % WINDOW,
-            counts.to(slab.dtype.element_ty),
-            mask=(counts > 0) & (cell < GROUP * WINDOW),
-            sem="relaxed",
-        )
