@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import statistics
 import sys
 from pathlib import Path
+from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -83,10 +83,9 @@ def measure(logits, target, chosen, rounds, bandwidth, device=cuda):
             found["eager"].append(device.clock(works[name]))
             if graphs[name] is not None:
                 found["device"].append(device.clock(graphs[name]))
-    del graphs
     return {
         name: {
-            **{f"{kind}_ms": _median(kept[2:]) for kind, kept in found.items() if kept},
+            **{f"{kind}_ms": median(kept[2:]) for kind, kept in found.items() if kept},
             "spread_ms": [min(found["eager"][2:]), max(found["eager"][2:])],
             **_ratios(found, times, logits, bandwidth),
             "launches": device.launches(works[name]),
@@ -100,12 +99,12 @@ def _ratios(found, times, logits, bandwidth):
     """To the first method, and to the bandwidth of a copy."""
     first = next(iter(times.values()))
     ratios = {
-        f"{kind}_ratio": _median(found[kind][2:]) / _median(first[kind][2:])
+        f"{kind}_ratio": median(found[kind][2:]) / median(first[kind][2:])
         for kind in ("eager", "device")
         if found[kind] and first[kind]
     }
     best = found["device"] or found["eager"]
-    seconds = _median(best[2:]) / 1e3
+    seconds = median(best[2:]) / 1e3
     return {**ratios, "of_copy_bandwidth": 3 * _size(logits) / seconds / bandwidth}
 
 
@@ -114,10 +113,6 @@ def _line(name, kept):
     kinds = [kind for kind in ("device", "eager") if f"{kind}_ratio" in kept]
     times = [f"{kind} {kept[kind + '_ms']:.3f} = {kept[kind + '_ratio']:.2f}" for kind in kinds]
     return f"{name} {', '.join(times)}"
-
-
-def _median(values):
-    return statistics.median(values)
 
 
 def _size(logits):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import lovasz
+from tests.operators import Counter
 from tests.test_citizenship import FUSED, LOSSES
 
 # Operators that are no views, forward and backward. Those of ``backward`` itself are among them:
@@ -20,19 +20,6 @@ MOST = {
     "elu": (14, 5),
     "binary cross-entropy": (20, 6),
 }
-
-
-class Counter(TorchDispatchMode):
-    """Names of the operators that do something."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        if not function.is_view:
-            self.names.append(function.name())
-        return function(*arguments, **(options or {}))
 
 
 def operators(name, **more):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lovasz.ops import WEIGHT_UNIT, gpu, reference
 from lovasz.ops.gpu import weighing
 from tests.gpu.interpreted import Watch
 from tests.gpu.launches import Recorder
+from tests.operators import Counter
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -116,26 +116,14 @@ def test_nothing_waits_for_the_device():
     assert watch.waited == []
 
 
-class Operators(TorchDispatchMode):
-    """Notes every operator."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(func.__name__)
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("bins", [2, 1024, 2**20])
 def test_one_launch_and_two_new_tensors(bins, monkeypatch):
     launches = []
     monkeypatch.setattr(weighing, "weigh", Recorder(weighing.weigh, launches))
     counts = torch.zeros(2, 3, 2, bins, dtype=torch.int64)
-    with Operators() as operators:
+    with Counter() as operators:
         gpu.weigh(counts, 1.0, 1.0, False)
-    assert operators.names == ["new_empty.default"] * 2
+    assert operators.names == ["aten::new_empty"] * 2
     assert [launch.grid for launch in launches] == [(6,)]
 
 

@@ -80,34 +80,33 @@ def meta(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
+def kernels() -> list[tuple[Any, str]]:
+    """Every kernel, by its module and name."""
+    from lovasz.ops.gpu import channel_passes, counting, pushing, ranking, tallying, weighing
+
+    names = {
+        counting: ("survey", "negatives", "masses"),
+        tallying: ("tally",),
+        pushing: ("push", "push_columns"),
+        ranking: ("keys", "marks", "runs", "extend"),
+        channel_passes: ("count", "push", "keys"),
+        weighing: ("weigh",),
+    }
+    return [(module, name) for module, found in names.items() for name in found]
+
+
 def launches_of(
     work: Workload, monkeypatch: pytest.MonkeyPatch, shared: bool = True
 ) -> list[Launch]:
     """Launches of every operator on a workload, on an H200's number of processors."""
-    from lovasz.ops.gpu import (
-        blocks,
-        channel_passes,
-        counting,
-        pushing,
-        ranking,
-        tallying,
-        weighing,
-    )
+    from lovasz.ops.gpu import blocks
 
     launches: list[Launch] = []
     with monkeypatch.context() as patch:
         patch.setattr(blocks, "processors", lambda device: 132)
         patch.setattr(blocks, "has_ptx", lambda device: shared)
-        for module, names in (
-            (counting, ("survey", "negatives", "masses")),
-            (tallying, ("tally",)),
-            (pushing, ("push", "push_columns")),
-            (ranking, ("keys", "marks", "runs", "extend")),
-            (channel_passes, ("count", "push", "keys")),
-            (weighing, ("weigh",)),
-        ):
-            for name in names:
-                patch.setattr(module, name, Recorder(getattr(module, name), launches))
+        for module, name in kernels():
+            patch.setattr(module, name, Recorder(getattr(module, name), launches))
         (_launch_classes if work.link == "softmax" else _launch_channels)(work)
         _launch_weighing(work)
     return launches
