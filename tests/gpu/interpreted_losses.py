@@ -7,7 +7,6 @@ from torch.utils._python_dispatch import _disable_current_modes
 import lovasz
 from lovasz.ops import gpu
 from lovasz.ops.gpu import channels as gpu_channels
-from tests.gpu.emulated import emulate
 from tests.gpu.launches import kernels
 from tests.operators import Counter
 from tests.ops.cases import relative
@@ -53,16 +52,14 @@ def inputs():
     return logits.requires_grad_(), target
 
 
-@pytest.fixture(params=[False, True], ids=["registers", "shared memory"])
-def by_kernels(request, monkeypatch):
+@pytest.fixture
+def by_kernels(monkeypatch):
     """Call when the expected values are there: from then on every loss runs on the kernels."""
 
     def choose():
         for module, names in OPERATORS.items():
             for name in names:
                 monkeypatch.setattr(torch.ops.lovasz, name, getattr(module, name))
-        if request.param:
-            emulate(monkeypatch)
 
     return choose
 

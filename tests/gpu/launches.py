@@ -23,9 +23,9 @@ TYPES = {
     torch.float64: "fp64",
     torch.bfloat16: "bf16",
     torch.float16: "fp16",
-    torch.uint8: "u8",
-    torch.int32: "i32",
-    torch.int64: "i64",
+    torch.bool: "i1",
+    **{getattr(torch, f"int{bits}"): f"i{bits}" for bits in (8, 16, 32, 64)},
+    **{getattr(torch, f"uint{bits}"): f"u{bits}" for bits in (8, 16, 32, 64)},
 }
 
 
@@ -167,7 +167,7 @@ def source_of(launch: Launch) -> Any:
     signature, constants, attributes = {}, {}, {}
     for index, (name, parameter) in enumerate(zip(names, launch.kernel.params, strict=True)):
         value = values[name]
-        aligned = isinstance(value, torch.Tensor)
+        aligned = isinstance(value, torch.Tensor) and value.data_ptr() % 16 == 0
         if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
             signature[name], constants[(index,)] = "constexpr", value
         elif isinstance(value, torch.Tensor):

@@ -1,0 +1,222 @@
+"""The kernels for NVIDIA devices, compiled, on the machine that executes PTX (``machine``).
+
+Run by ``test_interpreter.py``. Every address is watched, and every pair of threads that a barrier
+has to keep apart. A selection of what the interpreter runs, because compiling takes most of the
+time; kernels that only other devices run are left to it.
+"""
+
+import re
+
+import pytest
+import torch
+
+from lovasz.ops import WEIGHT_UNIT, gpu, reference
+from lovasz.ops.gpu import blocks, channels
+from tests.gpu import interpreted, interpreted_channels, interpreted_weigh
+from tests.gpu.interpreted import (  # noqa: F401
+    BINS,
+    DTYPES,
+    LARGE,
+    SMALL,
+    check_count,
+    check_push,
+    test_any_number_of_bins,
+    test_bool_labels_and_strided_labels,
+    test_both_methods_against_the_definition,
+    test_cross_entropy_rides_along,
+    test_equal_errors_share_their_slopes,
+    test_every_label_dtype,
+    test_exact_and_push_ranked_of_narrow_scores,
+    test_extreme_logits,
+    test_ignored_pixels_may_have_any_scores,
+    test_impossible_labels_are_counted,
+    test_many_classes,
+    test_masked_classes,
+    test_more_pixels_than_a_program_takes,
+    test_scores_that_are_no_numbers,
+)
+from tests.gpu.interpreted_losses import (  # noqa: F401
+    by_kernels,
+    test_few_launches,
+    test_losses_and_gradients,
+)
+from tests.gpu.machine import launching
+from tests.gpu.machine.launching import execute
+from tests.ops import channel_checks
+from tests.ops.cases import IGNORE, LAYOUTS, labels_of, scores_of
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    return launching.use_machine(monkeypatch)
+
+
+def in_turn(shapes, *options):
+    """Every shape with every layout, and the options in turn."""
+    pairs = [(shape, layout) for shape in shapes for layout in LAYOUTS]
+    return [
+        (*pair, *(values[(i + i // 3) % len(values)] for values in options))
+        for i, pair in enumerate(pairs)
+    ]
+
+
+GROUPED = [False, True]
+
+
+@pytest.mark.parametrize(("shape", "layout", "dtype", "per_image"), in_turn(SMALL, DTYPES, GROUPED))
+def test_few_classes(shape, layout, dtype, per_image):
+    interpreted.test_few_classes(shape, layout, dtype, per_image)
+
+
+@pytest.mark.parametrize("architecture", [80, 100])
+@pytest.mark.parametrize("layout", ["pixels", "classes"])
+def test_other_architectures(layout, architecture, monkeypatch):
+    monkeypatch.undo()
+    launching.use_machine(monkeypatch, architecture)
+    interpreted.test_few_classes((2, 19, 257), layout, torch.bfloat16, False)
+    channel_checks.check_count(channels, (2, 5, 257), layout, "sigmoid", False)
+    channel_checks.check_push(channels, (2, 5, 257), layout, "sigmoid", False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "per_image", "weights"),
+    in_turn([(1, 1, 1), (2, 19, 257)], GROUPED, [(1.0, 1.0), (0.3, 2.0)]),
+)
+def test_exact_is_the_reference(shape, layout, per_image, weights):
+    interpreted.test_exact_is_the_reference(shape, layout, per_image, weights)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "per_image", "entropy"),
+    in_turn([(3, 4, 7), (1, 150, 300)], GROUPED, [True, False]),
+)
+def test_weights_of_pixels(shape, layout, per_image, entropy):
+    interpreted.test_weights_of_pixels(shape, layout, per_image, entropy)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "link", "per_image"),
+    in_turn(interpreted_channels.SHAPES, interpreted_channels.EVERY_LINK, GROUPED),
+)
+def test_channels(shape, layout, link, per_image):
+    interpreted_channels.test_both_passes_are_the_reference(shape, layout, link, per_image)
+    interpreted_channels.test_exact_is_the_reference(shape, link, per_image)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_channels_in_bfloat16_with_weights_and_cross_entropy(layout):
+    interpreted_channels.test_narrow_scores(torch.bfloat16, layout)
+    interpreted_channels.test_cross_entropy_rides_along((2, 19, 257), layout == "pixels")
+    interpreted_channels.test_weights_of_pixels("hinge", layout == "pixels")
+
+
+@pytest.mark.parametrize("bins", [2, 100, 8192])
+def test_channels_of_any_number_of_bins(bins):
+    interpreted_channels.test_any_number_of_bins(bins, "sigmoid")
+
+
+def test_channels_of_more_pixels():
+    interpreted_channels.test_more_pixels_than_a_program_takes("sigmoid")
+
+
+@pytest.mark.parametrize(
+    ("bins", "weights", "unit", "unbounded"),
+    [
+        (2, (1.0, 1.0), 1, False),
+        (100, (0.3, 2.0), WEIGHT_UNIT, True),
+        (1024, (1.0, 1.0), 1, False),
+        (2048, (0.5, 0.5), 1, False),
+    ],
+)
+def test_weigh_is_the_formula(bins, weights, unit, unbounded):
+    interpreted_weigh.test_weigh_is_the_formula(bins, *weights, unit, unbounded)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", LARGE)
+def test_more_classes_than_the_table_holds(shape, layout):
+    scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
+    assert blocks.table_of(scores, BINS).groups > 1
+    check_count(scores, target, False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "per_image"), in_turn([(3, 4, 7), (2, 19, 2100)], GROUPED)
+)
+def test_small_tables(shape, layout, per_image, monkeypatch):
+    monkeypatch.setattr(blocks, "TABLE_CELLS", 4500)
+    monkeypatch.setattr(blocks, "TALLIES", 2)
+    scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
+    table = blocks.table_of(scores, BINS)
+    assert table.groups > 1 or shape[1] == 4
+    assert table.cells <= 4608
+    check_count(scores, target, per_image)
+
+
+def test_ignored_pixels_of_masked_classes_count_nothing():
+    scores, target = torch.randn(1, 19, 100), torch.randint(19, (1, 100))
+    scores[:, 3], target[0, ::2] = -float("inf"), IGNORE
+    target[target == 3] = IGNORE
+    check_count(scores, target, False)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 5.0])
+def test_few_and_many_errors_above_the_window(scale):
+    shape = (1, 19, 700)
+    scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
+    scores[0, 5] += 4 * scale  # which many pixels are taken for
+    counts = gpu.count(scores, target, BINS, IGNORE, False, True)[0]
+    expected = reference.count(scores, target, BINS, IGNORE, False, True)[0]
+    above = counts[..., blocks.table_of(scores, BINS).window :].sum((0, 1, 3))
+    assert (above[0] > 0) == (scale > 1)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+
+
+@pytest.mark.parametrize("classes", [2, 19])
+def test_errors_of_one_are_in_the_last_bin(classes):
+    target = torch.full((1, 40), classes - 1)
+    scores = torch.nn.functional.one_hot(target * 0, classes).transpose(1, 2) * 100.0
+    counts = gpu.count(scores, target, BINS, None, False, True)[0]
+    assert counts[0, 0, 0, -1] == 40
+    assert counts[0, -1, 1, -1] == 40
+    assert torch.equal(counts, reference.count(scores, target, BINS, None, False, True)[0])
+
+
+def all_kernels(scores, target):
+    """Run every kernel for NVIDIA devices."""
+    gpu.count(scores, target, BINS, IGNORE, False, True, True, None, 0.1)
+    counts, lse, *_ = gpu.count(scores, target, BINS, IGNORE, False, True, False)
+    slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
+    gpu.push(scores, target, lse, slopes, IGNORE, True)
+    gpu.push(scores.transpose(1, 2).contiguous().transpose(1, 2), target, lse, slopes, IGNORE, True)
+    gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    labels = torch.randint(2, scores.shape)
+    channels.count_channels(scores, labels, BINS, IGNORE, False, "sigmoid", True)
+
+
+def test_no_barrier_can_be_spared(monkeypatch):
+    """Without any one of its barriers a kernel is caught: the watch sees, and none is too much."""
+    launches = {}
+
+    def noting(launch, compiled, ptx):
+        launches.setdefault(ptx, (launch, compiled))
+        return execute(launch, compiled, ptx)
+
+    monkeypatch.setattr(launching, "execute", noting)
+    shape = (1, 40, 1100)
+    scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
+    assert blocks.table_of(scores, BINS).groups == 2
+    all_kernels(scores, target)
+    seen, unseen = set(), set()
+    for ptx, (launch, compiled) in launches.items():
+        for index, found in enumerate(re.finditer(r"bar\.sync\s+0;", ptx)):
+            name = launch.kernel.__name__
+            seen.add(name)
+            try:
+                execute(launch, compiled, ptx[: found.start()] + ptx[found.end() :])
+            except AssertionError:
+                continue
+            unseen.add((name, index))
+    assert seen == {"tally", "survey", "count", "push", "extend", "weigh"}
+    # Nothing is in the table before it is cleared for the first time.
+    assert unseen == {("tally", 0), ("count", 0)}
