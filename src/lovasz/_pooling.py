@@ -35,7 +35,8 @@ def pool(
     counts, invalid = counted.counts, counted.invalid
     if ranks is not None:
         counts, invalid = _over_ranks(counts, invalid, unit, ranks)
-    batch = Pooled(counts, unit, _pixels(counts, absent) > 0, invalid)
+    # As counts are never negative, this tells whether there are pixels, by one operator.
+    batch = Pooled(counts, unit, _that_count(counts, absent).any(-1), invalid)
     return batch if window is None else _over_time(batch, absent, window)
 
 
@@ -55,10 +56,10 @@ def _over_time(batch: Pooled, absent: bool, window: Window) -> Pooled:
     """
     valid = (batch.invalid == 0).all()
     remembered = window.add(batch.counts[0] * (PIXEL // batch.unit), valid)
-    seen = batch.seen | (_pixels(remembered.unsqueeze(0), absent) >= PIXEL)
+    seen = batch.seen | (_that_count(remembered.unsqueeze(0), absent).sum(-1) >= PIXEL)
     return Pooled(window.average().unsqueeze(0), PIXEL, seen, batch.invalid)
 
 
-def _pixels(counts: Tensor, absent: bool) -> Tensor:
-    """Pixels that make a class count, (G, C): its own, or all of them."""
-    return counts.sum((2, 3)) if absent else counts[:, :, 1].sum(-1)
+def _that_count(counts: Tensor, absent: bool) -> Tensor:
+    """Counts of the pixels that make a class count, (G, C, ...): its own, or all of them."""
+    return counts.flatten(2) if absent else counts[:, :, 1]

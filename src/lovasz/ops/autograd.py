@@ -76,8 +76,8 @@ def attach_ranked(losses: Tensor, given: Scores, lse: Tensor, slopes: Tensor) ->
 def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:
     """The mean, and what its derivative by the sum is divided by."""
     total, weights = sums.unbind()
-    nothing = weights <= 0
-    return (total / weights).masked_fill(nothing, 0.0), weights.masked_fill(nothing, torch.inf)
+    divisor = weights.masked_fill(weights <= 0, torch.inf)  # so that the mean of nothing is 0
+    return total / divisor, divisor
 
 
 def _attach(*inputs: Any) -> tuple[Tensor, ...]:
