@@ -40,7 +40,8 @@ CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "FEWEST_STRIPS": ((1, 2, 4, 8, 16), ("count_channels",)),
     "PROGRAMS": ((4, 8, 16, 32), ("count_channels",)),
     "SPARED": ((1, 2, 4, 8), ("count",)),
-    "MOST_SLABS": ((8, 32, 64, 256), COUNTS),
+    "FEW_SLABS": ((4, 16, 64), COUNTS),
+    "MOST_SLABS": ((8, 32, 64, 256), ("count",)),
 }
 
 

@@ -99,11 +99,11 @@ class Starts(Counter):
 
 
 FEW = {
-    "softmax": (lambda x, y: lovasz.lovasz_softmax(x, y, ignore_index=255), 17, 4),
+    "softmax": (lambda x, y: lovasz.lovasz_softmax(x, y, ignore_index=255), 15, 4),
     "with cross-entropy": (
-        lambda x, y: lovasz.cross_entropy_lovasz_softmax(x, y, ignore_index=255), 24, 6,
+        lambda x, y: lovasz.cross_entropy_lovasz_softmax(x, y, ignore_index=255), 21, 6,
     ),
-    "sigmoid": (lambda x, y: lovasz.lovasz_sigmoid(x, y, multilabel=True), 16, 4),
+    "sigmoid": (lambda x, y: lovasz.lovasz_sigmoid(x, y, multilabel=True), 14, 4),
 }  # fmt: skip
 
 

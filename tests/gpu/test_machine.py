@@ -94,6 +94,8 @@ LANES = np.arange(THREADS, dtype=np.int64)
         ("shfl.sync.up.b32 %r9, %r0, 4, 0, -1;", np.where(LANES % 32 < 4, LANES, LANES - 4)),
         ("shfl.sync.idx.b32 %r9, %r0, 3, 31, -1;", LANES // 32 * 32 + 3),
         ("setp.eq.b32 %p1, %r0, 34; vote.sync.ballot.b32 %r9, %p1, -1;", LANES // 32 * 4),
+        ("shr.u32 %r3, %r0, 2; match.any.sync.b32 %r9, %r3, -1;", 15 << LANES % 32 // 4 * 4),
+        ("mov.u32 %r9, %lanemask_lt;", (1 << LANES % 32) - 1),
         ("redux.sync.add.s32 %r9, %r0, -1;", np.where(LANES < 32, 496, 496 + 32 * 32)),
         ("cvt.u64.u32 %rd2, %r0; mov.b64 {_, %r9}, %rd2;", LANES * 0),
         ("{ .reg .b32 own; mov.b32 own, 3; mov.b32 %r9, own; }", LANES * 0 + 3),

@@ -70,6 +70,7 @@ class Grid:
         self.special_registers = {
             "%tid.x": self.numbers % self.width,
             "%ctaid.x": self.programs + first,
+            "%lanemask_lt": (1 << self.numbers % lanes.LANES) - 1,
             "%ctaid.y": self.numbers * 0,
             "%ctaid.z": self.numbers * 0,
         }

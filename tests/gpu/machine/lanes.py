@@ -14,7 +14,9 @@ LANES = 32
 
 def step_of(instruction: Instruction) -> Step | None:
     """How to execute an instruction, if it is one of these."""
-    exchange = {"shfl": _shuffle, "vote": _vote, "redux": _reduce}.get(instruction.name)
+    exchange = {"shfl": _shuffle, "vote": _vote, "redux": _reduce, "match": _match}.get(
+        instruction.name
+    )
     return exchange(instruction) if exchange else None
 
 
@@ -88,5 +90,20 @@ def _reduce(instruction: Instruction) -> Step:
     def step(state: Any, threads: Threads) -> None:
         values = read(state, threads)
         write(state, threads, function.reduce(values, 1, dtype=values.dtype).repeat(LANES))
+
+    return step
+
+
+def _match(instruction: Instruction) -> Step:
+    _, mode, _, type_ = instruction.parts
+    assert mode == "any", instruction.text
+    target, source, members = instruction.operands
+    read, write = _read_by_lane(source, type_, members), writer(target, "b32")
+
+    def step(state: Any, threads: Threads) -> None:
+        values = read(state, threads)
+        same = values[:, :, None] == values[:, None, :]
+        ballots = (same.astype(np.uint32) << np.arange(LANES, dtype=np.uint32)).sum(2)
+        write(state, threads, ballots.astype(np.uint32).ravel())
 
     return step

@@ -41,7 +41,7 @@ def reader(operand: Operand, type_: str) -> Read:
         return lambda state, threads: constant
     assert isinstance(operand, Register), operand
     name = operand.name
-    if name.startswith("%") and "." in name:
+    if name.startswith("%") and ("." in name or "mask" in name):
         return lambda state, threads: state.special(name, threads).astype(dtype)
 
     def read(state: Any, threads: Threads) -> Values:

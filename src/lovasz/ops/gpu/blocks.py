@@ -33,19 +33,25 @@ TALLIES = 4
 FEWEST_TALLIED = 2
 #: classes whose scores and slopes a thread can hold for its pixels
 MOST_COLUMNS = 64
-#: bytes of all slabs together, and their number, at most
+#: copies of the table of counts, at most: where every positive is added by itself, and where
+#: those that meet in a warp are added at once, or nearly everything is counted in shared memory
+MOST_SLABS, FEW_SLABS = 64, 16
+#: bytes of all of them together, at most
 SLAB_BYTES = 2**25
-MOST_SLABS = 64
 
 
-def new_slabs(scores: Tensor, groups: int, bins: int, *, weighted: bool) -> Tensor:
-    """Copies of the table of counts, all zeros, (slabs, cells)."""
+def new_tables(
+    scores: Tensor, groups: int, bins: int, *, weighted: bool, few: bool
+) -> tuple[Tensor, Tensor]:
+    """Copies of the table of counts (slabs, cells), and invalid pixels (G,): zeros, by one fill."""
     images, classes, length = scores.shape
     # A cell may hold as many counts as there are pixels.
     width = torch.int64 if weighted or images * length >= 2**31 else torch.int32
-    cells = groups * classes * 2 * bins
-    number = max(1, min(MOST_SLABS, SLAB_BYTES // (cells * width.itemsize)))
-    return scores.new_zeros((number, cells), dtype=width)
+    cells = groups * classes * 2 * bins  # an even number
+    most = FEW_SLABS if few else MOST_SLABS
+    number = max(1, min(most, SLAB_BYTES // (cells * width.itemsize)))
+    zeros = scores.new_zeros(number * cells * width.itemsize // 8 + groups, dtype=torch.int64)
+    return zeros[:-groups].view(width).view(number, cells), zeros[-groups:]
 
 
 def sum_slabs(slabs: Tensor, classes: int, bins: int) -> Tensor:
@@ -149,6 +155,11 @@ def loop_block(scores: Tensor) -> tuple[int, int]:
         return block_c, BLOCK // 2 // max(block_c, 4)
     block_t = WARPS * 32 * 16 // scores.element_size()
     return min(classes, max(BLOCK // block_t, 1)), block_t
+
+
+def owns_pixels(scores: Tensor) -> bool:
+    """Whether no two threads of a program that loops over the classes have the same pixel."""
+    return loop_block(scores)[1] >= WARPS * 32 * 4
 
 
 def column_of(scores: Tensor) -> int:

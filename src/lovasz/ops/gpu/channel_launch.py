@@ -47,12 +47,13 @@ def _count(
     """The same, without the first bin where there are weights; errors below ``top`` are good."""
     images, classes, length = scores.shape
     groups = images if per_image else 1
-    slabs = blocks.new_slabs(scores, groups, bins, weighted=weights is not None)
-    invalid = scores.new_zeros(groups, dtype=torch.int64)
+    shared = weights is None and blocks.has_ptx(scores.device)
+    slabs, invalid = blocks.new_tables(
+        scores, groups, bins, weighted=weights is not None, few=shared
+    )
     chunk = blocks.chunk_of(images * length * classes, scores.device)
     programs = images * ceil_div(length, chunk) * classes
     sums = blocks.new_sums(scores, programs, entropy is not None)
-    shared = weights is None and blocks.has_ptx(scores.device)
     window = blocks.channel_window_of(bins, shared=shared)
     weight, mass = (None, None) if weights is None else weights
     channel_passes.count[(programs,)](

@@ -25,11 +25,14 @@ def count(
     """Counts, log-sum-exp, invalid pixels and cross-entropy, as ``lovasz::count``."""
     images, classes, _ = scores.shape
     groups = images if per_image else 1
-    slabs = blocks.new_slabs(scores, groups, bins, weighted=weights is not None)
-    if weights is None and blocks.has_ptx(scores.device):
-        invalid, lse, sums = tally(scores, labels, slabs, bins, per_image, entropy)
+    shared = weights is None and blocks.has_ptx(scores.device)
+    few = shared and blocks.owns_pixels(scores)
+    tables = blocks.new_tables(scores, groups, bins, weighted=weights is not None, few=few)
+    slabs, invalid = tables
+    if shared:
+        lse, sums = tally(scores, labels, tables, bins, per_image, entropy)
         return blocks.sum_slabs(slabs, classes, bins), lse, invalid, sums
-    invalid, lse, sums = survey(scores, labels, slabs, bins, per_image, entropy, weights)
+    lse, sums = survey(scores, labels, tables, bins, per_image, entropy, weights)
     if weights is None:
         count_negatives(scores, labels, lse, slabs, bins, per_image)
         return blocks.sum_slabs(slabs, classes, bins), lse, invalid, sums
@@ -44,17 +47,18 @@ def count(
 def tally(
     scores: Tensor,
     labels: Labels,
-    slabs: Tensor,
+    tables: tuple[Tensor, Tensor],
     bins: int,
     per_image: bool,
     entropy: Entropy | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Invalid pixels, log-sum-exp and cross-entropy; adds all errors to ``slabs``."""
+) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp and cross-entropy; adds all errors, and invalid pixels, to the tables."""
+    slabs, invalid = tables
     images, classes, length = scores.shape
     table = blocks.table_of(scores, bins)
     chunk = blocks.tally_of(images * length, table.block_t, scores.device)
     programs = images * ceil_div(length, chunk)
-    invalid, lse, sums = _results(scores, per_image, programs, entropy)
+    lse, sums = _results(scores, programs, entropy)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
     tallying.tally[(programs,)](
         scores, labels.target, lse, slabs, invalid, sums, weight, classes, length,
@@ -62,10 +66,10 @@ def tally(
         chunk,
         SLABS=slabs.shape[0], BINS=bins, WINDOW=table.window, GROUP=table.group,
         GROUPS=table.groups, CELLS=table.cells, IGNORES=labels.ignores, PER_IMAGE=per_image,
-        ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=table.block_c,
-        BLOCK_T=table.block_t, num_warps=blocks.WARPS,
+        ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, OWNED=blocks.owns_pixels(scores),
+        BLOCK_C=table.block_c, BLOCK_T=table.block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
-    return invalid, lse, blocks.add_sums(sums)
+    return lse, blocks.add_sums(sums)
 
 
 def count_negatives(
@@ -107,17 +111,18 @@ def add_masses(
 def survey(
     scores: Tensor,
     labels: Labels,
-    slabs: Tensor,
+    tables: tuple[Tensor, Tensor],
     bins: int,
     per_image: bool,
     entropy: Entropy | None,
     weights: Weights | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Invalid pixels, log-sum-exp and cross-entropy; adds the positives to ``slabs``."""
+) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp and cross-entropy; adds the positives, and invalid pixels, to the tables."""
+    slabs, invalid = tables
     images, classes, length = scores.shape
     block_c, block_t = blocks.loop_block(scores)
     programs = images * ceil_div(length, block_t)
-    invalid, lse, sums = _results(scores, per_image, programs, entropy)
+    lse, sums = _results(scores, programs, entropy)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
     pixel_weight, mass = (None, None) if weights is None else weights
     counting.survey[(programs,)](
@@ -128,17 +133,14 @@ def survey(
         ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=block_c, BLOCK_T=block_t,
         num_warps=blocks.WARPS,
     )  # fmt: skip
-    return invalid, lse, blocks.add_sums(sums)
+    return lse, blocks.add_sums(sums)
 
 
-def _results(
-    scores: Tensor, per_image: bool, programs: int, entropy: Entropy | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Invalid pixels, log-sum-exp, and the parts of the cross-entropy, to be filled."""
+def _results(scores: Tensor, programs: int, entropy: Entropy | None) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp, and the parts of the cross-entropy, to be filled."""
     images, _, length = scores.shape
-    invalid = scores.new_zeros(images if per_image else 1, dtype=torch.int64)
     lse = scores.new_empty((images, length), dtype=torch.float32)
-    return invalid, lse, blocks.new_sums(scores, programs, entropy is not None)
+    return lse, blocks.new_sums(scores, programs, entropy is not None)
 
 
 def push(
@@ -194,9 +196,9 @@ def exact(
     images, classes, length = scores.shape
     groups, pixels = (images, length) if per_image else (1, images * length)
     # One bin: the table of the survey holds the number of positives.
-    slabs = scores.new_zeros((blocks.MOST_SLABS, groups * classes * 2), dtype=torch.int64)
-    invalid, lse, _ = survey(scores, labels, slabs, 1, per_image, None)
-    positives = slabs.sum(0).view(groups, classes, 2)[:, :, 1].contiguous()
+    slabs, invalid = tables = blocks.new_tables(scores, groups, 1, weighted=False, few=False)
+    lse, _ = survey(scores, labels, tables, 1, per_image, None)
+    positives = blocks.sum_slabs(slabs, classes, 1)[:, :, 1, 0].contiguous()
 
     keys = scores.new_empty((groups * classes, pixels), dtype=torch.int32)
     block_c, block_t = blocks.loop_block(scores)

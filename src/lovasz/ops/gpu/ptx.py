@@ -4,8 +4,8 @@ The table is static shared memory, of which a program can have 48 KiB; Triton's 
 The addition of a constant 1 whose result nobody reads is compiled to ``ATOMS.POPC.INC``: lanes that
 add to the same cell are counted at once, so that piling up costs nothing.
 
-``add`` and ``add_outside`` must run once for each element, which holds where no thread repeats
-the elements of another: the compile tests check it.
+``add``, ``add_outside`` and ``add_alike`` must run once for each element, which holds where no
+thread repeats the elements of another: the compile tests check it.
 """
 
 from __future__ import annotations
@@ -99,6 +99,31 @@ def add_outside(row, index, FROM: tl.constexpr, SIZE: tl.constexpr):
     tl.inline_asm_elementwise(
         asm, "=r,=r,=r,=r,l,l,l,l,r,r,r,r", [row, index], dtype=tl.int32, is_pure=False, pack=4
     )
+
+
+@triton.jit
+def add_alike(counter, valid):
+    """Add 1 to each of these counters in global memory, those of a warp that are the same at once.
+
+    Neighbouring pixels are often of one class, and their errors in one bin.
+    """
+    width: tl.constexpr = counter.dtype.element_ty.primitive_bitwidth
+    asm: tl.constexpr = f"""{{
+        .reg .pred first;
+        .reg .b32 same, below;
+        .reg .b{width} number;
+        match.any.sync.b64 same, $1, 0xffffffff;
+        mov.u32 below, %lanemask_lt;
+        and.b32 below, below, same;
+        setp.eq.u32 first, below, 0;
+        setp.ne.and.u64 first, $1, 0, first;
+        popc.b32 same, same;
+        {"mov.u32" if width == 32 else "cvt.u64.u32"} number, same;
+        @first red.relaxed.gpu.global.add.u{width} [$1], number;
+        mov.u32 $0, 0;
+    }}"""
+    address = tl.where(valid, counter.to(tl.int64), 0)
+    tl.inline_asm_elementwise(asm, "=r,l", [address], dtype=tl.int32, is_pure=False, pack=1)
 
 
 @triton.jit

@@ -33,7 +33,8 @@ def tally(
     cells, ignore_index, smoothing, chunk_size,
     SLABS: tl.constexpr, BINS: tl.constexpr, WINDOW: tl.constexpr, GROUP: tl.constexpr,
     GROUPS: tl.constexpr, CELLS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
-    ENTROPY: tl.constexpr, SMOOTHED: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
+    ENTROPY: tl.constexpr, SMOOTHED: tl.constexpr, OWNED: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """Log-sum-exp, counts, invalid pixels and cross-entropy of a chunk of an image."""
     program = tl.program_id(0)
@@ -65,7 +66,7 @@ def tally(
         bads += bad.to(tl.int32)
         entropies += entropy.to(tl.float64)
         weights += w.to(tl.float64)
-        _add_positives(slab, labels, own, z, pixel, positive, BINS, BLOCK_T)
+        _add_positives(slab, labels, own, z, pixel, positive, BINS, OWNED)
         _add_negatives(
             table, slab, column, z, labels, counted, inside, 0, classes, stride_c,
             BINS, WINDOW, GROUP, CELLS, BLOCK_C,
@@ -97,14 +98,14 @@ def tally(
 
 @triton.jit
 def _add_positives(
-    slab, labels, own, z, pixel, positive, BINS: tl.constexpr, BLOCK_T: tl.constexpr
+    slab, labels, own, z, pixel, positive, BINS: tl.constexpr, OWNED: tl.constexpr
 ):  # fmt: skip
-    """Count the pixels of a strip as positives of their classes."""
-    if BLOCK_T >= 512:
-        b = tl.where(positive, positive_bin_of(own, z, BINS, True), NO_BIN)
-        ptx.add_outside(slab + (labels * 2 + 1) * BINS, b, 0, BINS)
+    """Count the pixels of a strip as positives of their classes; OWNED by one thread each."""
+    if OWNED:
+        b = positive_bin_of(own, z, BINS, True)
+        ptx.add_alike(slab + (labels * 2 + 1) * BINS + b, positive)
     else:
-        # Some threads have the same pixels as others: Triton makes one of them add.
+        # Triton makes one of the threads add that have the same pixel.
         add_positives(slab, labels, own, z, None, pixel, positive, BINS)
 
 
