@@ -25,7 +25,7 @@ class ClassLosses(NamedTuple):
 
     losses: Tensor  # (G, C), connected to the scores
     counting: Tensor  # (G, C) bool, classes that take part in sums and means
-    bad: Tensor  # (G, 1) bool, groups with an invalid pixel, of which nothing is known
+    invalid: Tensor  # (G,) int64, invalid pixels; of a group with one nothing is known
     entropy: Tensor | None = None  # (), connected: mean cross-entropy
 
 
@@ -57,7 +57,7 @@ def by_counting(
         losses = shared.replicated(losses)
     if mean is not None and ranks is not None:
         mean = ranks.replicated(mean)
-    return ClassLosses(losses, counting, _bad(pooled.invalid), mean)
+    return ClassLosses(losses, counting, pooled.invalid, mean)
 
 
 def by_sorting(given: ops.Scores, chosen: Chosen, recipe: Recipe) -> ClassLosses:
@@ -70,11 +70,7 @@ def by_sorting(given: ops.Scores, chosen: Chosen, recipe: Recipe) -> ClassLosses
         by_pixel = counting.unsqueeze(-1) if group is None else counting[group].transpose(1, 2)
         losses, slopes = _mute(losses, counting), _mute(slopes, by_pixel)
     attached = ops.attach_ranked(losses, given, exact.lse, slopes)
-    return ClassLosses(attached, counting, _bad(exact.invalid))
-
-
-def _bad(invalid: Tensor) -> Tensor:
-    return (invalid > 0).unsqueeze(-1)
+    return ClassLosses(attached, counting, exact.invalid)
 
 
 def _weigh(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from lovasz import ops
 from lovasz._class_losses import ClassLosses
 from lovasz._ranks import Ranks
 
@@ -21,7 +21,7 @@ def reduce_classes(
     """Weigh the classes and reduce over them, and over images.
 
     Args:
-        class_losses: losses and counting classes, (G, C), and which groups are invalid.
+        class_losses: losses and counting classes, (G, C), and the invalid pixels of the groups.
         weight: (C,) or None for ones.
         normalize_weight: divide a mean by the weights of the counting classes, not their number.
         per_image: whether the rows are images.
@@ -32,15 +32,21 @@ def reduce_classes(
     Returns:
         A scalar; with "none" the weighted losses, (C,) or with ``per_image`` (N, C).
     """
-    losses = class_losses.losses
-    factors = _factors(
-        class_losses,
+    losses, counting, invalid, _ = class_losses
+    mean, shared = reduction == "mean", per_image and ranks is not None
+    factors = ops.factors(
+        counting,
+        invalid,
         weight if weight is None else weight.to(losses.dtype),
-        normalize_weight=normalize_weight,
-        per_image=per_image,
-        mean=reduction == "mean",
-        ranks=ranks,
+        normalize=normalize_weight,
+        mean=mean,
+        per_image=per_image and not shared,
+        dtype=losses.dtype,
     )
+    if mean and shared:
+        assert ranks is not None
+        images = ops.images_of(counting, (invalid > 0).unsqueeze(-1))
+        factors = factors / ranks.total(images).clamp(min=1)
     weighted = losses * factors
     if reduction == "none":
         return weighted if per_image else weighted.squeeze(0)
@@ -50,35 +56,3 @@ def reduce_classes(
     # Images in which nothing counts change nothing, not even the order of this sum.
     total = by_image.sum()
     return total if ranks is None else ranks.connected_total(total)
-
-
-def _factors(
-    class_losses: ClassLosses,
-    weight: Tensor | None,
-    *,
-    normalize_weight: bool,
-    per_image: bool,
-    mean: bool,
-    ranks: Ranks | None,
-) -> Tensor:
-    """What every loss is multiplied by before the sum, (G, C): a mean is linear in the losses.
-
-    One table, so that few operators have a gradient. NaN for groups with invalid pixels, as a
-    factor, so that value and gradient tell the same.
-    """
-    losses, counting, bad, _ = class_losses
-    active = counting.to(losses.dtype)
-    factors = active if weight is None else active * weight
-    if mean:
-        if weight is None or not normalize_weight:
-            share = active.sum(1, keepdim=True).clamp(min=1)
-        else:
-            share = factors.sum(1, keepdim=True)
-            share = share.masked_fill(share <= 0, 1.0)
-        factors = factors / share
-        if per_image:
-            # Images in which nothing counts are as if they were not there, but an invalid one is.
-            images = (counting.any(1, keepdim=True) | bad).sum()
-            images = images if ranks is None else ranks.total(images)
-            factors = factors / images.clamp(min=1)
-    return factors.masked_fill(bad, torch.nan)

@@ -5,9 +5,12 @@
 ``push``, ``push_ranked`` turn slopes (derivatives by the errors) into the gradient of the scores
 ========================  =======================================================================
 
-They come in two kinds: for classes that exclude each other, and (``..._channels``) for channels
-that are sets of their own. They know links, labels, ``ignore_index``, weights of pixels and bins,
-and nothing of set functions, class weights or reductions. PyTorch's dispatcher picks the
+Between them ``weigh`` and ``factors`` do in one launch on a device what takes many operators of
+torch, for the set functions and the reductions that they know.
+
+The passes come in two kinds: for classes that exclude each other, and (``..._channels``) for
+channels that are sets of their own. They know links, labels, ``ignore_index``, weights of pixels
+and bins, and nothing of set functions, class weights or reductions. PyTorch's dispatcher picks the
 implementation by device; ``reference`` and ``channels`` are plain torch, serve every device that
 has no kernel of its own, and are the specification.
 
@@ -24,7 +27,8 @@ from lovasz.ops.bins import (
     relative_bound,
     unbounded_bin_centres,
 )
-from lovasz.ops.calls import Counted, Entropy, Scores, count, exact, weigh
+from lovasz.ops.calls import Counted, Entropy, Scores, count, exact, factors, weigh
+from lovasz.ops.factors import images_of
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 from lovasz.ops.validity import SPARE_LABEL
@@ -44,7 +48,9 @@ __all__ = [
     "count",
     "error_bound",
     "exact",
+    "factors",
     "good_weight",
+    "images_of",
     "per_group",
     "relative_bound",
     "unbounded_bin_centres",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import ranking, schema
+from lovasz.ops.factors import factors as reference_factors
 from lovasz.ops.links import MULTICLASS, UNBOUNDED
 from lovasz.ops.reference import positives_of
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
@@ -125,6 +126,42 @@ def weigh(
     """
     losses, slopes = torch.ops.lovasz.weigh(counts, alpha, beta, wide, unit, unbounded)
     return losses, slopes
+
+
+def factors(
+    counting: Tensor,
+    invalid: Tensor,
+    weight: Tensor | None,
+    *,
+    normalize: bool,
+    mean: bool,
+    per_image: bool,
+    dtype: torch.dtype,
+) -> Tensor:
+    """What the losses are multiplied by before they are summed, (G, C).
+
+    Args:
+        counting: (G, C) bool, classes that take part.
+        invalid: (G,) invalid pixels; factors are NaN where there are any.
+        weight: (C,) of the dtype, or None for ones.
+        normalize: divide a mean by the weights of the counting classes, not by their number.
+        mean: whether the sum is a mean of classes, or only a sum.
+        per_image: whether the groups are images, over which a mean is taken too; of those in which
+            a class counts.
+        dtype: float32 or float64.
+    """
+    arguments = (counting, invalid, weight, normalize, mean, per_image, dtype == torch.float64)
+    # The operator has no gradient, by a weight that has one.
+    constant = weight is None or not weight.requires_grad
+    if constant and _launching(counting.device):
+        table: Tensor = torch.ops.lovasz.factors(*arguments)
+        return table
+    return reference_factors(*arguments)
+
+
+def _launching(device: torch.device) -> bool:
+    """Whether every small operator of torch would be a launch of its own."""
+    return device.type == "cuda" and not torch.compiler.is_compiling()
 
 
 class Exact(NamedTuple):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import channels, cpu, cpu_channels, gpu, reference
+from lovasz.ops.factors import factors
 from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.tables import Groups, group_count
@@ -32,6 +33,10 @@ _library.define(
 _library.define(
     "weigh(Tensor counts, float alpha, float beta, bool wide, int unit=1, bool unbounded=False)"
     " -> (Tensor losses, Tensor slopes)"
+)
+_library.define(
+    "factors(Tensor counting, Tensor invalid, Tensor? weight, bool normalize, bool mean,"
+    " bool per_image, bool wide) -> Tensor"
 )
 _library.define(
     "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax,"
@@ -79,13 +84,14 @@ _CHANNELS = (
 )
 for _name in _MULTICLASS:
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+_library.impl("factors", factors, "CompositeExplicitAutograd")
 for _name in _CHANNELS:
     _library.impl(_name, getattr(channels, _name), "CompositeExplicitAutograd")
 for _name in ("count", "weigh", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
 for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
     _library.impl(_name, getattr(cpu_channels, _name), "CPU")
-for _name in ("count", "weigh", "push", "exact", "push_ranked"):
+for _name in ("count", "weigh", "factors", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(gpu, _name), "CUDA")
 for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
     _library.impl(_name, getattr(gpu_channels, _name), "CUDA")
@@ -147,6 +153,11 @@ def _(counts, alpha, beta, wide, unit=1, unbounded=False):  # type: ignore[no-un
         counts.new_empty(counts.shape[:2], dtype=torch.float64),
         counts.new_empty(counts.shape, dtype=torch.float64 if wide else torch.float32),
     )
+
+
+@torch.library.register_fake("lovasz::factors")
+def _(counting, invalid, weight, normalize, mean, per_image, wide):  # type: ignore[no-untyped-def]
+    return counting.new_empty(counting.shape, dtype=torch.float64 if wide else torch.float32)
 
 
 @torch.library.register_fake("lovasz::rank")
@@ -227,5 +238,5 @@ def _one_by_one(operator: Any) -> Any:
     return rule
 
 
-for _name in (*_MULTICLASS, *_CHANNELS):
+for _name in (*_MULTICLASS, *_CHANNELS, "factors"):
     torch.library.register_vmap(f"lovasz::{_name}", _one_by_one(getattr(torch.ops.lovasz, _name)))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import reference
+from lovasz.ops.factors import factors as reference_factors
 from lovasz.ops.gpu.availability import launches, supported
 from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
@@ -65,6 +66,25 @@ def weigh(
     with torch.cuda.device_of(counts):
         losses, slopes = launch.weigh(counts, alpha, beta, wide, unit, unbounded)
     return losses, slopes
+
+
+def factors(
+    counting: Tensor,
+    invalid: Tensor,
+    weight: Tensor | None,
+    normalize: bool,
+    mean: bool,
+    per_image: bool,
+    wide: bool,
+) -> Tensor:
+    """``lovasz::factors`` for CUDA tensors."""
+    arguments = (counting, invalid, weight, normalize, mean, per_image, wide)
+    launch = launches("weigh_launch") if counting.numel() > 0 else None
+    if launch is None or not launch.has_factors(counting):
+        return reference_factors(*arguments)
+    with torch.cuda.device_of(counting):
+        table: Tensor = launch.factors(*arguments)
+    return table
 
 
 def push(

@@ -1,4 +1,4 @@
-"""The launch of the kernel that weighs, which is the same for classes and channels."""
+"""The launches between the passes, which are the same for classes and channels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 
 from lovasz.ops.gpu import weighing
+from lovasz.ops.gpu.blocks import power_of_two
 
 #: bins that are weighed at once, and warps of a program
 BLOCK = 1024
 WARPS = 8
+#: classes of groups that are looked at at once
+FACTORS = 4096
 
 
 def weigh(
@@ -26,3 +29,30 @@ def weigh(
         num_warps=WARPS, enable_fp_fusion=False,
     )  # fmt: skip
     return losses, slopes
+
+
+def has_factors(counting: Tensor) -> bool:
+    """Whether a program can hold the classes of a group."""
+    return counting.shape[1] <= FACTORS
+
+
+def factors(
+    counting: Tensor,
+    invalid: Tensor,
+    weight: Tensor | None,
+    normalize: bool,
+    mean: bool,
+    per_image: bool,
+    wide: bool,
+) -> Tensor:
+    """As ``lovasz::factors``; does not wait for the device."""
+    groups, classes = counting.shape
+    table = counting.new_empty((groups, classes), dtype=torch.float64 if wide else torch.float32)
+    block_c = power_of_two(classes)
+    weighing.factors[(groups,)](
+        counting.contiguous().view(torch.uint8), invalid.contiguous(),
+        None if weight is None else weight.contiguous(), table, groups, classes,
+        NORMALIZE=normalize and weight is not None, MEAN=mean, PER_IMAGE=per_image, BLOCK_C=block_c,
+        BLOCK_G=min(max(FACTORS // block_c, 1), power_of_two(groups)), num_warps=4,
+    )  # fmt: skip
+    return table

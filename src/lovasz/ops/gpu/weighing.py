@@ -1,8 +1,9 @@
-"""The kernel between the passes: from counts to losses and slopes, for Tversky's set functions.
+"""The kernels between the passes.
 
-It is ``extend_counts`` of ``lovasz.extension``, operation by operation in float64, in one launch in
-place of 180. ``F0, B0`` are the positives and negatives before a bin, ``F1, B1`` those after it,
-and ``P, N`` all of them.
+``weigh`` goes from counts to losses and slopes, for Tversky's set functions. It is
+``extend_counts`` of ``lovasz.extension``, operation by operation in float64, in one launch in place
+of 180. ``F0, B0`` are the positives and negatives before a bin, ``F1, B1`` those after it, and
+``P, N`` all of them. ``factors`` is that of ``lovasz.ops.factors``, in place of half a dozen.
 """
 
 from __future__ import annotations
@@ -146,3 +147,40 @@ def _step_in_fp(B0, B1, F0, F1, P, N, ALPHA: tl.constexpr, BETA: tl.constexpr):
 @triton.jit
 def _one_if_empty(count):
     return tl.where(count > 0.0, count, 1.0)
+
+
+@triton.jit
+def factors(
+    counting, invalid, weight, table, groups, classes,
+    NORMALIZE: tl.constexpr, MEAN: tl.constexpr, PER_IMAGE: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_G: tl.constexpr,
+):  # fmt: skip
+    """Factors of the classes of one group; with images, every program counts them all."""
+    group = tl.program_id(0).to(tl.int64)
+    c = tl.arange(0, BLOCK_C)
+    inside = c < classes
+    at = group * classes + c
+    active = (tl.load(counting + at, mask=inside, other=0) != 0).to(tl.float64)
+    row = active
+    if weight is not None:
+        row = active * tl.load(weight + c, mask=inside, other=0.0).to(tl.float64)
+    if MEAN:
+        share = tl.maximum(tl.sum(active), 1.0)
+        if NORMALIZE:
+            share = tl.sum(row)
+            share = tl.where(share <= 0.0, 1.0, share)
+        row /= share
+        if PER_IMAGE:
+            images = tl.zeros((BLOCK_G,), tl.int32)
+            for start in range(0, groups, BLOCK_G):
+                g = (start + tl.arange(0, BLOCK_G)).to(tl.int64)
+                there = g < groups
+                every = g[:, None] * classes + c[None, :]
+                mask = there[:, None] & inside[None, :]
+                counts = tl.max(tl.load(counting + every, mask=mask, other=0), 1) != 0
+                bad = tl.load(invalid + g, mask=there, other=0) > 0
+                images += (counts | bad).to(tl.int32)
+            row /= tl.maximum(tl.sum(images), 1).to(tl.float64)
+    if tl.load(invalid + group) > 0:
+        row += float("nan")
+    tl.store(table + at, row.to(table.dtype.element_ty), mask=inside)
