@@ -41,7 +41,7 @@ CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "PROGRAMS": ((4, 8, 16, 32), ("count_channels",)),
     "SPARED": ((1, 2, 4, 8), ("count",)),
     "FEW_SLABS": ((4, 16, 64), COUNTS),
-    "MOST_SLABS": ((8, 32, 64, 256), ("count",)),
+    "MOST_SLABS": ((8, 32, 64, 256), COUNTS),
 }
 
 

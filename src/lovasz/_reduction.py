@@ -33,20 +33,20 @@ def reduce_classes(
         A scalar; with "none" the weighted losses, (C,) or with ``per_image`` (N, C).
     """
     losses, counting, invalid, _ = class_losses
-    mean, shared = reduction == "mean", per_image and ranks is not None
+    mean = reduction == "mean"
+    shared = ranks if mean and per_image else None  # whose images the mean is taken over
     factors = ops.factors(
         counting,
         invalid,
         weight if weight is None else weight.to(losses.dtype),
         normalize=normalize_weight,
         mean=mean,
-        per_image=per_image and not shared,
+        per_image=per_image and shared is None,
         dtype=losses.dtype,
     )
-    if mean and shared:
-        assert ranks is not None
+    if shared is not None:
         images = ops.images_of(counting, (invalid > 0).unsqueeze(-1))
-        factors = factors / ranks.total(images).clamp(min=1)
+        factors = factors / shared.total(images).clamp(min=1)
     weighted = losses * factors
     if reduction == "none":
         return weighted if per_image else weighted.squeeze(0)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from lovasz.ops import WEIGHT_UNIT, gpu, reference
-from lovasz.ops.factors import factors
 from lovasz.ops.gpu import weighing
 from tests.gpu.interpreted import Watch
 from tests.gpu.launches import Recorder
@@ -115,7 +114,7 @@ def test_factors_are_the_reference(shape, weighting, mean, per_image, wide):
     weight = None if weighting == "none" else torch.rand(classes) * (weighting != "zeros")
     weight = weight if weight is None or not wide else weight.double()
     arguments = (counting, invalid, weight, weighting == "normalized", mean, per_image, wide)
-    got, wanted = gpu.factors(*arguments), factors(*arguments)
+    got, wanted = gpu.factors(*arguments), reference.factors(*arguments)
     torch.testing.assert_close(got, wanted, rtol=1e-12 if wide else 1e-6, atol=0, equal_nan=True)
 
 
@@ -126,7 +125,7 @@ def test_factors_of_more_images_than_are_looked_at_at_once():
 def test_more_classes_than_a_program_holds():
     arguments = (torch.rand(2, 5000) < 0.5, torch.zeros(2, dtype=torch.long), None)
     got = gpu.factors(*arguments, False, True, True, False)
-    assert torch.equal(got, factors(*arguments, False, True, True, False))
+    assert torch.equal(got, reference.factors(*arguments, False, True, True, False))
 
 
 def test_no_groups():

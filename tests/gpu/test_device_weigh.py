@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from lovasz.ops import WEIGHT_UNIT, gpu, reference
-from lovasz.ops.factors import factors
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device")
 
@@ -47,7 +46,7 @@ def test_factors_are_the_reference(shape, per_image, wide):
     weight = torch.rand(shape[1], dtype=torch.float64 if wide else torch.float32)
     for given, normalize in ((None, False), (weight, False), (weight, True)):
         options = (normalize, True, per_image, wide)
-        expected = factors(counting, invalid, given, *options)
+        expected = reference.factors(counting, invalid, given, *options)
         moved = None if given is None else given.cuda()
         got = gpu.factors(counting.cuda(), invalid.cuda(), moved, *options).cpu()
         torch.testing.assert_close(got, expected, rtol=1e-6, atol=0, equal_nan=True)

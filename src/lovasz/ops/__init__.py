@@ -28,8 +28,8 @@ from lovasz.ops.bins import (
     unbounded_bin_centres,
 )
 from lovasz.ops.calls import Counted, Entropy, Scores, count, exact, factors, weigh
-from lovasz.ops.factors import images_of
 from lovasz.ops.precision import wide_dtype
+from lovasz.ops.reference import images_of
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 from lovasz.ops.validity import SPARE_LABEL
 

@@ -7,10 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops import ranking, schema
-from lovasz.ops.factors import factors as reference_factors
+from lovasz.ops import ranking, reference, schema
 from lovasz.ops.links import MULTICLASS, UNBOUNDED
-from lovasz.ops.reference import positives_of
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 from lovasz.set_functions import SetFunction, as_tversky
 
@@ -156,7 +154,7 @@ def factors(
     if constant and _launching(counting.device):
         table: Tensor = torch.ops.lovasz.factors(*arguments)
         return table
-    return reference_factors(*arguments)
+    return reference.factors(*arguments)
 
 
 def _launching(device: torch.device) -> bool:
@@ -203,7 +201,7 @@ def exact(given: Scores, set_function: SetFunction, symmetric: bool = False) -> 
         errors, order, lse, invalid = torch.ops.lovasz.rank(
             *common, given.softmax, given.group, given.groups
         )
-        positive = positives_of(given.target, scores.shape[1], given.ignore_index)
+        positive = reference.positives_of(given.target, scores.shape[1], given.ignore_index)
     else:
         errors, order, invalid = torch.ops.lovasz.rank_channels(
             *common, given.link, given.group, given.groups

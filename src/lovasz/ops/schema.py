@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import channels, cpu, cpu_channels, gpu, reference
-from lovasz.ops.factors import factors
 from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.tables import Groups, group_count
@@ -74,7 +73,7 @@ _library.define(
     "push_ranked_channels(Tensor scores, Tensor target, Tensor slopes, int? ignore_index,"
     " str link) -> Tensor"
 )
-_MULTICLASS = ("count", "weigh", "push", "rank", "exact", "push_ranked")
+_MULTICLASS = ("count", "weigh", "factors", "push", "rank", "exact", "push_ranked")
 _CHANNELS = (
     "count_channels",
     "push_channels",
@@ -84,7 +83,6 @@ _CHANNELS = (
 )
 for _name in _MULTICLASS:
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
-_library.impl("factors", factors, "CompositeExplicitAutograd")
 for _name in _CHANNELS:
     _library.impl(_name, getattr(channels, _name), "CompositeExplicitAutograd")
 for _name in ("count", "weigh", "push", "exact", "push_ranked"):
@@ -238,5 +236,5 @@ def _one_by_one(operator: Any) -> Any:
     return rule
 
 
-for _name in (*_MULTICLASS, *_CHANNELS, "factors"):
+for _name in (*_MULTICLASS, *_CHANNELS):
     torch.library.register_vmap(f"lovasz::{_name}", _one_by_one(getattr(torch.ops.lovasz, _name)))

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import reference
-from lovasz.ops.factors import factors as reference_factors
 from lovasz.ops.gpu.availability import launches, supported
 from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
@@ -81,7 +80,7 @@ def factors(
     arguments = (counting, invalid, weight, normalize, mean, per_image, wide)
     launch = launches("weigh_launch") if counting.numel() > 0 else None
     if launch is None or not launch.has_factors(counting):
-        return reference_factors(*arguments)
+        return reference.factors(*arguments)
     with torch.cuda.device_of(counting):
         table: Tensor = launch.factors(*arguments)
     return table

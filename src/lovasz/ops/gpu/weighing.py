@@ -3,7 +3,7 @@
 ``weigh`` goes from counts to losses and slopes, for Tversky's set functions. It is
 ``extend_counts`` of ``lovasz.extension``, operation by operation in float64, in one launch in place
 of 180. ``F0, B0`` are the positives and negatives before a bin, ``F1, B1`` those after it, and
-``P, N`` all of them. ``factors`` is that of ``lovasz.ops.factors``, in place of half a dozen.
+``P, N`` all of them. ``factors`` is that of ``lovasz.ops.reference``, in place of half a dozen.
 """
 
 from __future__ import annotations
