@@ -19,7 +19,6 @@ from tests.gpu.interpreted import (  # noqa: F401
     LARGE,
     SMALL,
     check_count,
-    check_push,
     test_any_number_of_bins,
     test_bool_labels_and_strided_labels,
     test_both_methods_against_the_definition,
@@ -33,6 +32,8 @@ from tests.gpu.interpreted import (  # noqa: F401
     test_many_classes,
     test_masked_classes,
     test_more_pixels_than_a_program_takes,
+    test_nothing_waits_for_the_device,
+    test_nothing_waits_for_the_device_with_channels,
     test_scores_that_are_no_numbers,
 )
 from tests.gpu.interpreted_losses import (  # noqa: F401

@@ -12,7 +12,7 @@ from tests.gpu.machine.program import Instruction, Operand, Register, Symbol, Ve
 from tests.gpu.machine.values import TYPES, Step, Threads, Values, reader, writer
 
 #: what changes no result, or not beyond the last bit
-IGNORED = {"rn", "approx", "full", "sync", "aligned"}
+IGNORED = {"rn", "approx", "full"}
 
 
 def step_of(instruction: Instruction) -> Step | None:
@@ -154,10 +154,6 @@ def _permuted(x: Values, y: Values, selection: Values) -> Values:
     return result
 
 
-def _negated(x: Values) -> Values:
-    return ~x if x.dtype == np.bool_ else np.bitwise_not(x)
-
-
 FUNCTIONS: dict[str, Callable[..., Values]] = {
     "add": np.add,
     "sub": np.subtract,
@@ -181,7 +177,7 @@ FUNCTIONS: dict[str, Callable[..., Values]] = {
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "xor": np.bitwise_xor,
-    "not": _negated,
+    "not": np.bitwise_not,
     "shl": _shifted(np.left_shift),
     "shr": _shifted(np.right_shift),
     "popc": lambda x: np.bitwise_count(x).astype(np.uint32),

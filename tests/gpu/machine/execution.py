@@ -67,7 +67,7 @@ class Grid:
         self.numbers = np.arange(self.threads)
         self.programs = self.numbers // self.width
         self.first = first
-        self.special_registers = {
+        self.specials = {
             "%tid.x": self.numbers % self.width,
             "%ctaid.x": self.programs + first,
             "%lanemask_lt": (1 << self.numbers % lanes.LANES) - 1,
@@ -93,9 +93,6 @@ class Grid:
         self.at = np.zeros(self.threads, np.int64)
         self.waiting = np.zeros(self.threads, np.bool_)
         self.meter = meter
-
-    def special(self, name: str, threads: Threads) -> np.ndarray:
-        return self.special_registers[name][threads]
 
     def address_of(self, name: str) -> int:
         return self.code.shared[name]

@@ -68,6 +68,12 @@ def _shuffle(instruction: Instruction) -> Step:
     return step
 
 
+def _ballots(votes: np.ndarray) -> np.ndarray:
+    """Votes of the lanes, on the last axis, as the bits of a number."""
+    bits = votes.astype(np.uint32) << np.arange(LANES, dtype=np.uint32)
+    return bits.sum(-1, dtype=np.uint32)
+
+
 def _vote(instruction: Instruction) -> Step:
     _, _, mode, _ = instruction.parts
     assert mode == "ballot", instruction.text
@@ -75,8 +81,7 @@ def _vote(instruction: Instruction) -> Step:
     read, write = _read_by_lane(source, "pred", members), writer(target, "b32")
 
     def step(state: Any, threads: Threads) -> None:
-        votes = read(state, threads).astype(np.uint32) << np.arange(LANES, dtype=np.uint32)
-        write(state, threads, votes.sum(1, dtype=np.uint32).repeat(LANES))
+        write(state, threads, _ballots(read(state, threads)).repeat(LANES))
 
     return step
 
@@ -102,8 +107,6 @@ def _match(instruction: Instruction) -> Step:
 
     def step(state: Any, threads: Threads) -> None:
         values = read(state, threads)
-        same = values[:, :, None] == values[:, None, :]
-        ballots = (same.astype(np.uint32) << np.arange(LANES, dtype=np.uint32)).sum(2)
-        write(state, threads, ballots.astype(np.uint32).ravel())
+        write(state, threads, _ballots(values[:, :, None] == values[:, None, :]).ravel())
 
     return step

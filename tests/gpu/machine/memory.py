@@ -61,27 +61,17 @@ class Memory:
     def __init__(self, name: str, content: np.ndarray, *, known: bool):
         self.name, self.content = name, content
         self.known, self.written = known, np.zeros(content.size, np.bool_)
-        self.readers, self.writers, self.adders = (Book(content.size) for _ in range(3))
+        self.books = {kind: Book(content.size) for kind in ("read", "written", "added to")}
 
     def read(self, offsets: np.ndarray, width: int, visitors: Visitors) -> np.ndarray:
         """Values of ``width`` bytes."""
-        places, all_visitors = _bytes_of(offsets, width, visitors)
-        self._check(
-            self.known | self.written[places], places, all_visitors, "is read before it is written"
-        )
-        for book in (self.writers, self.adders):
-            self._check(~book.clashes(places, all_visitors), places, all_visitors, "is read while")
-        self.readers.note(places, all_visitors)
+        self._visit("read", offsets, width, visitors)
         return self._words(width)[offsets // width]
 
     def write(self, offsets: np.ndarray, values: np.ndarray, visitors: Visitors) -> None:
         """Values of any unsigned type; several threads may write the same at once."""
         width = values.dtype.itemsize
-        places, all_visitors = _bytes_of(offsets, width, visitors)
-        for book in (self.readers, self.writers, self.adders):
-            free = ~book.clashes(places, all_visitors)
-            self._check(free, places, all_visitors, "is written while")
-        self.writers.note(places, all_visitors)
+        places = self._visit("written", offsets, width, visitors)
         words = self._words(width)
         words[offsets // width] = values
         same = words[offsets // width] == values
@@ -91,17 +81,7 @@ class Memory:
     def add(self, offsets: np.ndarray, values: np.ndarray, visitors: Visitors) -> np.ndarray:
         """Atomically; what was there before, thread after thread."""
         width = values.dtype.itemsize
-        places, all_visitors = _bytes_of(offsets, width, visitors)
-        self._check(
-            self.known | self.written[places],
-            places,
-            all_visitors,
-            "is added to before it is written",
-        )
-        for book in (self.readers, self.writers):
-            free = ~book.clashes(places, all_visitors)
-            self._check(free, places, all_visitors, "is added to while")
-        self.adders.note(places, all_visitors)
+        self._visit("added to", offsets, width, visitors)
         words, cells = self._words(width), offsets // width
         order = np.argsort(cells, kind="stable")
         sums = np.cumsum(values[order], dtype=values.dtype) - values[order]
@@ -111,6 +91,18 @@ class Memory:
         before[order] = words[cells[order]] + sums - sums[start]
         np.add.at(words, cells, values)
         return before
+
+    def _visit(self, kind: str, offsets: np.ndarray, width: int, visitors: Visitors) -> np.ndarray:
+        """Check and note a visit of one kind; the bytes that it concerns."""
+        places, every = (offsets[:, None] + np.arange(width)).ravel(), visitors.repeated(width)
+        if kind != "written" and not self.known:
+            self._check(self.written[places], places, every, f"is {kind} before it is written")
+        for done, book in self.books.items():
+            # Readers do not disturb each other, nor do atomic additions.
+            if done != kind or kind == "written":
+                self._check(~book.clashes(places, every), places, every, f"is {kind} while")
+        self.books[kind].note(places, every)
+        return places
 
     def _words(self, width: int) -> np.ndarray:
         whole = self.content.size // width * width
@@ -122,10 +114,9 @@ class Memory:
         index = np.flatnonzero(~good)[0]
         other = ""
         if what.endswith("while"):
-            books = {"read": self.readers, "written": self.writers, "added to": self.adders}
             at = [
                 f"thread {book.threads[places[index]]} has {done}"
-                for done, book in books.items()
+                for done, book in self.books.items()
                 if book.threads[places[index]] != NOBODY
             ]
             other = " " + " and ".join(at)
@@ -134,8 +125,3 @@ class Memory:
             f"byte {places[index]} of {self.name} {what}{other}: by thread {thread} of program"
             f" {program}"
         )
-
-
-def _bytes_of(offsets: np.ndarray, width: int, visitors: Visitors) -> tuple[np.ndarray, Visitors]:
-    places = (offsets[:, None] + np.arange(width)).ravel()
-    return places, visitors.repeated(width)

@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 
 class Register(NamedTuple):
-    """A register of every thread, or a special one such as ``%tid.x``."""
+    """A register of every thread."""
+
+    name: str
+
+
+class Special(NamedTuple):
+    """A register that the hardware sets, such as ``%tid.x``."""
 
     name: str
 
@@ -38,7 +44,7 @@ class Vector(NamedTuple):
     parts: tuple[Register | Number | None, ...]  # None is ``_``
 
 
-Operand = Register | Number | Symbol | Address | Vector
+Operand = Register | Special | Number | Symbol | Address | Vector
 
 
 class Instruction(NamedTuple):
@@ -120,7 +126,7 @@ class Program:
     def _instruction(self, statement: str) -> Instruction:
         guard = re.match(r"@(!?)([%\w]+)\s+", statement)
         rest = statement[guard.end() :] if guard else statement
-        opcode, _, operands = rest.partition(" ") if " " in rest else (rest, "", "")
+        opcode, _, operands = rest.partition(" ")
         parts = tuple(part for part in re.split(r"\.|::", opcode) if part)
         found = re.findall(r"\[[^]]*\]|\{[^}]*\}|[^,\s]+", operands)
         if parts[0] == "bra":  # perhaps of a label that comes later
@@ -142,7 +148,9 @@ class Program:
         if re.fullmatch(r"-?(0[xX][0-9a-fA-F]+|\d+)U?", text):
             return Number(int(text.removesuffix("U"), 0))
         name = self._known(text)
-        return Register(name) if text[0] == "%" or name in self.registers else Symbol(name)
+        if name in self.registers:
+            return Register(name)
+        return Special(name) if text[0] == "%" else Symbol(name)
 
 
 def _parts_of(text: str) -> tuple[str, str]:

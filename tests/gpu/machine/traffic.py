@@ -15,7 +15,7 @@ from tests.gpu.machine.values import TYPES, WIDTHS, Step, Threads, reader, write
 #: where shared memory begins: an address of 0 would hide what was forgotten
 SHARED_BASE = 1024
 #: what speaks of caches and of an order that the kernels do not rely on
-IGNORED = {"relaxed", "gpu", "sync", "aligned"}
+IGNORED = {"relaxed", "gpu"}
 
 
 def step_of(instruction: Instruction) -> Step | None:
@@ -152,35 +152,45 @@ def _add(instruction: Instruction) -> Step:
     return step
 
 
-def _rows_of(
-    state: Any, threads: Threads, addresses: np.ndarray, matrices: int, kind: str
-) -> tuple[np.ndarray, Visitors]:
-    """Offsets in shared memory (warp, matrix, row) of rows of 16 bytes, and who has the address."""
-    [(_, _, offsets)] = _places(state, threads, addresses, 16, "shared", kind)
-    rows = by_lane(offsets, state, threads)[:, : 8 * matrices]
-    owners = by_lane(state.numbers[threads], state, threads)[:, : 8 * matrices]
-    return rows.reshape(-1, matrices, 8), state.visitors(owners.ravel())
+class _Matrices:
+    """Matrices of 8 by 8 numbers of 16 bits in shared memory, and in registers of a warp.
 
+    A lane has the address of a row, and in each register two neighbours of a row, or of a column.
+    """
 
-def _elements(instruction: Instruction) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column, of a matrix of 8 by 8, of both halves (2, lane) of a register."""
-    lane = np.arange(LANES)
-    row, column = np.broadcast_to(lane // 4, (2, LANES)), np.stack([lane % 4 * 2, lane % 4 * 2 + 1])
-    return (column, row) if "trans" in instruction.parts else (row, column)
+    def __init__(self, instruction: Instruction, address: Operand, registers: Operand):
+        self.registers = _registers_of(registers)
+        assert f"x{len(self.registers)}" in instruction.parts
+        assert instruction.parts[-1] == "b16"
+        self.addresses = _addresses(address, "shared")
+        lane = np.arange(LANES)
+        # (2, lane), for both halves of a register
+        self.row = np.broadcast_to(lane // 4, (2, LANES))
+        self.column = np.stack([lane % 4 * 2, lane % 4 * 2 + 1])
+        if "trans" in instruction.parts:
+            self.row, self.column = self.column, self.row
+
+    def places(self, state: Any, threads: Threads, kind: str) -> tuple[np.ndarray, Visitors]:
+        """Offsets of the numbers (warp, matrix, row, column), and who visits each."""
+        [(_, _, offsets)] = _places(
+            state, threads, self.addresses(state, threads), 16, "shared", kind
+        )
+        lanes = 8 * len(self.registers)
+        rows = by_lane(offsets, state, threads)[:, :lanes]
+        owners = by_lane(state.numbers[threads], state, threads)[:, :lanes]
+        places = rows.reshape(-1, len(self.registers), 8, 1) + 2 * np.arange(8)
+        return places, state.visitors(owners.ravel()).repeated(8)
 
 
 def _load_matrices(instruction: Instruction) -> Step:
     target, source = instruction.operands
-    writes = [writer(register, "b32") for register in _registers_of(target)]
-    addresses_of, (row, column) = _addresses(source, "shared"), _elements(instruction)
-    assert f"x{len(writes)}" in instruction.parts
-    assert instruction.parts[-1] == "b16"
+    matrices = _Matrices(instruction, source, target)
+    writes = [writer(register, "b32") for register in matrices.registers]
 
     def step(state: Any, threads: Threads) -> None:
-        rows, visitors = _rows_of(state, threads, addresses_of(state, threads), len(writes), "read")
-        places = rows[..., None] + 2 * np.arange(8)
-        values = state.shared.read(places.ravel(), 2, visitors.repeated(8))
-        halves = values.reshape(places.shape)[:, :, row, column].astype(np.uint32)
+        places, visitors = matrices.places(state, threads, "read")
+        values = state.shared.read(places.ravel(), 2, visitors).reshape(places.shape)
+        halves = values[:, :, matrices.row, matrices.column].astype(np.uint32)
         both = halves[:, :, 0] | halves[:, :, 1] << np.uint32(16)
         for index, write in enumerate(writes):
             write(state, threads, both[:, index].ravel())
@@ -190,22 +200,15 @@ def _load_matrices(instruction: Instruction) -> Step:
 
 def _store_matrices(instruction: Instruction) -> Step:
     target, source = instruction.operands
-    reads = [reader(register, "b32") for register in _registers_of(source)]
-    addresses_of, (row, column) = _addresses(target, "shared"), _elements(instruction)
-    assert f"x{len(reads)}" in instruction.parts
-    assert instruction.parts[-1] == "b16"
+    matrices = _Matrices(instruction, target, source)
+    reads = [reader(register, "b32") for register in matrices.registers]
 
     def step(state: Any, threads: Threads) -> None:
-        rows, visitors = _rows_of(
-            state, threads, addresses_of(state, threads), len(reads), "written"
-        )
-        values = np.stack(
-            [by_lane(read(state, threads), state, threads) for read in reads], 1
-        )  # (warp, matrix, lane)
-        halves = np.stack([values & np.uint32(0xFFFF), values >> np.uint32(16)], 2)
-        matrices = np.empty((*rows.shape, 8), np.uint16)
-        matrices[:, :, row, column] = halves.astype(np.uint16)
-        places = rows[..., None] + 2 * np.arange(8)
-        state.shared.write(places.ravel(), matrices.ravel(), visitors.repeated(8))
+        places, visitors = matrices.places(state, threads, "written")
+        both = np.stack([by_lane(read(state, threads), state, threads) for read in reads], 1)
+        halves = np.stack([both & np.uint32(0xFFFF), both >> np.uint32(16)], 2)
+        values = np.empty(places.shape, np.uint16)
+        values[:, :, matrices.row, matrices.column] = halves.astype(np.uint16)
+        state.shared.write(places.ravel(), values.ravel(), visitors)
 
     return step

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.machine.program import Number, Operand, Register
+from tests.gpu.machine.program import Number, Operand, Register, Special
 
 TYPES = {
     "pred": np.bool_,
@@ -22,7 +22,6 @@ WIDTHS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 Threads = Any
 #: a value of every thread that executes, or one for all
 Values = Any
-Registers = dict[str, np.ndarray]
 Read = Callable[[Any, Threads], Values]
 Write = Callable[[Any, Threads, Values], None]
 #: executes one instruction for some threads of a grid
@@ -39,10 +38,11 @@ def reader(operand: Operand, type_: str) -> Read:
             bits = operand.value % 2 ** (8 * dtype.itemsize)
             constant = np.array(bits, WIDTHS[dtype.itemsize]).view(dtype)[()]
         return lambda state, threads: constant
+    if isinstance(operand, Special):
+        special = operand.name
+        return lambda state, threads: state.specials[special][threads].astype(dtype)
     assert isinstance(operand, Register), operand
     name = operand.name
-    if name.startswith("%") and ("." in name or "mask" in name):
-        return lambda state, threads: state.special(name, threads).astype(dtype)
 
     def read(state: Any, threads: Threads) -> Values:
         values = state.registers[name][threads]
