@@ -18,54 +18,39 @@ import torch
 from tests.gpu.machine.launching import use_machine
 from tests.gpu.machine.meter import Meter
 
-from benchmarks.gpu import STAGES
-from benchmarks.workloads import draw
+from benchmarks.gpu import CHANNELS, STAGES, inputs
+from benchmarks.workloads import WORKLOADS
 from lovasz.ops import gpu
 from lovasz.ops.gpu import blocks, channels
 
-#: shape of the whole workload, and whether its channels are sets of their own
-WORKLOADS = {
-    "cityscapes": ((2, 19, 512 * 1024), False),
-    "ade": ((2, 150, 512 * 512), False),
-    "binary": ((8, 1, 512 * 512), True),
-}
+IMAGES = [name for name, shape in {**WORKLOADS, **CHANNELS}.items() if len(shape) > 2]
+DEFAULT = ("cityscapes", "ade", "masks")
 MULTIPROCESSORS = 132
 BINS = 1024
 PASSES = ("tally", "count", "push", "push_columns")
 
 
-def excerpt(shape: tuple[int, int, int], stage: str, scores: int) -> tuple[torch.Tensor, ...]:
-    """Logits (1, C, L) and labels of so many scores, drawn as for the times."""
-    classes = shape[1]
-    length = max(scores // classes // 4096, 1) * 4096
-    logits, target = draw((1, classes, length), "trained" if stage == "trained" else "random")
-    factor = STAGES[stage]
-    return logits.detach() * (1.0 if factor is None else factor), target
-
-
-def traffic(shape: tuple[int, int, int], own_sets: bool, stage: str, scores: int) -> dict:
-    """Meters of the two passes by kernel, and the number of scores and pixels."""
+def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], torch.Tensor]:
+    """Meters of the two passes by kernel, and the scores, about so many of the workload's."""
+    whole, target = inputs(workload, stage, torch.float32, "cpu")
+    whole, target = whole.detach().flatten(2), target.flatten(2 if workload in CHANNELS else 1)
+    images, classes, pixels = whole.shape
+    length = max(most // classes // 4096, 1) * 4096
+    scores, labels = whole[:1, :, :length].contiguous(), target[:1, ..., :length].contiguous()
+    # As many pixels to a program as in the whole workload.
+    multiprocessors = max(round(MULTIPROCESSORS * length / (images * pixels)), 1)
     with pytest.MonkeyPatch.context() as patch:
         meters = use_machine(patch)
-        logits, target = excerpt(shape, stage, scores)
-        # As many pixels to a program as in the whole workload.
-        share = logits.shape[2] / (shape[0] * shape[2])
-        patch.setattr(blocks, "processors", lambda device: max(round(MULTIPROCESSORS * share), 1))
-        if own_sets:
-            wanted = (torch.rand(logits.shape) < 0.5).long()
-            if stage == "trained":
-                logits = logits + 8 * (2 * wanted - 1)
-            counts, _, _ = channels.count_channels(logits, wanted, BINS, None, False, "sigmoid")
+        patch.setattr(blocks, "processors", lambda device: multiprocessors)
+        if workload in CHANNELS:
+            counts, _, _ = channels.count_channels(scores, labels, BINS, None, False, "sigmoid")
             slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
-            channels.push_channels(logits, wanted, slopes, None, "sigmoid")
+            channels.push_channels(scores, labels, slopes, None, "sigmoid")
         else:
-            counts, lse, _, _ = gpu.count(logits, target, BINS, None, False, True)
+            counts, lse, _, _ = gpu.count(scores, labels, BINS, None, False, True)
             slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
-            gpu.push(logits, target, lse, slopes, None, True)
-    return {name: meter for name, meter in meters.items() if name in PASSES} | {
-        "scores": logits.numel(),
-        "pixels": logits.shape[2],
-    }
+            gpu.push(scores, labels, lse, slopes, None, True)
+    return {name: meter for name, meter in meters.items() if name in PASSES}, scores
 
 
 def line_of(meter: Meter, scores: int, pixels: int) -> str:
@@ -83,7 +68,7 @@ def line_of(meter: Meter, scores: int, pixels: int) -> str:
 def main(arguments: list[str]) -> None:
     """Execute and print, as a table in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu-traffic", description=__doc__)
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--workloads", nargs="+", choices=IMAGES, default=DEFAULT)
     parser.add_argument("--scores", type=int, default=2**20, help="of an excerpt; default 2^20")
     options = parser.parse_args(arguments)
     print(
@@ -93,7 +78,7 @@ def main(arguments: list[str]) -> None:
     )
     for name in options.workloads:
         for stage in STAGES:
-            found = traffic(*WORKLOADS[name], stage, options.scores)
-            scores, pixels = found.pop("scores"), found.pop("pixels")
+            found, scores = traffic(name, stage, options.scores)
             for kernel, meter in found.items():
-                print(f"| {name}, `{kernel}` | {stage} | {line_of(meter, scores, pixels)} |")
+                line = line_of(meter, scores.numel(), scores.shape[2])
+                print(f"| {name}, `{kernel}` | {stage} | {line} |")
