@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.distributed.tensor import Shard, distribute_tensor
@@ -151,7 +152,7 @@ def test_compiles_whole(name, method, dynamic):
 def test_other_labels_and_sizes_compile_nothing_anew(name):
     torch._dynamo.reset()
     loss = loss_of(name)
-    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(loss, fullgraph=True, backend=counter, dynamic=True)
     compiled(*inputs_of(name))
     frames = counter.frame_count
