@@ -85,9 +85,29 @@ def _attach(*inputs: Any) -> tuple[Tensor, ...]:
     return attached
 
 
+class _Signature(inspect.Signature):
+    """A signature of arguments that are all given in their order, which leaves nothing to bind.
+
+    In every call torch finds out the signature of ``forward``, binds the arguments to their names
+    and fills in the defaults. That takes longer than all else that ``apply`` does.
+    """
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        return super().bind(*args, **kwargs) if kwargs else _Bound(args)
+
+
+class _Bound(NamedTuple):
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = {}  # noqa: RUF012 - nobody adds to it
+
+    def apply_defaults(self) -> None:
+        pass
+
+
 def _signed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A ``forward`` with its signature, which torch would find out anew in every call."""
-    forward.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    """A ``forward`` that torch need not look at."""
+    parameters = inspect.signature(forward).parameters.values()
+    forward.__signature__ = _Signature(list(parameters))  # type: ignore[attr-defined]
     return forward
 
 
