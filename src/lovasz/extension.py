@@ -57,12 +57,8 @@ def extend_counts(
     F0, B0 = F1 - f, B1 - n
     positives, negatives = F1[..., -1:], B1[..., -1:]
 
-    # An empty bin gets a step of one pixel that stays within the counts that exist.
-    step_f, step_n = _one_if_empty(f), _one_if_empty(n)
-    F_to = torch.minimum(F0 + step_f, positives)
-    F_from = (F_to - step_f).clamp(min=0)
-    B_to = torch.minimum(B0 + step_n, negatives)
-    B_from = (B_to - step_n).clamp(min=0)
+    F_from, F_to = _step(F0, F1, positives)
+    B_from, B_to = _step(B0, B1, negatives)
     slopes = torch.stack(
         (
             _step_in_fp(set_function, B_from, B_to, F0, F1, positives),
@@ -73,6 +69,19 @@ def extend_counts(
     increase = set_function(F1, B1, positives) - set_function(F0, B0, positives)
     losses = (increase * centres.flip(-1)).sum(-1)
     return Extension(losses, _beside(slopes.flip(-1), counts))
+
+
+def _step(before: Tensor, after: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
+    """From where to where the slope of a bin is taken.
+
+    An empty bin gets a step of one pixel, or of what there is of one: the next, or if all are
+    before the bin the last. So a step begins or ends at its bin, and Δ at the bin is Δ at one of
+    its ends.
+    """
+    empty, last = before == after, before >= most
+    low = torch.where(empty & last, (before - 1).clamp(min=0), before)
+    high = torch.where(empty, torch.minimum(before + 1, most), after)
+    return low, high
 
 
 def _beside(slopes: Tensor, counts: Tensor) -> Tensor:

@@ -122,3 +122,21 @@ def test_slopes_of_fractions_of_pixels_add_up(level):
         _, slopes = weigh(counts, 1.0, 1.0, True, 2**20)
         ones = (slopes * counts / 2**20).sum((-2, -1))  # the extension of errors of 1: all wrong
         torch.testing.assert_close(ones, torch.ones(1, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("passed", [1.25, 1.5])
+def test_the_step_of_an_empty_bin_ends_at_it(level, passed):
+    # One and a half positives of weight, most of them or all above a run of empty bins, and 2
+    # negatives below it.
+    unit, bins = 2**20, 64
+    counts = torch.zeros(1, 1, 2, bins, dtype=torch.int64)
+    counts[..., 1, 60] = int(passed * unit)
+    counts[..., 1, 0] = int((1.5 - passed) * unit)
+    counts[..., 0, 0] = 2 * unit
+    negatives, positives = cpu.weigh(counts, 1.0, 1.0, True, unit)[1][0, 0, :, 30].tolist()
+    # Jaccard: (fn + fp) / (positives + fp). The last quarter of a positive, or the whole last one.
+    start, end = (1.25, 1.5) if passed < 1.5 else (0.5, 1.5)
+    assert positives == pytest.approx((end / 1.5 - start / 1.5) / (end - start))
+    assert negatives == pytest.approx((passed + 1) / 2.5 - passed / 1.5)
+    expected = reference.weigh(counts, 1.0, 1.0, True, unit)[1][0, 0, :, 30].tolist()
+    assert [negatives, positives] == pytest.approx(expected, rel=1e-12)

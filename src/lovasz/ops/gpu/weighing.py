@@ -118,10 +118,11 @@ def _edge(i, BINS: tl.constexpr):
 
 @triton.jit
 def _step(before, after, most):
-    """From where to where a slope is taken: an empty bin gets a step of one pixel that exists."""
-    size = _one_if_empty(after - before)
-    end = tl.minimum(before + size, most)
-    return tl.maximum(end - size, 0.0), end
+    """From where to where a slope is taken, as ``extension._step``."""
+    empty, last = before == after, before >= most
+    low = tl.where(empty & last, tl.maximum(before - 1.0, 0.0), before)
+    high = tl.where(empty, tl.minimum(before + 1.0, most), after)
+    return low, high
 
 
 @triton.jit
