@@ -81,6 +81,23 @@ struct lovasz_weighing {
   int32_t wide;
 };
 
+// From the losses of classes to their sum or mean.
+struct lovasz_reduction {
+  const double *losses;     // (G, C)
+  const uint8_t *counting;  // (G, C), 1 for classes that take part
+  const int64_t *invalid;   // (G), invalid pixels
+  const void *weight;       // (C), or null for ones
+  void *factors;            // (G, C)
+  const double *sums;       // (2), of cross-entropies and of their weights, or null
+  void *total;              // float, or double if wide, as are weight, factors and entropy
+  void *entropy;            // (2) with sums: the mean cross-entropy, its derivative by the sum
+  int64_t groups, classes;
+  int32_t mean;       // over the classes of a group, not a sum
+  int32_t normalize;  // divide by the weights of the classes, not by their number
+  int32_t per_image;  // mean over the groups in which a class counts
+  int32_t wide;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -112,6 +129,7 @@ LOVASZ_API int lovasz_exact(const struct lovasz_problem *, struct lovasz_exact_r
 LOVASZ_API int lovasz_push_exact(const struct lovasz_problem *, const float *slopes,
                                  const struct lovasz_scores *gradient, int32_t threads);
 LOVASZ_API void lovasz_weigh(const struct lovasz_weighing *, int32_t threads);
+LOVASZ_API void lovasz_reduce(const struct lovasz_reduction *);
 
 // Tells the system that all of this fresh memory will be written, so that it may use large pages.
 LOVASZ_API void lovasz_expect_writes(void *data, int64_t bytes);

@@ -21,12 +21,14 @@ from lovasz.window import Window
 
 
 class ClassLosses(NamedTuple):
-    """Losses of the classes, one row for each group (the batch, or every image)."""
+    """Losses of the classes, one row for each group (the batch, or every image); no gradient."""
 
-    losses: Tensor  # (G, C), connected to the scores
+    losses: Tensor  # (G, C) float64
     counting: Tensor  # (G, C) bool, classes that take part in sums and means
     invalid: Tensor  # (G,) int64, invalid pixels; of a group with one nothing is known
-    entropy: Tensor | None = None  # (), connected: mean cross-entropy
+    slopes: Tensor  # derivatives of the losses by the errors, see ``ops.attach``
+    lse: Tensor  # (N, L), or (0,)
+    sums: Tensor | None = None  # (2,) float64, of the cross-entropies and of their weights
 
 
 class Recipe(NamedTuple):
@@ -50,14 +52,10 @@ def by_counting(
     pooled = pool(counted, given.unit, chosen.absent, shared, recipe.window)
     counting = chosen.among(pooled.seen)
     losses, slopes = _weigh(pooled, counting, recipe, given.unbounded, ops.wide_dtype(given.scores))
-    if entropy is not None and ranks is not None:
-        counted = counted._replace(entropy=ranks.total(counted.entropy))
-    losses, mean = ops.attach_counted(losses, given, counted, slopes, entropy)
-    if shared is not None:
-        losses = shared.replicated(losses)
-    if mean is not None and ranks is not None:
-        mean = ranks.replicated(mean)
-    return ClassLosses(losses, counting, pooled.invalid, mean)
+    sums = None if entropy is None else counted.entropy
+    if sums is not None and ranks is not None:
+        sums = ranks.total(sums)
+    return ClassLosses(losses, counting, pooled.invalid, slopes, counted.lse, sums)
 
 
 def by_sorting(given: ops.Scores, chosen: Chosen, recipe: Recipe) -> ClassLosses:
@@ -69,8 +67,7 @@ def by_sorting(given: ops.Scores, chosen: Chosen, recipe: Recipe) -> ClassLosses
         group = given.group
         by_pixel = counting.unsqueeze(-1) if group is None else counting[group].transpose(1, 2)
         losses, slopes = _mute(losses, counting), _mute(slopes, by_pixel)
-    attached = ops.attach_ranked(losses, given, exact.lse, slopes)
-    return ClassLosses(attached, counting, exact.invalid)
+    return ClassLosses(losses, counting, exact.invalid, slopes, exact.lse)
 
 
 def _weigh(

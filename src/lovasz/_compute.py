@@ -54,24 +54,25 @@ def compute(
     alpha = _inputs.class_weight(name, options["weight"], count, device, weight_name)
     ranks = ranks_of(options["process_group"])
     recipe = Recipe(options["set_function"], options["bins"], symmetric, options["window"], ranks)
+    entropy = None if mixture is None else mixture["entropy"]
     if options["method"] == "sort":
-        class_losses = by_sorting(given, chosen, recipe)
+        found = by_sorting(given, chosen, recipe)
     else:
-        entropy = None if mixture is None else mixture["entropy"]
-        class_losses = by_counting(given, chosen, recipe, entropy)
-    lovasz = reduce_classes(
-        class_losses,
+        found = by_counting(given, chosen, recipe, entropy)
+    lovasz, cross_entropy = reduce_classes(
+        found,
+        given,
         alpha,
         normalize_weight=options["normalize_weight"],
-        per_image=given.per_image,
         reduction=options["reduction"],
         ranks=ranks,
+        entropy=entropy,
     )
     if mixture is None:
         return lovasz
-    mean = class_losses.entropy
-    assert mean is not None  # asked for above
-    return _times(mixture["cross_entropy_weight"], mean) + _times(mixture["lovasz_weight"], lovasz)
+    assert cross_entropy is not None  # asked for above
+    first = _times(mixture["cross_entropy_weight"], cross_entropy)
+    return first + _times(mixture["lovasz_weight"], lovasz)
 
 
 def _times(factor: float, value: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
-"""From the losses of the classes to the loss."""
+"""From the losses of the classes to the loss, and its gradient."""
 
 from __future__ import annotations
+
+import functools
 
 from torch import Tensor
 
@@ -10,49 +12,65 @@ from lovasz._ranks import Ranks
 
 
 def reduce_classes(
-    class_losses: ClassLosses,
+    found: ClassLosses,
+    given: ops.Scores,
     weight: Tensor | None,
     *,
     normalize_weight: bool,
-    per_image: bool,
     reduction: str,
     ranks: Ranks | None = None,
-) -> Tensor:
-    """Weigh the classes and reduce over them, and over images.
+    entropy: ops.Entropy | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Weigh the classes and reduce over them, and over images; connect the result to the scores.
 
     Args:
-        class_losses: losses and counting classes, (G, C), and the invalid pixels of the groups.
+        found: losses of the classes.
+        given: the scores.
         weight: (C,) or None for ones.
         normalize_weight: divide a mean by the weights of the counting classes, not their number.
-        per_image: whether the rows are images.
         reduction: "mean", "sum" or "none".
-        ranks: whose images are one batch, with ``per_image``; losses of classes are of all ranks
-            already.
+        ranks: whose batches are one; with images, whose images are.
+        entropy: the cross-entropy that rides along.
 
     Returns:
-        A scalar; with "none" the weighted losses, (C,) or with ``per_image`` (N, C).
+        A scalar, or with "none" the weighted losses, (C,) or for images (N, C); and with
+        ``entropy`` the mean cross-entropy.
     """
-    losses, counting, invalid, _ = class_losses
-    mean = reduction == "mean"
-    shared = ranks if mean and per_image else None  # whose images the mean is taken over
-    factors = ops.factors(
-        counting,
-        invalid,
-        weight if weight is None else weight.to(losses.dtype),
+    dtype = ops.wide_dtype(given.scores)
+    mean, by_image = reduction == "mean", given.per_image
+    shared = ranks if mean and by_image else None  # whose images the mean is taken over
+    weight = weight if weight is None else weight.to(dtype)
+    reduce = functools.partial(
+        ops.reduce,
+        counting=found.counting,
+        invalid=found.invalid,
+        weight=weight,
+        sums=found.sums,
         normalize=normalize_weight,
         mean=mean,
-        per_image=per_image and shared is None,
-        dtype=losses.dtype,
+        per_image=by_image and shared is None,
+        dtype=dtype,
     )
+    losses = found.losses
+    value, factors, entropies = reduce(losses)
+    attach = functools.partial(
+        ops.attach, given=given, slopes=found.slopes, lse=found.lse, mean=entropies, entropy=entropy
+    )
+    # With a weight that has a gradient, losses have one before they are reduced, not afterwards.
+    learned = weight is not None and weight.requires_grad
+    if learned:
+        losses, cross_entropy = attach(losses, None)
+        value, factors, _ = reduce(losses)
     if shared is not None:
-        images = ops.images_of(counting, (invalid > 0).unsqueeze(-1))
-        factors = factors / shared.total(images).clamp(min=1)
-    weighted = losses * factors
+        images = ops.images_of(found.counting, (found.invalid > 0).unsqueeze(-1))
+        share = shared.total(images).clamp(min=1)
+        value, factors = value / share, factors / share
     if reduction == "none":
-        return weighted if per_image else weighted.squeeze(0)
-    by_image = weighted.sum(1)
-    if not per_image:
-        return by_image.squeeze(0)
-    # Images in which nothing counts change nothing, not even the order of this sum.
-    total = by_image.sum()
-    return total if ranks is None else ranks.connected_total(total)
+        value = losses * factors if by_image else (losses * factors).squeeze(0)
+    if not learned:
+        value, cross_entropy = attach(value, factors)
+    if ranks is None:
+        return value, cross_entropy
+    # The losses of images are each rank's own.
+    value = ranks.connected_total(value) if by_image else ranks.replicated(value)
+    return value, cross_entropy if cross_entropy is None else ranks.replicated(cross_entropy)

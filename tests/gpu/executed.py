@@ -135,9 +135,9 @@ def test_weigh_is_the_formula(bins, weights, unit, unbounded):
 
 @pytest.mark.parametrize("weighting", ["none", "normalized"])
 @pytest.mark.parametrize("shape", [(1, 19), (5, 3)])
-def test_factors_are_the_reference(shape, weighting):
+def test_the_reduction_is_the_reference(shape, weighting):
     options = (True, shape[0] > 1, False)
-    interpreted_weigh.test_factors_are_the_reference(shape, weighting, *options)
+    interpreted_weigh.test_the_reduction_is_the_reference(shape, weighting, *options)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -8,6 +8,7 @@ from lovasz.ops.gpu import weighing
 from tests.gpu.interpreted import Watch
 from tests.gpu.launches import Recorder
 from tests.operators import Counter
+from tests.ops.reduction_checks import check_reduction, every_reduction
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -102,30 +103,18 @@ def test_counts_of_any_strides():
         assert torch.equal(slopes[0], expected[1][0])
 
 
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize(("mean", "per_image"), [(False, False), (True, False), (True, True)])
-@pytest.mark.parametrize("weighting", ["none", "sum", "normalized", "zeros"])
+@every_reduction
 @pytest.mark.parametrize("shape", [(1, 1), (1, 19), (5, 3), (3, 1500)])
-def test_factors_are_the_reference(shape, weighting, mean, per_image, wide):
-    groups, classes = shape
-    counting = torch.rand(shape) < 0.6
-    counting[-1] = False  # an image in which nothing counts
-    invalid = (torch.rand(groups) < 0.3).long() * 3
-    weight = None if weighting == "none" else torch.rand(classes) * (weighting != "zeros")
-    weight = weight if weight is None or not wide else weight.double()
-    arguments = (counting, invalid, weight, weighting == "normalized", mean, per_image, wide)
-    got, wanted = gpu.factors(*arguments), reference.factors(*arguments)
-    torch.testing.assert_close(got, wanted, rtol=1e-12 if wide else 1e-6, atol=0, equal_nan=True)
+def test_the_reduction_is_the_reference(shape, weighting, mean, per_image, wide):
+    check_reduction(gpu.reduce, shape, weighting, mean, per_image, wide)
 
 
-def test_factors_of_more_images_than_are_looked_at_at_once():
-    test_factors_are_the_reference((300, 20), "normalized", True, True, False)
+def test_more_images_than_are_reduced_at_once():
+    check_reduction(gpu.reduce, (300, 20), "normalized", True, True, False)
 
 
 def test_more_classes_than_a_program_holds():
-    arguments = (torch.rand(2, 5000) < 0.5, torch.zeros(2, dtype=torch.long), None)
-    got = gpu.factors(*arguments, False, True, True, False)
-    assert torch.equal(got, reference.factors(*arguments, False, True, True, False))
+    check_reduction(gpu.reduce, (2, 5000), "none", True, True, False)
 
 
 def test_no_groups():

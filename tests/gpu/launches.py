@@ -90,7 +90,7 @@ def kernels() -> list[tuple[Any, str]]:
         pushing: ("push", "push_columns"),
         ranking: ("keys", "marks", "runs", "extend"),
         channel_passes: ("count", "push", "keys"),
-        weighing: ("weigh", "factors"),
+        weighing: ("weigh", "reduce"),
     }
     return [(module, name) for module, found in names.items() for name in found]
 
@@ -156,9 +156,11 @@ def _launch_weighing(work: Workload) -> None:
     unit = WEIGHT_UNIT if work.pixel_weights else 1
     for wide in (False, True):
         gpu.weigh(counts, 1.0, 2.0, wide, unit, work.link in UNBOUNDED)
-        counting, invalid = meta(counts.shape[:2], torch.bool), meta((groups,), torch.int64)
+        losses, counting = meta(counts.shape[:2], torch.float64), meta(counts.shape[:2], torch.bool)
         weight = meta((work.shape[1],), torch.float64 if wide else torch.float32)
-        gpu.factors(counting, invalid, weight, True, True, work.per_image, wide)
+        tables = (losses, counting, meta((groups,), torch.int64), weight)
+        sums = meta((2,), torch.float64) if work.entropy else None
+        gpu.reduce(*tables, True, True, work.per_image, wide, sums)
 
 
 def source_of(launch: Launch) -> Any:

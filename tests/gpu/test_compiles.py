@@ -49,11 +49,11 @@ WORKLOADS = {
     ),
 }
 SORTING = ["marks", "runs", "extend"]
-WEIGHING = ["weigh", "factors"] * 2  # in float32 and in float64
+WEIGHING = ["weigh", "reduce"] * 2  # in float32 and in float64
 
 
 def kernels_of(work, shared):
-    """In the order of launching: count, push, exact, push_ranked, weigh and factors twice."""
+    """In the order of launching: count, push, exact, push_ranked, weigh and reduce twice."""
     if work.link != "softmax":
         count, push = ["count"], "push"
     else:

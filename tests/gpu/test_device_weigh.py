@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lovasz.ops import WEIGHT_UNIT, gpu, reference
+from tests.ops.reduction_checks import check_reduction, every_reduction
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device")
 
@@ -38,18 +39,10 @@ def test_weigh_is_the_formula(bins, alpha, beta, unit, unbounded):
         assert all(torch.equal(a, b) for a, b in zip(again, got, strict=True))
 
 
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("per_image", [False, True])
+@every_reduction
 @pytest.mark.parametrize("shape", [(1, 1), (1, 19), (64, 150), (300, 20), (2, 5000)])
-def test_factors_are_the_reference(shape, per_image, wide):
-    counting, invalid = torch.rand(shape) < 0.6, (torch.rand(shape[0]) < 0.3).long()
-    weight = torch.rand(shape[1], dtype=torch.float64 if wide else torch.float32)
-    for given, normalize in ((None, False), (weight, False), (weight, True)):
-        options = (normalize, True, per_image, wide)
-        expected = reference.factors(counting, invalid, given, *options)
-        moved = None if given is None else given.cuda()
-        got = gpu.factors(counting.cuda(), invalid.cuda(), moved, *options).cpu()
-        torch.testing.assert_close(got, expected, rtol=1e-6, atol=0, equal_nan=True)
+def test_the_reduction_is_the_reference(shape, weighting, mean, per_image, wide):
+    check_reduction(gpu.reduce, shape, weighting, mean, per_image, wide, "cuda")
 
 
 def test_graphs():

@@ -145,9 +145,10 @@ def test_opcheck():
     scale = torch.tensor(0.5, dtype=torch.float64)
     torch.library.opcheck(operators.push, (scores, target, lse, slopes, None, True, scale, *riding))
     torch.library.opcheck(operators.weigh, (torch.ones(1, 5, 2, 64).long(), 1.0, 2.0, False))
-    counting, invalid = torch.rand(2, 5) < 0.5, torch.zeros(2, dtype=torch.int64)
-    arguments = (counting, invalid, torch.rand(5), True, True, True, False)
-    torch.library.opcheck(operators.factors, arguments)
+    losses, counting = torch.rand(2, 5, dtype=torch.float64), torch.rand(2, 5) < 0.5
+    arguments = (losses, counting, torch.zeros(2).long(), torch.rand(5), True, True, True, False)
+    torch.library.opcheck(operators.reduce, arguments)
+    torch.library.opcheck(operators.reduce, (*arguments, torch.ones(2).double()))
 
 
 def test_module_is_the_function():

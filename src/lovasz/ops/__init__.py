@@ -5,8 +5,8 @@
 ``push``, ``push_ranked`` turn slopes (derivatives by the errors) into the gradient of the scores
 ========================  =======================================================================
 
-Between them ``weigh`` and ``factors`` do in one launch on a device what takes many operators of
-torch, for the set functions and the reductions that they know.
+Between them ``weigh`` and ``reduce`` do at once what takes many operators of torch, each of them a
+launch on a device.
 
 The passes come in two kinds: for classes that exclude each other, and (``..._channels``) for
 channels that are sets of their own. They know links, labels, ``ignore_index``, weights of pixels
@@ -18,7 +18,7 @@ Shapes: scores (N, C, L) with any strides, target (N, L) or for channels (N, C, 
 with ``per_image``, as many as clouds with ``group``, else 1.
 """
 
-from lovasz.ops.autograd import attach_counted, attach_ranked
+from lovasz.ops.autograd import attach
 from lovasz.ops.bins import (
     DEFAULT_BINS,
     bin_centres,
@@ -27,7 +27,7 @@ from lovasz.ops.bins import (
     relative_bound,
     unbounded_bin_centres,
 )
-from lovasz.ops.calls import Counted, Entropy, Scores, count, exact, factors, weigh
+from lovasz.ops.calls import Counted, Entropy, Scores, count, exact, reduce, weigh
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.reference import images_of
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
@@ -41,17 +41,16 @@ __all__ = [
     "Entropy",
     "Groups",
     "Scores",
-    "attach_counted",
-    "attach_ranked",
+    "attach",
     "bin_centres",
     "bin_edges",
     "count",
     "error_bound",
     "exact",
-    "factors",
     "good_weight",
     "images_of",
     "per_group",
+    "reduce",
     "relative_bound",
     "unbounded_bin_centres",
     "weigh",

@@ -1,4 +1,4 @@
-"""Attaching the gradient: losses go in without one and come out with one.
+"""Attaching the gradient: a value goes in without one and comes out with one.
 
 The extension is computed without autograd, from counts or sorted errors; its slopes are constants
 almost everywhere, so the gradient of the scores is the push of (slopes × incoming gradient), and
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import channels, reference
-from lovasz.ops.calls import Counted, Entropy, Scores
+from lovasz.ops.calls import Entropy, Scores
 from lovasz.ops.links import MULTICLASS
 from lovasz.ops.precision import wide_dtype
 
@@ -33,51 +33,42 @@ class Reading(NamedTuple):
     smoothing: float = 0.0
 
 
-def attach_counted(
-    losses: Tensor,
+def attach(
+    value: Tensor,
+    factors: Tensor | None,
     given: Scores,
-    counted: Counted,
     slopes: Tensor,
-    entropy: Entropy | None = None,
+    lse: Tensor,
+    mean: Tensor,
+    entropy: Entropy | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Give the losses of the histogram method, and the cross-entropy, their gradient.
+    """Give a linear function of the losses, and the cross-entropy, their gradient.
 
     Args:
-        losses: (G, C), without gradient.
+        value: of the losses, without gradient.
+        factors: derivatives of the value by the losses, which times its gradient are (G, C); None
+            for ones.
         given: scores, to which the gradient flows, and labels.
-        counted: as ``count`` returned it.
-        slopes: (G, C, 2, B), derivatives of the losses with respect to the errors by bin.
+        slopes: (G, C, 2, B), derivatives of the losses with respect to the errors by bin, or
+            (N, C, L) by pixel; the weights of the pixels are in the latter already.
+        lse: as ``count`` and ``exact`` return it.
+        mean: with ``entropy``, the mean cross-entropy and its derivative by the sum, (2,).
         entropy: as for ``count``.
 
     Returns:
-        The same losses in wide precision, connected to ``scores``; and so, with ``entropy``, the
-        mean cross-entropy, (), 0 where there is nothing to take a mean of.
+        The same value in wide precision, connected to ``scores``; and so, with ``entropy``, the
+        mean cross-entropy, ().
     """
-    mean, divisor, weight, smoothing = None, None, None, 0.0
+    ranked = slopes.dim() == 3
+    first, by_sum, weight, smoothing = None, None, None, 0.0
     if entropy is not None:
-        mean, divisor = _mean(counted.entropy)
+        first, by_sum = mean[0], mean[1]
         weight, smoothing = entropy
-    tensors = (counted.lse, slopes, divisor, weight, given.group, given.pixel_weight)
-    reading = Reading(given.ignore_index, given.link, False, smoothing)
-    attached = _attach(losses, mean, given.scores, given.target, *tensors, reading)
-    return attached[0], attached[1] if entropy is not None else None
-
-
-def attach_ranked(losses: Tensor, given: Scores, lse: Tensor, slopes: Tensor) -> Tensor:
-    """Give the losses of the sorting method their gradient; slopes are (N, C, L), by pixel.
-
-    The weights of the pixels are in these slopes already.
-    """
-    tensors = (lse, slopes, None, None, given.group, None)
-    reading = Reading(given.ignore_index, given.link, True)
-    return _attach(losses, None, given.scores, given.target, *tensors, reading)[0]
-
-
-def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean, and what its derivative by the sum is divided by."""
-    total, weights = sums.unbind()
-    divisor = weights.masked_fill(weights <= 0, torch.inf)  # so that the mean of nothing is 0
-    return total / divisor, divisor
+    tensors = (lse, slopes, factors, by_sum, weight, given.group)
+    pixel_weight = None if ranked else given.pixel_weight
+    reading = Reading(given.ignore_index, given.link, ranked, smoothing)
+    attached = _attach(value, first, given.scores, given.target, *tensors, pixel_weight, reading)
+    return attached[0], None if entropy is None else attached[1]
 
 
 def _attach(*inputs: Any) -> tuple[Tensor, ...]:
@@ -117,37 +108,41 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     @_signed
     def forward(
-        losses: Tensor,
+        value: Tensor,
         mean: Tensor | None,
         scores: Tensor,
         target: Tensor,
         lse: Tensor,
         slopes: Tensor,
-        divisor: Tensor | None,
+        factors: Tensor | None,
+        by_sum: Tensor | None,
         weight: Tensor | None,
         group: Tensor | None,
         pixel_weight: Tensor | None,
         reading: Reading,
     ) -> tuple[Tensor, ...]:
         dtype = wide_dtype(scores)
-        return tuple(tensor.to(dtype, copy=True) for tensor in (losses, mean) if tensor is not None)
+        return tuple(tensor.to(dtype) for tensor in (value, mean) if tensor is not None)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         *_, ctx.reading = inputs
-        ctx.save_for_backward(*inputs[2:10])
+        ctx.save_for_backward(*inputs[2:11])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_mean: Tensor | None = None) -> tuple[Any, ...]:
-        scores, target, lse, slopes, divisor, weight, group, pixel_weight = ctx.saved_tensors
+        scores, target, lse, slopes, factors, by_sum, weight, group, pixel_weight = (
+            ctx.saved_tensors
+        )
+        grad = grad if factors is None else grad * factors
         by_pixel = ctx.reading.ranked
         factor = _by_pixel(grad, slopes, group) if by_pixel else grad[..., None, None]
-        scale = None if grad_mean is None else grad_mean / divisor
+        scale = None if grad_mean is None else grad_mean * by_sum
         gradient = _pushed(scores, slopes * factor, scale, target, lse, weight, group, ctx.reading)
         if pixel_weight is not None:
             # Slopes and cross-entropies of a pixel are all multiplied by its weight.
             gradient = gradient * _by_channel(pixel_weight, scores)
-        return None, None, gradient, *(None,) * 8
+        return None, None, gradient, *(None,) * 9
 
 
 def _by_pixel(grad: Tensor, slopes: Tensor, group: Tensor | None) -> Tensor:

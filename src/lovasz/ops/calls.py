@@ -126,40 +126,46 @@ def weigh(
     return losses, slopes
 
 
-def factors(
+class Reduced(NamedTuple):
+    """Result of ``reduce``."""
+
+    total: Tensor  # (), the sum or mean of the losses
+    factors: Tensor  # (G, C), what each of them is multiplied by in it
+    entropy: Tensor  # (2,), the mean cross-entropy and its derivative by the sum; else (0,)
+
+
+def reduce(
+    losses: Tensor,
     counting: Tensor,
     invalid: Tensor,
     weight: Tensor | None,
+    sums: Tensor | None = None,
     *,
     normalize: bool,
     mean: bool,
     per_image: bool,
     dtype: torch.dtype,
-) -> Tensor:
-    """What the losses are multiplied by before they are summed, (G, C).
+) -> Reduced:
+    """The sum of the losses, or a mean.
 
     Args:
+        losses: (G, C).
         counting: (G, C) bool, classes that take part.
         invalid: (G,) invalid pixels; factors are NaN where there are any.
         weight: (C,) of the dtype, or None for ones.
+        sums: (2,) of cross-entropies and of their weights, to take a mean of too.
         normalize: divide a mean by the weights of the counting classes, not by their number.
-        mean: whether the sum is a mean of classes, or only a sum.
+        mean: whether it is a mean over classes, or a sum.
         per_image: whether the groups are images, over which a mean is taken too; of those in which
             a class counts.
         dtype: float32 or float64.
     """
-    arguments = (counting, invalid, weight, normalize, mean, per_image, dtype == torch.float64)
-    # The operator has no gradient, by a weight that has one.
-    constant = weight is None or not weight.requires_grad
-    if constant and _launching(counting.device):
-        table: Tensor = torch.ops.lovasz.factors(*arguments)
-        return table
-    return reference.factors(*arguments)
-
-
-def _launching(device: torch.device) -> bool:
-    """Whether every small operator of torch would be a launch of its own."""
-    return device.type == "cuda" and not torch.compiler.is_compiling()
+    options = (normalize, mean, per_image, dtype == torch.float64, sums)
+    # The operator has no gradient, and compilers fuse what it spares.
+    if losses.requires_grad or torch.compiler.is_compiling():
+        return Reduced(*reference.reduce(losses, counting, invalid, weight, *options))
+    weight = weight if weight is None else weight.detach()
+    return Reduced(*torch.ops.lovasz.reduce(losses, counting, invalid, weight, *options))
 
 
 class Exact(NamedTuple):

@@ -170,6 +170,48 @@ def weigh(
     return losses, slopes
 
 
+def reduce(
+    losses: Tensor,
+    counting: Tensor,
+    invalid: Tensor,
+    weight: Tensor | None,
+    normalize: bool,
+    mean: bool,
+    per_image: bool,
+    wide: bool,
+    sums: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``lovasz::reduce`` for CPU tensors."""
+    kernels = library.load()
+    if kernels is None:
+        options = (normalize, mean, per_image, wide, sums)
+        return reference.reduce(losses, counting, invalid, weight, *options)
+    dtype = torch.float64 if wide else torch.float32
+    losses, counting, invalid = losses.contiguous(), counting.contiguous(), invalid.contiguous()
+    weight = None if weight is None else weight.contiguous()
+    sums = None if sums is None else sums.contiguous()
+    total, factors = torch.empty((), dtype=dtype), torch.empty(losses.shape, dtype=dtype)
+    entropy = torch.empty(0 if sums is None else 2, dtype=dtype)
+    reduction = library.Reduction(
+        losses=losses.data_ptr(),
+        counting=counting.data_ptr(),
+        invalid=invalid.data_ptr(),
+        weight=None if weight is None else weight.data_ptr(),
+        factors=factors.data_ptr(),
+        sums=None if sums is None else sums.data_ptr(),
+        total=total.data_ptr(),
+        entropy=entropy.data_ptr(),
+        groups=losses.shape[0],
+        classes=losses.shape[1],
+        mean=mean,
+        normalize=normalize and weight is not None,
+        per_image=per_image,
+        wide=wide,
+    )
+    kernels.lovasz_reduce(reduction)
+    return total, factors, entropy
+
+
 @functools.cache
 def _centres(bins: int, unbounded: bool) -> Tensor:
     """Made once: it takes a seventh of the time of a small call to `weigh`."""

@@ -104,6 +104,27 @@ class Weighing(ctypes.Structure):
     )
 
 
+class Reduction(ctypes.Structure):
+    """``lovasz_reduction``."""
+
+    _fields_ = (
+        ("losses", ctypes.c_void_p),
+        ("counting", ctypes.c_void_p),
+        ("invalid", ctypes.c_void_p),
+        ("weight", ctypes.c_void_p),
+        ("factors", ctypes.c_void_p),
+        ("sums", ctypes.c_void_p),
+        ("total", ctypes.c_void_p),
+        ("entropy", ctypes.c_void_p),
+        ("groups", ctypes.c_int64),
+        ("classes", ctypes.c_int64),
+        ("mean", ctypes.c_int32),
+        ("normalize", ctypes.c_int32),
+        ("per_image", ctypes.c_int32),
+        ("wide", ctypes.c_int32),
+    )
+
+
 @functools.cache
 def load() -> ctypes.CDLL | None:
     """The library, or None where the package was built without it, with a warning."""
@@ -134,6 +155,8 @@ def load() -> ctypes.CDLL | None:
     library.lovasz_push_exact.argtypes = (problem, ctypes.c_void_p, scores, ctypes.c_int32)
     library.lovasz_weigh.argtypes = (ctypes.POINTER(Weighing), ctypes.c_int32)
     library.lovasz_weigh.restype = None
+    library.lovasz_reduce.argtypes = (ctypes.POINTER(Reduction),)
+    library.lovasz_reduce.restype = None
     library.lovasz_expect_writes.argtypes = (ctypes.c_void_p, ctypes.c_int64)
     library.lovasz_expect_writes.restype = None
     library.lovasz_set_parallel_for(_parallel_for())

@@ -111,7 +111,8 @@ def weigh(
     return losses, slopes if wide else slopes.to(torch.float32)
 
 
-def factors(
+def reduce(
+    losses: Tensor,
     counting: Tensor,
     invalid: Tensor,
     weight: Tensor | None,
@@ -119,25 +120,38 @@ def factors(
     mean: bool,
     per_image: bool,
     wide: bool,
-) -> Tensor:
-    """Reference of ``lovasz::factors``: a mean or sum over classes, and over images, as a table.
+    sums: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Reference of ``lovasz::reduce``, differentiable in the losses and the weight.
 
-    A mean is linear in the losses, so few operators have a gradient. NaN for groups with invalid
-    pixels, so that value and gradient tell the same.
+    NaN for groups with invalid pixels, so that value and gradient tell the same.
     """
     bad = (invalid > 0).unsqueeze(-1)
-    active = counting.to(torch.float64 if wide else torch.float32)
-    table = active if weight is None else active * weight
+    dtype = torch.float64 if wide else torch.float32
+    active = counting.to(dtype)
+    factors = active if weight is None else active * weight
     if mean:
         if weight is None or not normalize:
             share = active.sum(1, keepdim=True).clamp(min=1)
         else:
-            share = table.sum(1, keepdim=True)
+            share = factors.sum(1, keepdim=True)
             share = share.masked_fill(share <= 0, 1.0)
-        table = table / share
+        factors = factors / share
         if per_image:
-            table = table / images_of(counting, bad).clamp(min=1)
-    return table.masked_fill(bad, torch.nan)
+            factors = factors / images_of(counting, bad).clamp(min=1)
+    factors = factors.masked_fill(bad, torch.nan)
+    # Images in which nothing counts change nothing, not even the order of this sum.
+    total = (losses * factors).sum(1).sum()
+    return total.to(dtype), factors, _mean(sums, losses).to(dtype)
+
+
+def _mean(sums: Tensor | None, losses: Tensor) -> Tensor:
+    """A mean and its derivative by the sum, (2,), from the sum of the summands and of weights."""
+    if sums is None:
+        return losses.new_empty(0)
+    total, weights = sums.unbind()
+    divisor = weights.masked_fill(weights <= 0, torch.inf)  # so that the mean of nothing is 0
+    return torch.stack((total / divisor, 1 / divisor))
 
 
 def images_of(counting: Tensor, bad: Tensor) -> Tensor:

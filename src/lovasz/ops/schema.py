@@ -34,8 +34,9 @@ _library.define(
     " -> (Tensor losses, Tensor slopes)"
 )
 _library.define(
-    "factors(Tensor counting, Tensor invalid, Tensor? weight, bool normalize, bool mean,"
-    " bool per_image, bool wide) -> Tensor"
+    "reduce(Tensor losses, Tensor counting, Tensor invalid, Tensor? weight, bool normalize,"
+    " bool mean, bool per_image, bool wide, Tensor? sums=None)"
+    " -> (Tensor total, Tensor factors, Tensor entropy)"
 )
 _library.define(
     "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax,"
@@ -73,7 +74,7 @@ _library.define(
     "push_ranked_channels(Tensor scores, Tensor target, Tensor slopes, int? ignore_index,"
     " str link) -> Tensor"
 )
-_MULTICLASS = ("count", "weigh", "factors", "push", "rank", "exact", "push_ranked")
+_MULTICLASS = ("count", "weigh", "reduce", "push", "rank", "exact", "push_ranked")
 _CHANNELS = (
     "count_channels",
     "push_channels",
@@ -85,11 +86,11 @@ for _name in _MULTICLASS:
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
 for _name in _CHANNELS:
     _library.impl(_name, getattr(channels, _name), "CompositeExplicitAutograd")
-for _name in ("count", "weigh", "push", "exact", "push_ranked"):
+for _name in ("count", "weigh", "reduce", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(cpu, _name), "CPU")
 for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
     _library.impl(_name, getattr(cpu_channels, _name), "CPU")
-for _name in ("count", "weigh", "factors", "push", "exact", "push_ranked"):
+for _name in ("count", "weigh", "reduce", "push", "exact", "push_ranked"):
     _library.impl(_name, getattr(gpu, _name), "CUDA")
 for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
     _library.impl(_name, getattr(gpu_channels, _name), "CUDA")
@@ -153,9 +154,11 @@ def _(counts, alpha, beta, wide, unit=1, unbounded=False):  # type: ignore[no-un
     )
 
 
-@torch.library.register_fake("lovasz::factors")
-def _(counting, invalid, weight, normalize, mean, per_image, wide):  # type: ignore[no-untyped-def]
-    return counting.new_empty(counting.shape, dtype=torch.float64 if wide else torch.float32)
+@torch.library.register_fake("lovasz::reduce")
+def _(losses, counting, invalid, weight, normalize, mean, per_image, wide, sums=None):  # type: ignore[no-untyped-def]
+    dtype = torch.float64 if wide else torch.float32
+    shapes = ((), losses.shape, (0 if sums is None else 2,))
+    return tuple(losses.new_empty(shape, dtype=dtype) for shape in shapes)
 
 
 @torch.library.register_fake("lovasz::rank")

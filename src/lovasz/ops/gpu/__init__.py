@@ -67,7 +67,8 @@ def weigh(
     return losses, slopes
 
 
-def factors(
+def reduce(
+    losses: Tensor,
     counting: Tensor,
     invalid: Tensor,
     weight: Tensor | None,
@@ -75,15 +76,16 @@ def factors(
     mean: bool,
     per_image: bool,
     wide: bool,
-) -> Tensor:
-    """``lovasz::factors`` for CUDA tensors."""
-    arguments = (counting, invalid, weight, normalize, mean, per_image, wide)
+    sums: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``lovasz::reduce`` for CUDA tensors."""
+    arguments = (losses, counting, invalid, weight, normalize, mean, per_image, wide, sums)
     launch = launches("weigh_launch") if counting.numel() > 0 else None
-    if launch is None or not launch.has_factors(counting):
-        return reference.factors(*arguments)
+    if launch is None or not launch.reduces(counting):
+        return reference.reduce(*arguments)
     with torch.cuda.device_of(counting):
-        table: Tensor = launch.factors(*arguments)
-    return table
+        total, factors, mean_entropy = launch.reduce(*arguments)
+    return total, factors, mean_entropy
 
 
 def push(

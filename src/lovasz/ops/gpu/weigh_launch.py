@@ -11,8 +11,8 @@ from lovasz.ops.gpu.blocks import power_of_two
 #: bins that are weighed at once, and warps of a program
 BLOCK = 1024
 WARPS = 8
-#: classes of groups that are looked at at once
-FACTORS = 4096
+#: classes of groups that are reduced at once, and in one launch
+REDUCED, MOST_REDUCED = 4096, 2**16
 
 
 def weigh(
@@ -31,12 +31,13 @@ def weigh(
     return losses, slopes
 
 
-def has_factors(counting: Tensor) -> bool:
-    """Whether a program can hold the classes of a group."""
-    return counting.shape[1] <= FACTORS
+def reduces(counting: Tensor) -> bool:
+    """Whether one program can hold the classes of a group, and is soon done with all groups."""
+    return counting.shape[1] <= REDUCED and counting.numel() <= MOST_REDUCED
 
 
-def factors(
+def reduce(
+    losses: Tensor,
     counting: Tensor,
     invalid: Tensor,
     weight: Tensor | None,
@@ -44,15 +45,20 @@ def factors(
     mean: bool,
     per_image: bool,
     wide: bool,
-) -> Tensor:
-    """As ``lovasz::factors``; does not wait for the device."""
+    sums: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As ``lovasz::reduce``; does not wait for the device."""
     groups, classes = counting.shape
-    table = counting.new_empty((groups, classes), dtype=torch.float64 if wide else torch.float32)
+    dtype = torch.float64 if wide else torch.float32
+    total, factors = losses.new_empty((), dtype=dtype), losses.new_empty(losses.shape, dtype=dtype)
+    entropy = losses.new_empty(0 if sums is None else 2, dtype=dtype)
     block_c = power_of_two(classes)
-    weighing.factors[(groups,)](
-        counting.contiguous().view(torch.uint8), invalid.contiguous(),
-        None if weight is None else weight.contiguous(), table, groups, classes,
-        NORMALIZE=normalize and weight is not None, MEAN=mean, PER_IMAGE=per_image, BLOCK_C=block_c,
-        BLOCK_G=min(max(FACTORS // block_c, 1), power_of_two(groups)), num_warps=4,
+    weighing.reduce[(1,)](
+        losses.contiguous(), counting.contiguous().view(torch.uint8), invalid.contiguous(),
+        None if weight is None else weight.contiguous(),
+        None if sums is None else sums.contiguous(), total, factors, entropy, groups, classes,
+        NORMALIZE=normalize and weight is not None, MEAN=mean, PER_IMAGE=mean and per_image,
+        BLOCK_C=block_c, BLOCK_G=min(max(REDUCED // block_c, 1), power_of_two(groups)),
+        num_warps=4,
     )  # fmt: skip
-    return table
+    return total, factors, entropy

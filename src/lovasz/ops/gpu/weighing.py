@@ -3,7 +3,7 @@
 ``weigh`` goes from counts to losses and slopes, for Tversky's set functions. It is
 ``extend_counts`` of ``lovasz.extension``, operation by operation in float64, in one launch in place
 of 180. ``F0, B0`` are the positives and negatives before a bin, ``F1, B1`` those after it, and
-``P, N`` all of them. ``factors`` is that of ``lovasz.ops.reference``, in place of half a dozen.
+``P, N`` all of them. ``reduce`` is that of ``lovasz.ops.reference``, in place of a dozen.
 """
 
 from __future__ import annotations
@@ -151,37 +151,65 @@ def _one_if_empty(count):
 
 
 @triton.jit
-def factors(
-    counting, invalid, weight, table, groups, classes,
+def reduce(
+    losses, counting, invalid, weight, sums, total, factors, entropy, groups, classes,
     NORMALIZE: tl.constexpr, MEAN: tl.constexpr, PER_IMAGE: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_G: tl.constexpr,
 ):  # fmt: skip
-    """Factors of the classes of one group; with images, every program counts them all."""
-    group = tl.program_id(0).to(tl.int64)
-    c = tl.arange(0, BLOCK_C)
-    inside = c < classes
-    at = group * classes + c
-    active = (tl.load(counting + at, mask=inside, other=0) != 0).to(tl.float64)
-    row = active
-    if weight is not None:
-        row = active * tl.load(weight + c, mask=inside, other=0.0).to(tl.float64)
-    if MEAN:
-        share = tl.maximum(tl.sum(active), 1.0)
-        if NORMALIZE:
-            share = tl.sum(row)
-            share = tl.where(share <= 0.0, 1.0, share)
-        row /= share
-        if PER_IMAGE:
-            images = tl.zeros((BLOCK_G,), tl.int32)
-            for start in range(0, groups, BLOCK_G):
-                g = (start + tl.arange(0, BLOCK_G)).to(tl.int64)
-                there = g < groups
-                every = g[:, None] * classes + c[None, :]
-                mask = there[:, None] & inside[None, :]
-                counts = tl.max(tl.load(counting + every, mask=mask, other=0), 1) != 0
-                bad = tl.load(invalid + g, mask=there, other=0) > 0
-                images += (counts | bad).to(tl.int32)
-            row /= tl.maximum(tl.sum(images), 1).to(tl.float64)
-    if tl.load(invalid + group) > 0:
-        row += float("nan")
-    tl.store(table + at, row.to(table.dtype.element_ty), mask=inside)
+    """Factors of the losses and their sum, by one program: groups are few, and small.
+
+    With sums, of cross-entropies and of their weights, the mean of these as well.
+    """
+    images = 1.0
+    if PER_IMAGE:
+        images = _images_of(counting, invalid, groups, classes, BLOCK_C, BLOCK_G)
+    summands = tl.zeros((BLOCK_G, BLOCK_C), tl.float64)
+    for start in range(0, groups, BLOCK_G):
+        at, there, active, bad = _groups(
+            counting, invalid, start, groups, classes, BLOCK_C, BLOCK_G
+        )
+        active = active.to(tl.float64)
+        found = active
+        if weight is not None:
+            c = tl.arange(0, BLOCK_C)
+            alpha = tl.load(weight + c, mask=c < classes, other=0.0).to(tl.float64)
+            found = active * alpha[None, :]
+        if MEAN:
+            if NORMALIZE:
+                share = tl.sum(found, 1)
+            else:
+                share = tl.sum(active, 1)
+            found = found / tl.where(share > 0.0, share, 1.0)[:, None]
+        found = tl.where(bad[:, None], float("nan"), found / images)
+        rounded = found.to(factors.dtype.element_ty)
+        tl.store(factors + at, rounded, mask=there)
+        loss = tl.load(losses + at, mask=there, other=0.0)
+        summands += tl.where(there, loss * rounded.to(tl.float64), 0.0)
+    tl.store(total, tl.sum(tl.sum(summands, 1)).to(total.dtype.element_ty))
+    if sums is not None:
+        weights = tl.load(sums + 1)
+        divisor = tl.where(weights <= 0.0, float("inf"), weights)  # the mean of nothing is 0
+        tl.store(entropy, (tl.load(sums) / divisor).to(entropy.dtype.element_ty))
+        tl.store(entropy + 1, (1.0 / divisor).to(entropy.dtype.element_ty))
+
+
+@triton.jit
+def _images_of(counting, invalid, groups, classes, BLOCK_C: tl.constexpr, BLOCK_G: tl.constexpr):
+    """Images of which a mean is taken: those in which a class counts, and the bad."""
+    images = tl.zeros((BLOCK_G,), tl.int32)
+    for start in range(0, groups, BLOCK_G):
+        _, _, active, bad = _groups(counting, invalid, start, groups, classes, BLOCK_C, BLOCK_G)
+        images += ((tl.max(active.to(tl.int32), 1) != 0) | bad).to(tl.int32)
+    return tl.maximum(tl.sum(images), 1).to(tl.float64)
+
+
+@triton.jit
+def _groups(
+    counting, invalid, start, groups, classes, BLOCK_C: tl.constexpr, BLOCK_G: tl.constexpr
+):
+    """Where the classes of some groups are, which are there, which count; which groups are bad."""
+    g, c = (start + tl.arange(0, BLOCK_G)).to(tl.int64), tl.arange(0, BLOCK_C)
+    at = g[:, None] * classes + c[None, :]
+    there = (g < groups)[:, None] & (c < classes)[None, :]
+    active = tl.load(counting + at, mask=there, other=0) != 0
+    return at, there, active, tl.load(invalid + g, mask=g < groups, other=0) > 0
