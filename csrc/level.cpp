@@ -253,12 +253,18 @@ void push_exact(const lovasz_problem *problem, const float *slopes, const lovasz
   visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);
 }
 
+template <class Slope>
+void weigh_as(const lovasz_weighing *w, int64_t row) {
+  const int64_t first = row * 2 * w->bins;
+  Slope *slopes = static_cast<Slope *>(w->slopes) + first;
+  w->losses[row] = weigh_class(w->counts + first, *w, slopes, w->seen + row);
+}
+
 void weigh(const lovasz_weighing *w, int64_t row) {
-  const int64_t *counts = w->counts + row * 2 * w->bins;
   if (w->wide) {
-    w->losses[row] = weigh_class(counts, *w, static_cast<double *>(w->slopes) + row * 2 * w->bins);
+    weigh_as<double>(w, row);
   } else {
-    w->losses[row] = weigh_class(counts, *w, static_cast<float *>(w->slopes) + row * 2 * w->bins);
+    weigh_as<float>(w, row);
   }
 }
 

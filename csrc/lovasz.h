@@ -75,6 +75,7 @@ struct lovasz_weighing {
   const double *centres;  // (B), the error that each bin stands for
   double *losses;         // (rows)
   void *slopes;           // (rows, 2, B) float, or double if wide
+  uint8_t *seen;          // (2, rows), whether there are pixels, and pixels of the class
   int64_t rows, bins;
   int64_t unit;  // what one pixel counts
   double alpha, beta;

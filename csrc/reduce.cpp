@@ -1,4 +1,4 @@
-// From the losses of the classes to the loss, as `reduce` in src/lovasz/ops/reference.py.
+// From the losses of the classes to the loss, as `reduce` in src/lovasz/ops/between.py.
 #include <limits>
 
 #include "lovasz.h"

@@ -69,7 +69,7 @@ void take_from_beside(const int64_t *counts, int64_t bins, Slope *slopes) {
 
 // One class: counts and slopes are (2, B), negatives first; returns the loss.
 template <class Slope>
-double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slopes) {
+double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slopes, uint8_t *seen) {
   const double *centres = w.centres;
   const int64_t bins = w.bins;
   const double pixel = 1.0 / static_cast<double>(w.unit);  // a power of two: exact
@@ -80,6 +80,8 @@ double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slope
     positives += f[b];
     negatives += n[b];
   }
+  seen[0] = positives + negatives > 0;
+  seen[w.rows] = positives > 0;
   const double P = pixel * static_cast<double>(positives);
   const double N = pixel * static_cast<double>(negatives);
   const Tversky delta{w.alpha, w.beta, P};

@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
     ["set_functions", "ops.bins", "ops.precision"],
     ["ops.library", "ops.links", "ops.tables", "extension"],
-    ["ops.ranking", "ops.validity"],
+    ["ops.ranking", "ops.validity", "ops.between"],
     ["ops.reference", "ops.channels"],
     ["ops.gpu.ptx", "ops.gpu.availability", "ops.gpu.blocks", "ops.gpu.inputs"],
     ["ops.gpu.pixels"],

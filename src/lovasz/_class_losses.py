@@ -15,7 +15,7 @@ from lovasz import ops
 from lovasz._inputs import Chosen
 from lovasz._pooling import Pooled, pool
 from lovasz._ranks import Ranks
-from lovasz.extension import Extension, extend_counts
+from lovasz.extension import extend_counts
 from lovasz.set_functions import SetFunction, as_tversky
 from lovasz.window import Window
 
@@ -50,8 +50,11 @@ def by_counting(
     # The losses of images are each rank's own; their mean is taken over all of them afterwards.
     shared = None if given.per_image else ranks
     pooled = pool(counted, given.unit, chosen.absent, shared, recipe.window)
-    counting = chosen.among(pooled.seen)
-    losses, slopes = _weigh(pooled, counting, recipe, given.unbounded, ops.wide_dtype(given.scores))
+    losses, slopes, present = _weigh(pooled, recipe, given.unbounded, ops.wide_dtype(given.scores))
+    seen = present[0 if chosen.absent else 1] if pooled.seen is None else pooled.seen
+    counting = chosen.among(seen)
+    if as_tversky(recipe.set_function) is None:
+        losses, slopes = _mute(losses, counting), _mute(slopes, counting[..., None, None])
     sums = None if entropy is None else counted.entropy
     if sums is not None and ranks is not None:
         sums = ranks.total(sums)
@@ -70,22 +73,20 @@ def by_sorting(given: ops.Scores, chosen: Chosen, recipe: Recipe) -> ClassLosses
     return ClassLosses(losses, counting, exact.invalid, slopes, exact.lse)
 
 
-def _weigh(
-    pooled: Pooled, counting: Tensor, recipe: Recipe, unbounded: bool, dtype: torch.dtype
-) -> Extension:
+def _weigh(pooled: Pooled, recipe: Recipe, unbounded: bool, dtype: torch.dtype) -> ops.Weighed:
     """The extension; where it is asked for, the mean with that of the complements."""
-    losses, slopes = _extend(pooled, recipe, unbounded, dtype)
-    if recipe.symmetric:
-        # The complement has the same errors: its positives are the negatives.
-        swapped = pooled._replace(counts=pooled.counts.flip(2))
-        others, other_slopes = _extend(swapped, recipe, unbounded, dtype)
-        losses, slopes = (losses + others) / 2, (slopes + other_slopes.flip(2)) / 2
-    if as_tversky(recipe.set_function) is None:
-        losses, slopes = _mute(losses, counting), _mute(slopes, counting[..., None, None])
-    return Extension(losses, slopes)
+    weighed = _extend(pooled, recipe, unbounded, dtype)
+    if not recipe.symmetric:
+        return weighed
+    # The complement has the same errors: its positives are the negatives.
+    swapped = pooled._replace(counts=pooled.counts.flip(2))
+    losses, slopes, _ = _extend(swapped, recipe, unbounded, dtype)
+    return weighed._replace(
+        losses=(weighed.losses + losses) / 2, slopes=(weighed.slopes + slopes.flip(2)) / 2
+    )
 
 
-def _extend(pooled: Pooled, recipe: Recipe, unbounded: bool, dtype: torch.dtype) -> Extension:
+def _extend(pooled: Pooled, recipe: Recipe, unbounded: bool, dtype: torch.dtype) -> ops.Weighed:
     """The extension, by an operator for the set functions that it knows."""
     tversky = as_tversky(recipe.set_function)
     counts, unit = pooled.counts, pooled.unit
@@ -93,9 +94,9 @@ def _extend(pooled: Pooled, recipe: Recipe, unbounded: bool, dtype: torch.dtype)
         centres_of = ops.unbounded_bin_centres if unbounded else ops.bin_centres
         centres = centres_of(counts.shape[-1], counts.device)
         losses, slopes = extend_counts(counts, centres, recipe.set_function, unit)
-        return Extension(losses, slopes.to(dtype))
+        return ops.Weighed(losses, slopes.to(dtype), ops.seen_in(counts))
     wide = dtype == torch.float64
-    return Extension(*ops.weigh(counts, tversky.alpha, tversky.beta, wide, unit, unbounded))
+    return ops.weigh(counts, tversky.alpha, tversky.beta, wide, unit, unbounded)
 
 
 def _mute(values: Tensor, counting: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class Pooled(NamedTuple):
 
     counts: Tensor  # (G, C, 2, B) int64
     unit: int  # what one pixel counts
-    seen: Tensor  # (G, C) bool, classes for which there are enough pixels to count
+    seen: Tensor | None  # (G, C) bool, classes that count; None: those of which there are pixels
     invalid: Tensor  # (G,) int64, as ``count`` returns it
 
 
@@ -35,8 +35,7 @@ def pool(
     counts, invalid = counted.counts, counted.invalid
     if ranks is not None:
         counts, invalid = _over_ranks(counts, invalid, unit, ranks)
-    # As counts are never negative, this tells whether there are pixels, by one operator.
-    batch = Pooled(counts, unit, _that_count(counts, absent).any(-1), invalid)
+    batch = Pooled(counts, unit, None, invalid)
     return batch if window is None else _over_time(batch, absent, window)
 
 
@@ -56,7 +55,8 @@ def _over_time(batch: Pooled, absent: bool, window: Window) -> Pooled:
     """
     valid = (batch.invalid == 0).all()
     remembered = window.add(batch.counts[0] * (PIXEL // batch.unit), valid)
-    seen = batch.seen | (_that_count(remembered.unsqueeze(0), absent).sum(-1) >= PIXEL)
+    seen = _that_count(batch.counts, absent).any(-1)
+    seen = seen | (_that_count(remembered.unsqueeze(0), absent).sum(-1) >= PIXEL)
     return Pooled(window.average().unsqueeze(0), PIXEL, seen, batch.invalid)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lovasz.ops import WEIGHT_UNIT, gpu, reference
+from lovasz.ops import WEIGHT_UNIT, between, gpu
 from lovasz.ops.gpu import weighing
 from tests.gpu.interpreted import Watch
 from tests.gpu.launches import Recorder
@@ -14,12 +14,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
 def check(counts, alpha=1.0, beta=1.0, unit=1, unbounded=False):
-    losses, slopes = gpu.weigh(counts, alpha, beta, True, unit, unbounded)
-    expected_losses, expected = reference.weigh(counts, alpha, beta, True, unit, unbounded)
+    losses, slopes, seen = gpu.weigh(counts, alpha, beta, True, unit, unbounded)
+    expected_losses, expected, there = between.weigh(counts, alpha, beta, True, unit, unbounded)
     assert slopes.dtype == losses.dtype == torch.float64
     torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(slopes, expected, rtol=1e-12, atol=1e-15)
-    narrow_losses, narrow = gpu.weigh(counts, alpha, beta, False, unit, unbounded)
+    assert torch.equal(seen, there)
+    narrow_losses, narrow, _ = gpu.weigh(counts, alpha, beta, False, unit, unbounded)
     assert torch.equal(narrow_losses, losses)
     assert torch.equal(narrow, slopes.float())
 
@@ -97,7 +98,7 @@ def test_counts_of_any_strides():
         counts.transpose(0, 3).contiguous().transpose(0, 3),
         counts[:1].expand(2, -1, -1, -1),
     ):
-        losses, slopes = gpu.weigh(strided, 1.0, 1.0, False)
+        losses, slopes, _ = gpu.weigh(strided, 1.0, 1.0, False)
         assert slopes.is_contiguous()
         assert torch.equal(losses[0], expected[0][0])
         assert torch.equal(slopes[0], expected[1][0])
@@ -118,7 +119,7 @@ def test_more_classes_than_a_program_holds():
 
 
 def test_no_groups():
-    losses, slopes = gpu.weigh(torch.zeros(0, 3, 2, 64, dtype=torch.int64), 1.0, 1.0, False)
+    losses, slopes, _ = gpu.weigh(torch.zeros(0, 3, 2, 64, dtype=torch.int64), 1.0, 1.0, False)
     assert losses.shape == (0, 3)
     assert slopes.shape == (0, 3, 2, 64)
 
@@ -132,13 +133,13 @@ def test_nothing_waits_for_the_device():
 
 
 @pytest.mark.parametrize("bins", [2, 1024, 2**20])
-def test_one_launch_and_two_new_tensors(bins, monkeypatch):
+def test_one_launch_and_three_new_tensors(bins, monkeypatch):
     launches = []
     monkeypatch.setattr(weighing, "weigh", Recorder(weighing.weigh, launches))
     counts = torch.zeros(2, 3, 2, bins, dtype=torch.int64)
     with Counter() as operators:
         gpu.weigh(counts, 1.0, 1.0, False)
-    assert operators.names == ["aten::new_empty"] * 2
+    assert operators.names == ["aten::new_empty"] * 3
     assert [launch.grid for launch in launches] == [(6,)]
 
 

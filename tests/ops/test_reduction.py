@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lovasz.ops import cpu, reference
+from lovasz.ops import between, cpu
 from tests.ops.reduction_checks import check_reduction, every_reduction
 
 
@@ -13,7 +13,7 @@ def test_the_kernel_is_the_reference(shape, weighting, mean, per_image, wide):
     check_reduction(cpu.reduce, shape, weighting, mean, per_image, wide)
 
 
-@pytest.mark.parametrize("reduce", [cpu.reduce, reference.reduce])
+@pytest.mark.parametrize("reduce", [cpu.reduce, between.reduce])
 def test_a_mean_over_the_images_in_which_a_class_counts(reduce):
     losses = torch.tensor([[0.5, 0.25, 9.0], [0.75, 9.0, 9.0], [9.0, 9.0, 9.0]]).double()
     counting, weight = losses < 1, torch.tensor([1.0, 3.0, 2.0])
@@ -29,7 +29,7 @@ def test_a_mean_over_the_images_in_which_a_class_counts(reduce):
     assert factors.tolist() == [[1.0, 3.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("reduce", [cpu.reduce, reference.reduce])
+@pytest.mark.parametrize("reduce", [cpu.reduce, between.reduce])
 def test_nothing_is_known_of_a_group_with_invalid_pixels(reduce):
     losses, counting = torch.rand(2, 3).double(), torch.ones(2, 3, dtype=torch.bool)
     invalid = torch.tensor([0, 2])
@@ -38,7 +38,7 @@ def test_nothing_is_known_of_a_group_with_invalid_pixels(reduce):
     assert factors.isnan().tolist() == [[False] * 3, [True] * 3]
 
 
-@pytest.mark.parametrize("reduce", [cpu.reduce, reference.reduce])
+@pytest.mark.parametrize("reduce", [cpu.reduce, between.reduce])
 @pytest.mark.parametrize("shape", [(0, 3), (2, 0), (1, 4)])
 def test_where_nothing_counts(reduce, shape):
     losses, counting = torch.rand(shape).double(), torch.zeros(shape, dtype=torch.bool)
@@ -58,7 +58,7 @@ def test_strided_tables():
     assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
 
 
-@pytest.mark.parametrize("reduce", [cpu.reduce, reference.reduce])
+@pytest.mark.parametrize("reduce", [cpu.reduce, between.reduce])
 def test_the_mean_of_the_cross_entropies(reduce):
     losses, counting = torch.rand(1, 3).double(), torch.ones(1, 3, dtype=torch.bool)
     tables = (losses, counting, torch.zeros(1).long(), None, False, True, False, True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lovasz.ops import cpu, reference
+from lovasz.ops import between, cpu
 
 COUNTS = {
     "sparse": (3, 5, 2, 64, 3),
@@ -22,11 +22,12 @@ def test_weigh_is_the_formula(level, case, alpha, beta, unit):
     counts[0, 0, 1] = 0  # an absent class
     counts[0, 1, 0] = 0  # nothing else in the image
     counts[-1, -1] = 0  # nothing at all
-    losses, slopes = cpu.weigh(counts, alpha, beta, True, unit)
-    expected_losses, expected = reference.weigh(counts, alpha, beta, True, unit)
+    losses, slopes, seen = cpu.weigh(counts, alpha, beta, True, unit)
+    expected_losses, expected, there = between.weigh(counts, alpha, beta, True, unit)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-13)
     # differences of numbers near 1 keep nine digits at ten million pixels
     torch.testing.assert_close(slopes, expected, rtol=1e-7, atol=4e-16)
+    assert torch.equal(seen, there)
     narrow = cpu.weigh(counts, alpha, beta, False, unit)[1]
     assert narrow.dtype == torch.float32
     assert torch.equal(narrow, slopes.float())
@@ -63,10 +64,11 @@ def test_empty_bins(level, bins, most, alpha, beta, unit):
     if unit > 1:  # whole pixels, fractions of them, and several with one
         part = torch.randint(0, 3, counts.shape)
         counts = counts * torch.where(part == 0, unit, torch.randint(1, 2 * unit, counts.shape))
-    losses, slopes = cpu.weigh(counts, alpha, beta, True, unit)
-    expected_losses, expected = reference.weigh(counts, alpha, beta, True, unit)
+    losses, slopes, seen = cpu.weigh(counts, alpha, beta, True, unit)
+    expected_losses, expected, there = between.weigh(counts, alpha, beta, True, unit)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-13)
     torch.testing.assert_close(slopes, expected, rtol=1e-7, atol=4e-16)
+    assert torch.equal(seen, there)
     assert torch.equal(cpu.weigh(counts, alpha, beta, False, unit)[1], slopes.float())
 
 
@@ -79,18 +81,19 @@ def test_runs_of_empty_bins(level, bins, filled, unit):
     counts[:, 1, 1] = 0  # an absent class
     counts[:, 2, 0] = 0
     for alpha, beta in ((1.0, 1.0), (0.3, 2.0)):
-        losses, slopes = cpu.weigh(counts, alpha, beta, True, unit)
-        expected_losses, expected = reference.weigh(counts, alpha, beta, True, unit)
+        losses, slopes, seen = cpu.weigh(counts, alpha, beta, True, unit)
+        expected_losses, expected, there = between.weigh(counts, alpha, beta, True, unit)
         torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-13)
         torch.testing.assert_close(slopes, expected, rtol=1e-7, atol=4e-16)
+        assert torch.equal(seen, there)
 
 
 def test_empty_bins_have_the_slope_of_their_fuller_neighbour(level):
     counts = torch.zeros(1, 2, 2, 600, dtype=torch.int64)
     counts[0, 0, 0, [3, 5, 255, 257, 599]] = torch.tensor([1, 9, 9, 1, 4])
     counts[0, :, 1, 300] = 7
-    for weigh in (cpu.weigh, reference.weigh):
-        _, slopes = weigh(counts, 1.0, 1.0, True)
+    for weigh in (cpu.weigh, between.weigh):
+        _, slopes, _ = weigh(counts, 1.0, 1.0, True)
         negatives, positives = slopes[0, 0]
         for empty, full in ((2, 3), (4, 5), (6, 5), (254, 255), (256, 255), (258, 257), (598, 599)):
             assert negatives[empty] == negatives[full]
@@ -110,7 +113,7 @@ def test_threads_change_nothing(level, threads):
 
 def test_whole_pixels_in_fixed_point_weigh_what_they_count(level):
     counts = torch.randint(0, 50, (2, 5, 2, 256))
-    for weigh in (cpu.weigh, reference.weigh):
+    for weigh in (cpu.weigh, between.weigh):
         whole, fixed = weigh(counts, 1.0, 1.0, True), weigh(counts << 20, 1.0, 1.0, True, 2**20)
         assert all(torch.equal(a, b) for a, b in zip(whole, fixed, strict=True))
 
@@ -118,8 +121,8 @@ def test_whole_pixels_in_fixed_point_weigh_what_they_count(level):
 def test_slopes_of_fractions_of_pixels_add_up(level):
     # a bin with a quarter of a pixel has a slope for each pixel, not for each quarter
     counts = torch.randint(0, 2**20, (1, 4, 2, 64))
-    for weigh in (cpu.weigh, reference.weigh):
-        _, slopes = weigh(counts, 1.0, 1.0, True, 2**20)
+    for weigh in (cpu.weigh, between.weigh):
+        _, slopes, _ = weigh(counts, 1.0, 1.0, True, 2**20)
         ones = (slopes * counts / 2**20).sum((-2, -1))  # the extension of errors of 1: all wrong
         torch.testing.assert_close(ones, torch.ones(1, 4, dtype=torch.float64))
 
@@ -138,5 +141,5 @@ def test_the_step_of_an_empty_bin_ends_at_it(level, passed):
     start, end = (1.25, 1.5) if passed < 1.5 else (0.5, 1.5)
     assert positives == pytest.approx((end / 1.5 - start / 1.5) / (end - start))
     assert negatives == pytest.approx((passed + 1) / 2.5 - passed / 1.5)
-    expected = reference.weigh(counts, 1.0, 1.0, True, unit)[1][0, 0, :, 30].tolist()
+    expected = between.weigh(counts, 1.0, 1.0, True, unit)[1][0, 0, :, 30].tolist()
     assert [negatives, positives] == pytest.approx(expected, rel=1e-12)

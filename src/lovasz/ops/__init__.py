@@ -19,6 +19,7 @@ with ``per_image``, as many as clouds with ``group``, else 1.
 """
 
 from lovasz.ops.autograd import attach
+from lovasz.ops.between import images_of, seen_in
 from lovasz.ops.bins import (
     DEFAULT_BINS,
     bin_centres,
@@ -27,9 +28,8 @@ from lovasz.ops.bins import (
     relative_bound,
     unbounded_bin_centres,
 )
-from lovasz.ops.calls import Counted, Entropy, Scores, count, exact, reduce, weigh
+from lovasz.ops.calls import Counted, Entropy, Scores, Weighed, count, exact, reduce, weigh
 from lovasz.ops.precision import wide_dtype
-from lovasz.ops.reference import images_of
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 from lovasz.ops.validity import SPARE_LABEL
 
@@ -41,6 +41,7 @@ __all__ = [
     "Entropy",
     "Groups",
     "Scores",
+    "Weighed",
     "attach",
     "bin_centres",
     "bin_edges",
@@ -52,6 +53,7 @@ __all__ = [
     "per_group",
     "reduce",
     "relative_bound",
+    "seen_in",
     "unbounded_bin_centres",
     "weigh",
     "wide_dtype",

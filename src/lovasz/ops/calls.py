@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops import ranking, reference, schema
+from lovasz.ops import between, ranking, reference, schema
 from lovasz.ops.links import MULTICLASS, UNBOUNDED
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 from lovasz.set_functions import SetFunction, as_tversky
@@ -101,6 +101,14 @@ def count(given: Scores, bins: int, entropy: Entropy | None = None) -> Counted:
     return Counted(counts, lse, _with_bad_weights(invalid, given), sums)
 
 
+class Weighed(NamedTuple):
+    """Result of ``weigh``."""
+
+    losses: Tensor  # (G, C) float64
+    slopes: Tensor  # (G, C, 2, B), derivatives of the losses by the errors
+    seen: Tensor  # (2, G, C) bool, whether there are pixels at all, and pixels of the class
+
+
 def weigh(
     counts: Tensor,
     alpha: float,
@@ -108,7 +116,7 @@ def weigh(
     wide: bool,
     unit: int = 1,
     unbounded: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> Weighed:
     """Losses and slopes of Tversky's set functions from counts, as ``extension.extend_counts``.
 
     Args:
@@ -118,12 +126,8 @@ def weigh(
         wide: whether the slopes are float64 instead of float32.
         unit: what one pixel counts, a power of two, for counts in fixed point.
         unbounded: whether the bins are those of errors without a bound.
-
-    Returns:
-        losses (G, C) float64 and slopes (G, C, 2, B).
     """
-    losses, slopes = torch.ops.lovasz.weigh(counts, alpha, beta, wide, unit, unbounded)
-    return losses, slopes
+    return Weighed(*torch.ops.lovasz.weigh(counts, alpha, beta, wide, unit, unbounded))
 
 
 class Reduced(NamedTuple):
@@ -163,7 +167,7 @@ def reduce(
     options = (normalize, mean, per_image, dtype == torch.float64, sums)
     # The operator has no gradient, and compilers fuse what it spares.
     if losses.requires_grad or torch.compiler.is_compiling():
-        return Reduced(*reference.reduce(losses, counting, invalid, weight, *options))
+        return Reduced(*between.reduce(losses, counting, invalid, weight, *options))
     weight = weight if weight is None else weight.detach()
     return Reduced(*torch.ops.lovasz.reduce(losses, counting, invalid, weight, *options))
 

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-from lovasz.ops import library, reference
+from lovasz.ops import between, library, reference
 from lovasz.ops.bins import bin_centres, unbounded_bin_centres
 from lovasz.ops.links import function_of
 from lovasz.ops.problems import (
@@ -145,20 +145,22 @@ def weigh(
     wide: bool,
     unit: int = 1,
     unbounded: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::weigh`` for CPU tensors."""
     kernels = library.load()
     if kernels is None:
-        return reference.weigh(counts, alpha, beta, wide, unit, unbounded)
+        return between.weigh(counts, alpha, beta, wide, unit, unbounded)
     groups, classes, _, bins = counts.shape
     counts, centres = counts.contiguous(), _centres(bins, unbounded)
     losses = torch.empty((groups, classes), dtype=torch.float64)
     slopes = torch.empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
+    seen = torch.empty((2, groups, classes), dtype=torch.bool)
     weighing = library.Weighing(
         counts=counts.data_ptr(),
         centres=centres.data_ptr(),
         losses=losses.data_ptr(),
         slopes=slopes.data_ptr(),
+        seen=seen.data_ptr(),
         rows=groups * classes,
         bins=bins,
         unit=unit,
@@ -167,7 +169,7 @@ def weigh(
         wide=wide,
     )
     kernels.lovasz_weigh(weighing, torch.get_num_threads())
-    return losses, slopes
+    return losses, slopes, seen
 
 
 def reduce(
@@ -185,7 +187,7 @@ def reduce(
     kernels = library.load()
     if kernels is None:
         options = (normalize, mean, per_image, wide, sums)
-        return reference.reduce(losses, counting, invalid, weight, *options)
+        return between.reduce(losses, counting, invalid, weight, *options)
     dtype = torch.float64 if wide else torch.float32
     losses, counting, invalid = losses.contiguous(), counting.contiguous(), invalid.contiguous()
     weight = None if weight is None else weight.contiguous()

@@ -95,6 +95,7 @@ class Weighing(ctypes.Structure):
         ("centres", ctypes.c_void_p),
         ("losses", ctypes.c_void_p),
         ("slopes", ctypes.c_void_p),
+        ("seen", ctypes.c_void_p),
         ("rows", ctypes.c_int64),
         ("bins", ctypes.c_int64),
         ("unit", ctypes.c_int64),

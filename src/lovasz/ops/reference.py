@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.extension import extend_counts
 from lovasz.ops import ranking
-from lovasz.ops.bins import bin_centres, bin_index, unbounded_bin_centres
+from lovasz.ops.bins import bin_index
 from lovasz.ops.links import function_of
 from lovasz.ops.precision import wide, wide_dtype
 from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group
@@ -95,68 +94,6 @@ def _entropy_weight(weight: Tensor | None, scores: Tensor) -> Tensor:
     if weight is None:
         return torch.ones(scores.shape[1], dtype=wide_dtype(scores), device=scores.device)
     return weight.to(wide_dtype(scores))
-
-
-def weigh(
-    counts: Tensor,
-    alpha: float,
-    beta: float,
-    wide: bool,
-    unit: int = 1,
-    unbounded: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Reference of ``lovasz::weigh``."""
-    centres = (unbounded_bin_centres if unbounded else bin_centres)(counts.shape[-1], counts.device)
-    losses, slopes = extend_counts(counts, centres, Tversky(alpha, beta), unit)
-    return losses, slopes if wide else slopes.to(torch.float32)
-
-
-def reduce(
-    losses: Tensor,
-    counting: Tensor,
-    invalid: Tensor,
-    weight: Tensor | None,
-    normalize: bool,
-    mean: bool,
-    per_image: bool,
-    wide: bool,
-    sums: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Reference of ``lovasz::reduce``, differentiable in the losses and the weight.
-
-    NaN for groups with invalid pixels, so that value and gradient tell the same.
-    """
-    bad = (invalid > 0).unsqueeze(-1)
-    dtype = torch.float64 if wide else torch.float32
-    active = counting.to(dtype)
-    factors = active if weight is None else active * weight
-    if mean:
-        if weight is None or not normalize:
-            share = active.sum(1, keepdim=True).clamp(min=1)
-        else:
-            share = factors.sum(1, keepdim=True)
-            share = share.masked_fill(share <= 0, 1.0)
-        factors = factors / share
-        if per_image:
-            factors = factors / images_of(counting, bad).clamp(min=1)
-    factors = factors.masked_fill(bad, torch.nan)
-    # Images in which nothing counts change nothing, not even the order of this sum.
-    total = (losses * factors).sum(1).sum()
-    return total.to(dtype), factors, _mean(sums, losses).to(dtype)
-
-
-def _mean(sums: Tensor | None, losses: Tensor) -> Tensor:
-    """A mean and its derivative by the sum, (2,), from the sum of the summands and of weights."""
-    if sums is None:
-        return losses.new_empty(0)
-    total, weights = sums.unbind()
-    divisor = weights.masked_fill(weights <= 0, torch.inf)  # so that the mean of nothing is 0
-    return torch.stack((total / divisor, 1 / divisor))
-
-
-def images_of(counting: Tensor, bad: Tensor) -> Tensor:
-    """Images of which a mean is taken, (): those in which a class counts, and the bad (G, 1)."""
-    return (counting.any(1, keepdim=True) | bad).sum()
 
 
 def push(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.ops import channels, cpu, cpu_channels, gpu, reference
+from lovasz.ops import between, channels, cpu, cpu_channels, gpu, reference
 from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.tables import Groups, group_count
@@ -31,7 +31,7 @@ _library.define(
 )
 _library.define(
     "weigh(Tensor counts, float alpha, float beta, bool wide, int unit=1, bool unbounded=False)"
-    " -> (Tensor losses, Tensor slopes)"
+    " -> (Tensor losses, Tensor slopes, Tensor seen)"
 )
 _library.define(
     "reduce(Tensor losses, Tensor counting, Tensor invalid, Tensor? weight, bool normalize,"
@@ -74,7 +74,8 @@ _library.define(
     "push_ranked_channels(Tensor scores, Tensor target, Tensor slopes, int? ignore_index,"
     " str link) -> Tensor"
 )
-_MULTICLASS = ("count", "weigh", "reduce", "push", "rank", "exact", "push_ranked")
+_BETWEEN = ("weigh", "reduce")
+_MULTICLASS = ("count", "push", "rank", "exact", "push_ranked")
 _CHANNELS = (
     "count_channels",
     "push_channels",
@@ -82,6 +83,8 @@ _CHANNELS = (
     "exact_channels",
     "push_ranked_channels",
 )
+for _name in _BETWEEN:
+    _library.impl(_name, getattr(between, _name), "CompositeExplicitAutograd")
 for _name in _MULTICLASS:
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
 for _name in _CHANNELS:
@@ -151,6 +154,7 @@ def _(counts, alpha, beta, wide, unit=1, unbounded=False):  # type: ignore[no-un
     return (
         counts.new_empty(counts.shape[:2], dtype=torch.float64),
         counts.new_empty(counts.shape, dtype=torch.float64 if wide else torch.float32),
+        counts.new_empty((2, *counts.shape[:2]), dtype=torch.bool),
     )
 
 
@@ -239,5 +243,5 @@ def _one_by_one(operator: Any) -> Any:
     return rule
 
 
-for _name in (*_MULTICLASS, *_CHANNELS):
+for _name in (*_BETWEEN, *_MULTICLASS, *_CHANNELS):
     torch.library.register_vmap(f"lovasz::{_name}", _one_by_one(getattr(torch.ops.lovasz, _name)))

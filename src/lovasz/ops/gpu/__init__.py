@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from lovasz.ops import reference
+from lovasz.ops import between, reference
 from lovasz.ops.gpu.availability import launches, supported
 from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
@@ -57,14 +57,14 @@ def weigh(
     wide: bool,
     unit: int = 1,
     unbounded: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::weigh`` for CUDA tensors, of classes and of channels."""
     launch = launches("weigh_launch") if counts.numel() > 0 else None
     if launch is None:
-        return reference.weigh(counts, alpha, beta, wide, unit, unbounded)
+        return between.weigh(counts, alpha, beta, wide, unit, unbounded)
     with torch.cuda.device_of(counts):
-        losses, slopes = launch.weigh(counts, alpha, beta, wide, unit, unbounded)
-    return losses, slopes
+        losses, slopes, seen = launch.weigh(counts, alpha, beta, wide, unit, unbounded)
+    return losses, slopes, seen
 
 
 def reduce(
@@ -82,7 +82,7 @@ def reduce(
     arguments = (losses, counting, invalid, weight, normalize, mean, per_image, wide, sums)
     launch = launches("weigh_launch") if counting.numel() > 0 else None
     if launch is None or not launch.reduces(counting):
-        return reference.reduce(*arguments)
+        return between.reduce(*arguments)
     with torch.cuda.device_of(counting):
         total, factors, mean_entropy = launch.reduce(*arguments)
     return total, factors, mean_entropy

@@ -17,18 +17,19 @@ REDUCED, MOST_REDUCED = 4096, 2**16
 
 def weigh(
     counts: Tensor, alpha: float, beta: float, wide: bool, unit: int, unbounded: bool
-) -> tuple[Tensor, Tensor]:
-    """Losses and slopes, as ``lovasz::weigh``; does not wait for the device."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As ``lovasz::weigh``; does not wait for the device."""
     groups, classes, _, bins = counts.shape
     losses = counts.new_empty((groups, classes), dtype=torch.float64)
     slopes = counts.new_empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
+    seen = counts.new_empty((2, groups, classes), dtype=torch.bool)
     # Without fused operations every one rounds as in the reference.
     weighing.weigh[(groups * classes,)](
-        counts.contiguous(), losses, slopes,
+        counts.contiguous(), losses, slopes, seen.view(torch.uint8), groups * classes,
         ALPHA=alpha, BETA=beta, UNIT=unit, BINS=bins, UNBOUNDED=unbounded, BLOCK=BLOCK,
         num_warps=WARPS, enable_fp_fusion=False,
     )  # fmt: skip
-    return losses, slopes
+    return losses, slopes, seen
 
 
 def reduces(counting: Tensor) -> bool:

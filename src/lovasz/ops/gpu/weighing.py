@@ -16,7 +16,7 @@ from lovasz.ops.gpu.ranking import delta
 
 @triton.jit
 def weigh(
-    counts, losses, slopes,
+    counts, losses, slopes, seen, rows,
     ALPHA: tl.constexpr, BETA: tl.constexpr, UNIT: tl.constexpr, BINS: tl.constexpr,
     UNBOUNDED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -24,7 +24,10 @@ def weigh(
     index = tl.program_id(0).to(tl.int64)
     row_n, out_n = counts + index * 2 * BINS, slopes + index * 2 * BINS
     row_f, out_f = row_n + BINS, out_n + BINS
-    N, P = _pixels(_total(row_n, BINS, BLOCK), UNIT), _pixels(_total(row_f, BINS, BLOCK), UNIT)
+    negatives, positives = _total(row_n, BINS, BLOCK), _total(row_f, BINS, BLOCK)
+    tl.store(seen + index, (negatives + positives > 0).to(tl.uint8))
+    tl.store(seen + rows + index, (positives > 0).to(tl.uint8))
+    N, P = _pixels(negatives, UNIT), _pixels(positives, UNIT)
     passed_n, passed_f = index * 0, index * 0
     summands = tl.zeros((BLOCK,), tl.float64)
     for start in range(0, BINS, BLOCK):
