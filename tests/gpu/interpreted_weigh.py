@@ -132,15 +132,15 @@ def test_nothing_waits_for_the_device():
     assert watch.waited == []
 
 
-@pytest.mark.parametrize("bins", [2, 1024, 2**20])
-def test_one_launch_and_three_new_tensors(bins, monkeypatch):
+@pytest.mark.parametrize(("bins", "programs"), [(2, 2), (1024, 5), (1025, 6), (2**20, 17)])
+def test_one_launch_and_three_new_tensors(bins, programs, monkeypatch):
     launches = []
     monkeypatch.setattr(weighing, "weigh", Recorder(weighing.weigh, launches))
     counts = torch.zeros(2, 3, 2, bins, dtype=torch.int64)
     with Counter() as operators:
         gpu.weigh(counts, 1.0, 1.0, False)
     assert operators.names == ["aten::new_empty"] * 3
-    assert [launch.grid for launch in launches] == [(6,)]
+    assert [launch.grid for launch in launches] == [(6 * programs,)]
 
 
 def test_without_kernels(monkeypatch):

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from lovasz.ops.gpu import weighing
-from lovasz.ops.gpu.blocks import power_of_two
+from lovasz.ops.gpu.blocks import ceil_div, power_of_two
 
-#: bins that are weighed at once, and warps of a program
-BLOCK = 1024
-WARPS = 8
+#: bins that are weighed at once, warps of a program, and programs for the slopes of a class
+BLOCK = 256
+WARPS = 4
+MOST_SPANS = 16
 #: classes of groups that are reduced at once, and in one launch
 REDUCED, MOST_REDUCED = 4096, 2**16
 
@@ -23,11 +24,13 @@ def weigh(
     losses = counts.new_empty((groups, classes), dtype=torch.float64)
     slopes = counts.new_empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
     seen = counts.new_empty((2, groups, classes), dtype=torch.bool)
+    span = BLOCK * ceil_div(bins, BLOCK * MOST_SPANS)
+    parts = ceil_div(bins, span) + 1  # the last one is for the loss
     # Without fused operations every one rounds as in the reference.
-    weighing.weigh[(groups * classes,)](
+    weighing.weigh[(groups * classes * parts,)](
         counts.contiguous(), losses, slopes, seen.view(torch.uint8), groups * classes,
         ALPHA=alpha, BETA=beta, UNIT=unit, BINS=bins, UNBOUNDED=unbounded, BLOCK=BLOCK,
-        num_warps=WARPS, enable_fp_fusion=False,
+        SPAN=span, PARTS=parts, num_warps=WARPS, enable_fp_fusion=False,
     )  # fmt: skip
     return losses, slopes, seen
 

@@ -18,43 +18,79 @@ from lovasz.ops.gpu.ranking import delta
 def weigh(
     counts, losses, slopes, seen, rows,
     ALPHA: tl.constexpr, BETA: tl.constexpr, UNIT: tl.constexpr, BINS: tl.constexpr,
+    UNBOUNDED: tl.constexpr, BLOCK: tl.constexpr, SPAN: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Slopes of some bins of one class; or, by the last program of the class, its loss.
+
+    Classes are few, and many devices are slow in float64, so one program for each would leave most
+    of a device idle. Each adds up by itself what is above its bins.
+    """
+    index = (tl.program_id(0) // PARTS).to(tl.int64)
+    part = tl.program_id(0) % PARTS
+    row_n = counts + index * 2 * BINS
+    row_f = row_n + BINS
+    if part < PARTS - 1:
+        out = slopes + index * 2 * BINS
+        _weigh_bins(row_n, row_f, out, BINS - part * SPAN, ALPHA, BETA, UNIT, BINS, BLOCK, SPAN)
+    else:
+        negatives, positives, loss = _weigh_all(
+            row_n, row_f, ALPHA, BETA, UNIT, BINS, UNBOUNDED, BLOCK
+        )
+        tl.store(losses + index, loss)
+        tl.store(seen + index, (negatives + positives > 0).to(tl.uint8))
+        tl.store(seen + rows + index, (positives > 0).to(tl.uint8))
+
+
+@triton.jit
+def _weigh_all(
+    row_n, row_f,
+    ALPHA: tl.constexpr, BETA: tl.constexpr, UNIT: tl.constexpr, BINS: tl.constexpr,
     UNBOUNDED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Loss and slopes of one class, by blocks of bins from the largest errors down."""
-    index = tl.program_id(0).to(tl.int64)
-    row_n, out_n = counts + index * 2 * BINS, slopes + index * 2 * BINS
-    row_f, out_f = row_n + BINS, out_n + BINS
-    negatives, positives = _total(row_n, BINS, BLOCK), _total(row_f, BINS, BLOCK)
-    tl.store(seen + index, (negatives + positives > 0).to(tl.uint8))
-    tl.store(seen + rows + index, (positives > 0).to(tl.uint8))
-    N, P = _pixels(negatives, UNIT), _pixels(positives, UNIT)
-    passed_n, passed_f = index * 0, index * 0
+    """Negatives, positives and the loss of a class, by blocks of bins from the largest errors."""
+    P = _pixels(_total(row_f, 0, BINS), UNIT)
+    passed_n, passed_f = tl.cast(0, tl.int64), tl.cast(0, tl.int64)
     summands = tl.zeros((BLOCK,), tl.float64)
     for start in range(0, BINS, BLOCK):
         b = BINS - 1 - start - tl.arange(0, BLOCK)
-        inside = b >= 0
         n, f = _load(row_n, b, BINS), _load(row_f, b, BINS)
-        before_n, before_f = passed_n + tl.cumsum(n) - n, passed_f + tl.cumsum(f) - f
+        after_n, after_f = passed_n + tl.cumsum(n), passed_f + tl.cumsum(f)
         passed_n += tl.sum(n)
         passed_f += tl.sum(f)
+        before = delta(_pixels(after_f - f, UNIT), _pixels(after_n - n, UNIT), P, ALPHA, BETA)
+        after = delta(_pixels(after_f, UNIT), _pixels(after_n, UNIT), P, ALPHA, BETA)
+        summands += tl.where(b >= 0, (after - before) * _centre(b, BINS, UNBOUNDED), 0.0)
+    return passed_n, passed_f, tl.sum(summands)
 
-        B0, B1 = _pixels(before_n, UNIT), _pixels(before_n + n, UNIT)
-        F0, F1 = _pixels(before_f, UNIT), _pixels(before_f + f, UNIT)
-        increase = delta(F1, B1, P, ALPHA, BETA) - delta(F0, B0, P, ALPHA, BETA)
-        summands += tl.where(inside, increase * _centre(b, BINS, UNBOUNDED), 0.0)
+
+@triton.jit
+def _weigh_bins(
+    row_n, row_f, out, end,
+    ALPHA: tl.constexpr, BETA: tl.constexpr, UNIT: tl.constexpr, BINS: tl.constexpr,
+    BLOCK: tl.constexpr, SPAN: tl.constexpr,
+):  # fmt: skip
+    """Slopes of the bins below ``end``, by blocks from the largest errors."""
+    N, P = _pixels(_total(row_n, 0, BINS), UNIT), _pixels(_total(row_f, 0, BINS), UNIT)
+    passed_n, passed_f = _total(row_n, end, BINS), _total(row_f, end, BINS)
+    for start in range(0, SPAN, BLOCK):
+        b = end - 1 - start - tl.arange(0, BLOCK)
+        n, f = _load(row_n, b, BINS), _load(row_f, b, BINS)
+        before_n, before_f = passed_n + tl.cumsum(n) - n, passed_f + tl.cumsum(f) - f
+        if SPAN > BLOCK:
+            passed_n += tl.sum(n)
+            passed_f += tl.sum(f)
 
         below, above = _beside(row_n, b, n, BINS)
         B0, B1 = _around(row_n, b, before_n, n, below, above, UNIT)
         F0, F1 = _around(row_f, b, before_f, f, below, above, UNIT)
         slope = _step_in_fp(B0, B1, F0, F1, P, N, ALPHA, BETA)
-        tl.store(out_n + b, slope.to(slopes.dtype.element_ty), mask=inside)
+        tl.store(out + b, slope.to(out.dtype.element_ty), mask=b >= 0)
 
         below, above = _beside(row_f, b, f, BINS)
         B0, B1 = _around(row_n, b, before_n, n, below, above, UNIT)
         F0, F1 = _around(row_f, b, before_f, f, below, above, UNIT)
         slope = _step_in_fn(F0, F1, B0, B1, P, ALPHA, BETA)
-        tl.store(out_f + b, slope.to(slopes.dtype.element_ty), mask=inside)
-    tl.store(losses + index, tl.sum(summands))
+        tl.store(out + BINS + b, slope.to(out.dtype.element_ty), mask=b >= 0)
 
 
 @triton.jit
@@ -70,11 +106,12 @@ def _pixels(count, UNIT: tl.constexpr):
 
 
 @triton.jit
-def _total(row, BINS: tl.constexpr, BLOCK: tl.constexpr):
-    """Count of all bins."""
-    counts = tl.zeros((BLOCK,), tl.int64)
-    for start in range(0, BINS, BLOCK):
-        counts += _load(row, start + tl.arange(0, BLOCK), BINS)
+def _total(row, first, BINS: tl.constexpr):
+    """Count of the bins from some bin on."""
+    counts = tl.zeros((1024,), tl.int64)
+    for start in range(0, BINS, 1024):
+        b = start + tl.arange(0, 1024)
+        counts += tl.load(row + b, mask=(b >= first) & (b < BINS), other=0)
     return tl.sum(counts)
 
 
@@ -108,14 +145,18 @@ def _centre(b, BINS: tl.constexpr, UNBOUNDED: tl.constexpr):
         low, high = tl.exp2((i - 1.0) * (16 / (BINS - 1))), tl.exp2(i * (16 / (BINS - 1)))
         centre = tl.where(i > 0.0, 2.0 * low * high / (low + high) - 1.0, 0.0)
     else:
-        centre = (_edge(i + 1.0, BINS) + _edge(i, BINS)) / 2.0
+        centre = (_edge(i + 1.0, BINS) + _edge(i, BINS)) * 0.5
     return centre
 
 
 @triton.jit
 def _edge(i, BINS: tl.constexpr):
-    """Lower edge of a bin."""
-    root = (tl.sqrt(9.0 + 16.0 * (i / BINS)) - 3.0) / 2.0
+    """Lower edge of a bin; a division by a power of two is exact as a product too."""
+    if BINS & (BINS - 1) == 0:
+        u = i * (1 / BINS)
+    else:
+        u = i / BINS
+    root = (tl.sqrt(9.0 + 16.0 * u) - 3.0) * 0.5
     return root * root
 
 
