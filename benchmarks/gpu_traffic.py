@@ -37,6 +37,7 @@ def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], tor
     images, classes, pixels = whole.shape
     length = max(most // classes // 4096, 1) * 4096
     scores, labels = whole[:1, :, :length].contiguous(), target[:1, ..., :length].contiguous()
+    mean = torch.full((1, classes), 1 / classes)
     # As many pixels to a program as in the whole workload.
     multiprocessors = max(round(MULTIPROCESSORS * length / (images * pixels)), 1)
     with pytest.MonkeyPatch.context() as patch:
@@ -45,11 +46,11 @@ def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], tor
         if workload in CHANNELS:
             counts, _, _ = channels.count_channels(scores, labels, BINS, None, False, "sigmoid")
             slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
-            channels.push_channels(scores, labels, slopes, None, "sigmoid")
+            channels.push_channels(scores, labels, slopes, None, "sigmoid", factors=mean)
         else:
             counts, lse, _, _ = gpu.count(scores, labels, BINS, None, False, True)
             slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
-            gpu.push(scores, labels, lse, slopes, None, True)
+            gpu.push(scores, labels, lse, slopes, None, True, factors=mean)
     return {name: meter for name, meter in meters.items() if name in PASSES}, scores
 
 

@@ -52,9 +52,10 @@ def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Ope
     scores, labels = logits.detach().flatten(2), target.flatten(1)
     counts, lse, _, _ = gpu.count(scores, labels, BINS, None, False, True)
     slopes = torch.rand(counts.shape, device=scores.device)
+    factors = torch.rand(counts.shape[:2], device=scores.device)
     return {
         "count": lambda: gpu.count(scores, labels, BINS, None, False, True),
-        "push": lambda: gpu.push(scores, labels, lse, slopes, None, True),
+        "push": lambda: gpu.push(scores, labels, lse, slopes, None, True, factors=factors),
     }
 
 
@@ -62,11 +63,14 @@ def channel_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, O
     """Both passes over logits of channels."""
     scores, labels = logits.detach().flatten(2), target.flatten(2)
     slopes = torch.rand((1, scores.shape[1], 2, BINS), device=scores.device)
+    factors = torch.rand((1, scores.shape[1]), device=scores.device)
     return {
         "count_channels": lambda: channels.count_channels(
             scores, labels, BINS, None, False, "sigmoid"
         ),
-        "push_channels": lambda: channels.push_channels(scores, labels, slopes, None, "sigmoid"),
+        "push_channels": lambda: channels.push_channels(
+            scores, labels, slopes, None, "sigmoid", factors=factors
+        ),
     }
 
 

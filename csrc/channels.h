@@ -139,8 +139,9 @@ void push_channel(const lovasz_problem &problem, const float *row, const lovasz_
     at[t] = bin + (label[t] == 1 ? static_cast<int32_t>(problem.bins) : 0);
   }
   look_up<T>(slopes.slopes + 2 * c * problem.bins, at, slope);
+  const float factor = slopes.factor(c);
   for (int t = 0; t < T; ++t) {
-    const float pushed = slope[t] * rate_of<Link>(toward[t]);
+    const float pushed = slope[t] * factor * rate_of<Link>(toward[t]);
     out[t] = label[t] == 1 ? -pushed : pushed;
   }
   if (problem.entropy) {

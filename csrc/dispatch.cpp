@@ -104,8 +104,7 @@ void count_worker(int64_t, int64_t, void *context) {
 
 struct PushJob {
   const lovasz_problem &problem;
-  const float *slopes;
-  float entropy_scale;
+  lovasz_slopes slopes;  // of all groups
   const lovasz_scores &gradient;
   const lovasz_kernels &kernels;
   Chunks chunks;
@@ -124,8 +123,8 @@ void push_worker(int64_t, int64_t, void *context) {
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
     const int64_t image = job.chunks.image(i);
     const int64_t group = problem.per_image ? image : 0;
-    const lovasz_slopes slopes{job.slopes + group * problem.classes * 2 * problem.bins,
-                               job.entropy_scale};
+    const lovasz_slopes slopes = job.slopes.behind(group * problem.classes * 2 * problem.bins,
+                                                   group * problem.classes);
     job.kernels.push(&problem, &slopes, &job.gradient, image, job.chunks.first(i), job.chunks.last(i),
                      scratch.aligned<float>());
   }
@@ -216,9 +215,10 @@ void lovasz_expect_writes(void *data, int64_t bytes) {
 #endif
 }
 
-int lovasz_push(const lovasz_problem *problem, const float *slopes, float entropy_scale,
-                const lovasz_scores *gradient, int32_t threads) {
-  PushJob job{*problem, slopes, entropy_scale, *gradient, kernels(), Chunks(*problem), {}, {}};
+int lovasz_push(const lovasz_problem *problem, const float *slopes, const float *factors,
+                float entropy_scale, const lovasz_scores *gradient, int32_t threads) {
+  PushJob job{*problem, {slopes, factors, entropy_scale}, *gradient, kernels(),
+              Chunks(*problem), {}, {}};
   run(threads, job.chunks.workers(threads), push_worker, &job);
   return job.failed ? -1 : 0;
 }

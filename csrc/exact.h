@@ -72,12 +72,13 @@ void channel_errors_tile(const lovasz_problem &problem, Rows x, int64_t image, i
 // As `negative_slopes` and `positive_slopes`, from slopes (C, L) by pixel.
 template <int T>
 void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__restrict label,
-                     const float *__restrict lse, const float *slopes, int64_t count,
-                     float *__restrict p_out, float *__restrict s_out, float *__restrict sum) {
+                     const float *__restrict lse, const lovasz_slopes &slopes, int64_t pixel,
+                     int64_t count, float *__restrict p_out, float *__restrict s_out, float *__restrict sum) {
   for (int t = 0; t < T; ++t) sum[t] = 0.0f;
   for (int64_t c = 0; c < problem.classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
-    const float *__restrict slope = slopes + c * problem.length;
+    const float *__restrict slope = slopes.slopes + c * problem.length + pixel;
+    const float factor = slopes.factor(c);
     float *__restrict p_row = p_out + c * T;
     float *__restrict s_row = s_out + c * T;
     const int32_t own = static_cast<int32_t>(c);
@@ -88,7 +89,7 @@ void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__res
     }
     for (int t = 0; t < T; ++t) {
       const float h = exp_half(row[t] - lse[t]);
-      const float s = label[t] == own ? -s_row[t] : s_row[t];
+      const float s = label[t] == own ? -s_row[t] * factor : s_row[t] * factor;
       p_row[t] = h * h;
       s_row[t] = s;
       sum[t] += h * h * s;
@@ -97,31 +98,31 @@ void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__res
 }
 
 template <int T, class Score>
-void push_exact_tile(const lovasz_problem &problem, Rows x, const float *slopes,
+void push_exact_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
                      const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
                      float *p, float *s, float *spare) {
   alignas(64) int32_t label[T];
   alignas(64) float lse[T], sum[T];
   load_labels<T>(problem, image, pixel, count, label);
   const bool blank = load_lse<T>(problem, label, image, pixel, count, lse);
-  const float *own = slopes + image * problem.classes * problem.length + pixel;
-  slopes_by_pixel<T>(x, problem, label, lse, own, count, p, s, sum);
+  slopes_by_pixel<T>(x, problem, label, lse, slopes, pixel, count, p, s, sum);
   if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
   store_tile<T, false, Score>(problem, gradient, image, pixel, count, {p, s, spare, sum, label, nullptr});
 }
 
 template <int T, class Score, int32_t Link>
-void push_exact_channels_tile(const lovasz_problem &problem, Rows x, const float *slopes,
+void push_exact_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
                               const lovasz_scores &gradient, int64_t image, int64_t pixel,
                               int64_t count, float *spare) {
   store_channels<T, Score>(problem, gradient, image, pixel, count, spare, [&](int64_t c, float *out) {
-    const float *slope = slopes + (image * problem.classes + c) * problem.length + pixel;
+    const float *slope = slopes.slopes + c * problem.length + pixel;
+    const float factor = slopes.factor(c);
     alignas(64) int32_t label[T];
     alignas(64) float toward[T];
     load_channel_labels<T>(problem, image, c, pixel, count, label);
     turn<T>(x.data + c * x.stride, label, toward);
     for (int64_t t = 0; t < count; ++t) {
-      const float pushed = slope[t] * rate_of<Link>(toward[t]);
+      const float pushed = slope[t] * factor * rate_of<Link>(toward[t]);
       out[t] = label[t] < 0 ? 0.0f : label[t] == 1 ? -pushed : pushed;
     }
     for (int64_t t = count; t < T; ++t) out[t] = 0.0f;

@@ -20,8 +20,15 @@ struct lovasz_table {
 };
 
 struct lovasz_slopes {
-  const float *slopes;  // (C, 2, B)
+  const float *slopes;   // (C, 2, B), or by pixel (C, L) of the image
+  const float *factors;  // (C), what they are multiplied by, or null for ones
   float entropy_scale;
+
+  float factor(int64_t c) const { return factors == nullptr ? 1.0f : factors[c]; }
+  // Those of another group or image, so many elements further on.
+  lovasz_slopes behind(int64_t slope, int64_t factor) const {
+    return {slopes + slope, factors == nullptr ? nullptr : factors + factor, entropy_scale};
+  }
 };
 
 // Rows of the buffer that a tile is loaded to lie a little further apart than a tile is wide: at a
@@ -43,7 +50,7 @@ struct lovasz_kernels {
   // Errors (N, C, L) as bits, and the gradient from slopes (N, C, L).
   void (*errors)(const lovasz_problem *, int64_t image, int64_t first, int64_t last, lovasz_table *,
                  uint32_t *errors, float *scratch);
-  void (*push_exact)(const lovasz_problem *, const float *slopes, const lovasz_scores *gradient,
+  void (*push_exact)(const lovasz_problem *, const lovasz_slopes *, const lovasz_scores *gradient,
                      int64_t image, int64_t first, int64_t last, float *scratch);
   void (*weigh)(const lovasz_weighing *, int64_t row);
 };

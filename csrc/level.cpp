@@ -135,7 +135,7 @@ struct ChannelErrorsVisit {
 template <int32_t Link>
 struct PushExactChannelsVisit {
   const lovasz_problem &problem;
-  const float *slopes;
+  const lovasz_slopes &slopes;
   const lovasz_scores &gradient;
   int64_t image;
   float *spare;
@@ -162,7 +162,7 @@ struct PushVisit {
 
 struct PushExactVisit {
   const lovasz_problem &problem;
-  const float *slopes;
+  const lovasz_slopes &slopes;
   const lovasz_scores &gradient;
   int64_t image;
   float *p, *s, *spare;
@@ -240,16 +240,17 @@ void errors(const lovasz_problem *problem, int64_t image, int64_t first, int64_t
   visit_tiles(*problem, image, first, last, scratch + tile_floats(*problem), visit);
 }
 
-void push_exact(const lovasz_problem *problem, const float *slopes, const lovasz_scores *gradient,
-                int64_t image, int64_t first, int64_t last, float *scratch) {
+void push_exact(const lovasz_problem *problem, const lovasz_slopes *slopes,
+                const lovasz_scores *gradient, int64_t image, int64_t first, int64_t last,
+                float *scratch) {
   const bool channels = with_link(*problem, [&](auto link) {
     float *spare = second_buffer(*problem, scratch);
-    PushExactChannelsVisit<decltype(link)::value> visit{*problem, slopes, *gradient, image, spare};
+    PushExactChannelsVisit<decltype(link)::value> visit{*problem, *slopes, *gradient, image, spare};
     visit_tiles(*problem, image, first, last, scratch, visit);
   });
   if (channels) return;
   const int64_t floats = tile_floats(*problem);
-  PushExactVisit visit{*problem, slopes, *gradient, image, scratch, scratch + floats, scratch + 2 * floats};
+  PushExactVisit visit{*problem, *slopes, *gradient, image, scratch, scratch + floats, scratch + 2 * floats};
   visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);
 }
 

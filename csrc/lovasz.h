@@ -109,11 +109,14 @@ LOVASZ_API void lovasz_set_parallel_for(void *address);
 LOVASZ_API const char *lovasz_level(void);
 LOVASZ_API int lovasz_choose_level(const char *name);
 
-// `entropy_scale` is the derivative by the sum of the cross-entropies. Both return 0, or -1 where memory for the tables was not to be had.
+// `factors` (G, C) is what the slopes of a class are multiplied by, or null for ones;
+// `entropy_scale` the derivative by the sum of the cross-entropies. All return 0, or -1 where memory
+// for the tables was not to be had.
 LOVASZ_API int lovasz_count(const struct lovasz_problem *, struct lovasz_count_result *,
                             int32_t threads);
-LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes, float entropy_scale,
-                           const struct lovasz_scores *gradient, int32_t threads);
+LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes, const float *factors,
+                           float entropy_scale, const struct lovasz_scores *gradient,
+                           int32_t threads);
 
 // The exact method: slopes (N, C, L) of Tversky's set functions, and the gradient from slopes.
 struct lovasz_exact_result {
@@ -128,7 +131,8 @@ struct lovasz_exact_result {
 LOVASZ_API int lovasz_exact(const struct lovasz_problem *, struct lovasz_exact_result *,
                             int32_t threads);
 LOVASZ_API int lovasz_push_exact(const struct lovasz_problem *, const float *slopes,
-                                 const struct lovasz_scores *gradient, int32_t threads);
+                                 const float *factors, const struct lovasz_scores *gradient,
+                                 int32_t threads);
 LOVASZ_API void lovasz_weigh(const struct lovasz_weighing *, int32_t threads);
 LOVASZ_API void lovasz_reduce(const struct lovasz_reduction *);
 

@@ -13,16 +13,16 @@ namespace LOVASZ_LEVEL {
 // matter where p is near 1.
 template <int T>
 void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__restrict label,
-                     const float *__restrict lse,
-                     const float *slopes, float *__restrict p_out, float *__restrict s_out,
-                     float *__restrict sum) {
+                     const float *__restrict lse, const lovasz_slopes &slopes,
+                     float *__restrict p_out, float *__restrict s_out, float *__restrict sum) {
   const float linear = 0.75f * static_cast<float>(bins);
   const float square = 0.25f * static_cast<float>(bins);
   const float last = static_cast<float>(bins - 1);
   for (int t = 0; t < T; ++t) sum[t] = 0.0f;
   for (int64_t c = 0; c < classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
-    const float *__restrict slope = slopes + 2 * c * bins;
+    const float *__restrict slope = slopes.slopes + 2 * c * bins;
+    const float factor = slopes.factor(c);
     float *__restrict p_row = p_out + c * T;
     float *__restrict s_row = s_out + c * T;
     alignas(64) int32_t bin[T];
@@ -34,14 +34,17 @@ void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__res
     }
     look_up<T>(slope, bin, s_row);
     const int32_t own = static_cast<int32_t>(c);
-    for (int t = 0; t < T; ++t) sum[t] += label[t] == own ? 0.0f : p_row[t] * s_row[t];
+    for (int t = 0; t < T; ++t) {
+      s_row[t] *= factor;
+      sum[t] += label[t] == own ? 0.0f : p_row[t] * s_row[t];
+    }
   }
 }
 
 // The same for the class that the pixel belongs to.
 template <int T>
-void positive_slopes(const int32_t *label, int64_t bins, const float *slopes, const float *p,
-                     float *s, float *sum) {
+void positive_slopes(const int32_t *label, int64_t bins, const lovasz_slopes &slopes,
+                     const float *p, float *s, float *sum) {
   const float last = static_cast<float>(bins - 1);
   alignas(64) int32_t at[T], bin[T];
   alignas(64) float own[T], slope[T];
@@ -54,8 +57,8 @@ void positive_slopes(const int32_t *label, int64_t bins, const float *slopes, co
     bin[t] = static_cast<int32_t>(u < last ? u : last);
   }
   for (int t = 0; t < T; ++t) {
-    const int64_t row = 2 * static_cast<int64_t>(label[t] < 0 ? 0 : label[t]) + 1;
-    slope[t] = -slopes[row * bins + bin[t]];
+    const int64_t c = label[t] < 0 ? 0 : label[t];
+    slope[t] = -slopes.slopes[(2 * c + 1) * bins + bin[t]] * slopes.factor(c);
   }
   for (int t = 0; t < T; ++t) sum[t] += label[t] < 0 ? 0.0f : own[t] * slope[t];
   for (int t = 0; t < T; ++t) s[at[t]] = label[t] < 0 ? s[at[t]] : slope[t];
@@ -155,8 +158,8 @@ void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slope
   alignas(64) float lse[T], sum[T];
   load_labels<T>(problem, image, pixel, count, label);
   const bool blank = load_lse<T>(problem, label, image, pixel, count, lse);
-  negative_slopes<T>(x, problem.classes, problem.bins, label, lse, slopes.slopes, p, s, sum);
-  positive_slopes<T>(label, problem.bins, slopes.slopes, p, s, sum);
+  negative_slopes<T>(x, problem.classes, problem.bins, label, lse, slopes, p, s, sum);
+  positive_slopes<T>(label, problem.bins, slopes, p, s, sum);
   if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
   if (problem.entropy) {
     const EntropySlopes<T> entropy(problem, total, slopes.entropy_scale, label);

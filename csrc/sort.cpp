@@ -183,7 +183,7 @@ void sort_worker(int64_t, int64_t, void *context) {
 
 struct PushExactJob {
   const lovasz_problem &problem;
-  const float *slopes;
+  lovasz_slopes slopes;  // of all images
   const lovasz_scores &gradient;
   Chunks chunks;
   std::atomic<int64_t> next{0};
@@ -198,8 +198,11 @@ void push_exact_worker(int64_t, int64_t, void *context) {
     return;
   }
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
-    kernels().push_exact(&job.problem, job.slopes, &job.gradient, job.chunks.image(i),
-                         job.chunks.first(i), job.chunks.last(i), scratch.aligned<float>());
+    const int64_t image = job.chunks.image(i), classes = job.problem.classes;
+    const lovasz_slopes slopes = job.slopes.behind(image * classes * job.problem.length,
+                                                   job.problem.per_image ? image * classes : 0);
+    kernels().push_exact(&job.problem, &slopes, &job.gradient, image, job.chunks.first(i),
+                         job.chunks.last(i), scratch.aligned<float>());
   }
 }
 
@@ -213,9 +216,9 @@ int lovasz_exact(const lovasz_problem *problem, lovasz_exact_result *result, int
   return job.failed ? -1 : 0;
 }
 
-int lovasz_push_exact(const lovasz_problem *problem, const float *slopes,
+int lovasz_push_exact(const lovasz_problem *problem, const float *slopes, const float *factors,
                       const lovasz_scores *gradient, int32_t threads) {
-  PushExactJob job{*problem, slopes, *gradient, Chunks(*problem), {}, {}};
+  PushExactJob job{*problem, {slopes, factors, 0.0f}, *gradient, Chunks(*problem), {}, {}};
   run(threads, job.chunks.workers(threads), push_exact_worker, &job);
   return job.failed ? -1 : 0;
 }

@@ -44,7 +44,7 @@ from tests.gpu.interpreted_losses import (  # noqa: F401
 from tests.gpu.machine import launching
 from tests.gpu.machine.launching import execute
 from tests.ops import channel_checks
-from tests.ops.cases import IGNORE, LAYOUTS, labels_of, scores_of
+from tests.ops.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of
 
 
 @pytest.fixture(autouse=True)
@@ -195,8 +195,9 @@ def all_kernels(scores, target):
     gpu.count(scores, target, BINS, IGNORE, False, True, True, None, 0.1)
     counts, lse, *_ = gpu.count(scores, target, BINS, IGNORE, False, True, False)
     slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
-    gpu.push(scores, target, lse, slopes, IGNORE, True)
-    gpu.push(scores.transpose(1, 2).contiguous().transpose(1, 2), target, lse, slopes, IGNORE, True)
+    factors = factors_of(*slopes.shape[:2])
+    for layout in (scores, scores.transpose(1, 2).contiguous().transpose(1, 2)):
+        gpu.push(layout, target, lse, slopes, IGNORE, True, factors=factors)
     gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
     labels = torch.randint(2, scores.shape)
     channels.count_channels(scores, labels, BINS, IGNORE, False, "sigmoid", True)

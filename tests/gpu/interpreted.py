@@ -13,7 +13,16 @@ from lovasz.ops import WEIGHT_UNIT, bin_centres, error_bound, gpu, reference
 from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.set_functions import jaccard
 from tests import oracle
-from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, relative, scores_of, slopes_of
+from tests.ops.cases import (
+    IGNORE,
+    LAYOUTS,
+    SHAPES,
+    factors_of,
+    labels_of,
+    relative,
+    scores_of,
+    slopes_of,
+)
 
 # numpy, which interprets, remarks on what happens in lanes that are masked
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -53,10 +62,10 @@ def check_count(scores, target, per_image, bins=BINS):
 
 
 def check_push(scores, target, groups, bins=BINS):
-    slopes = slopes_of(groups, scores.shape[1], bins)
+    slopes, factors = slopes_of(groups, scores.shape[1], bins), factors_of(groups, scores.shape[1])
     lse = reference.log_sum_exp(scores)
-    gradient = gpu.push(scores, target, lse, slopes, IGNORE, True)
-    expected = reference.push(scores, target, lse, slopes, IGNORE, True)
+    gradient = gpu.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
+    expected = reference.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
     assert gradient.dtype == scores.dtype
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < TOLERANCE[scores.dtype] + 2e-4 * (scores.shape[1] > 1)
@@ -242,8 +251,8 @@ def test_exact_is_the_reference(shape, layout, per_image, weights):
     assert not invalid.any()
     # errors that differ by a rounding may change places
     assert relative(slopes, expected_slopes) < 0.02
-    gradient = gpu.push_ranked(scores, target, lse, expected_slopes, IGNORE, True)
-    expected_gradient = reference.push_ranked(scores, target, lse, expected_slopes, IGNORE, True)
+    ranked = (scores, target, lse, expected_slopes, IGNORE, True, factors_of(*losses.shape))
+    gradient, expected_gradient = gpu.push_ranked(*ranked), reference.push_ranked(*ranked)
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected_gradient) < 2e-5
 

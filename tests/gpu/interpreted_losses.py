@@ -113,11 +113,11 @@ class Starts(Counter):
 
 
 FEW = {
-    "softmax": (lambda x, y: lovasz.lovasz_softmax(x, y, ignore_index=255), 6, 4),
+    "softmax": (lambda x, y: lovasz.lovasz_softmax(x, y, ignore_index=255), 6, 3),
     "with cross-entropy": (
-        lambda x, y: lovasz.cross_entropy_lovasz_softmax(x, y, ignore_index=255), 8, 5,
+        lambda x, y: lovasz.cross_entropy_lovasz_softmax(x, y, ignore_index=255), 8, 4,
     ),
-    "sigmoid": (lambda x, y: lovasz.lovasz_sigmoid(x, y, multilabel=True), 5, 4),
+    "sigmoid": (lambda x, y: lovasz.lovasz_sigmoid(x, y, multilabel=True), 5, 3),
 }  # fmt: skip
 
 

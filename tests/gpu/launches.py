@@ -128,11 +128,12 @@ def _launch_classes(work: Workload) -> None:
         scores, target, work.bins, IGNORE, work.per_image, True, work.entropy, weight, smoothing,
         by_pixel,
     )  # fmt: skip
-    slopes = meta(counts.shape)
-    gpu.push(scores, target, lse, slopes, IGNORE, True, scale, weight, smoothing)
+    slopes, factors = meta(counts.shape), meta(counts.shape[:2])
+    riding = (scale, weight, smoothing)
+    gpu.push(scores, target, lse, slopes, IGNORE, True, *riding, factors=factors)
     if work.exact:
         _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
-        gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+        gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True, factors)
 
 
 def _launch_channels(work: Workload) -> None:
@@ -143,11 +144,12 @@ def _launch_channels(work: Workload) -> None:
     counts, _, _ = channels.count_channels(
         scores, target, work.bins, *options, work.entropy, weight, by_pixel
     )
-    slopes = meta(counts.shape)
-    channels.push_channels(scores, target, slopes, IGNORE, work.link, scale, weight)
+    slopes, factors = meta(counts.shape), meta(counts.shape[:2])
+    riding = (scale, weight)
+    channels.push_channels(scores, target, slopes, IGNORE, work.link, *riding, factors=factors)
     if work.exact:
         _, by_pixel, *_ = channels.exact_channels(scores, target, *options, 1.0, 2.0)
-        channels.push_ranked_channels(scores, target, by_pixel, IGNORE, work.link)
+        channels.push_ranked_channels(scores, target, by_pixel, IGNORE, work.link, factors)
 
 
 def _launch_weighing(work: Workload) -> None:

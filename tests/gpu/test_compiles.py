@@ -127,15 +127,15 @@ def test_every_element_is_added_once(name, monkeypatch):
 
 def test_neighbours_are_loaded_at_once(monkeypatch):
     """Sixteen bytes a load where pixels are contiguous; what is gathered is loaded one by one."""
-    # own scores; own scores, and none; slopes of positives once and of all twice; none, and slopes
-    # beside four labels of a byte at once
+    # own scores; own scores, and none; slopes and factors of positives once and of all twice; none,
+    # and slopes beside four labels of a byte at once, and factors
     with_tables = {"tally": 4}
     in_registers = {"survey": 4, "negatives": 0}
-    channels = {"count": 0, "push": 5}
+    channels = {"count": 0, "push": 9}
     for name, gathered, shared in (
         ("images", with_tables, True),
         ("images", in_registers, False),
-        ("many classes", {"tally": 0, "push": 40}, True),
+        ("many classes", {"tally": 0, "push": 80}, True),
         ("binary", channels, True),
     ):
         launches = launches_of(WORKLOADS[name], monkeypatch, shared=shared)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from lovasz import cross_entropy_lovasz_softmax, lovasz_softmax
 from lovasz.ops import gpu, reference
-from tests.ops.cases import IGNORE, LAYOUTS, labels_of, scores_of, slopes_of
+from tests.ops.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of, slopes_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device")
 
@@ -38,9 +38,9 @@ def test_both_passes_are_the_reference(shape, layout, dtype):
     assert (counts - expected).abs().sum() < 2e-3 * expected.sum()
     torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
     assert not invalid.any()
-    slopes = slopes_of(shape[0], shape[1], BINS).cuda()
-    gradient = gpu.push(scores, target, lse, slopes, IGNORE, True)
-    expected = reference.push(scores, target, lse, slopes, IGNORE, True)
+    slopes, factors = slopes_of(*shape[:2], BINS).cuda(), factors_of(*shape[:2]).cuda()
+    gradient = gpu.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
+    expected = reference.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
     assert gradient.stride() == torch.empty_like(scores).stride()
     if shape[1] > 1:
         assert relative(gradient, expected) < (5e-4 if dtype == torch.float32 else 8e-3)

@@ -12,7 +12,7 @@ from lovasz.ops import gpu
 from lovasz.ops import reference as classes_reference
 from lovasz.ops.gpu import channels
 from tests.ops import cases
-from tests.ops.cases import IGNORE, LAYOUTS, relative, scores_of, slopes_of
+from tests.ops.cases import IGNORE, LAYOUTS, factors_of, relative, scores_of, slopes_of
 from tests.ops.channel_checks import BINS, DTYPES, LINKS, TOLERANCE, labels_of, moved
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device")
@@ -39,9 +39,9 @@ def test_both_passes_are_the_reference(shape, layout, link, dtype, weighted):
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 2e-3
     assert not invalid.any()
-    slopes = slopes_of(shape[0], shape[1], BINS).cuda()
-    gradient = channels.push_channels(scores, target, slopes, IGNORE, link)
-    expected = reference.push_channels(scores, target, slopes, IGNORE, link)
+    slopes, factors = slopes_of(*shape[:2], BINS).cuda(), factors_of(*shape[:2]).cuda()
+    gradient = channels.push_channels(scores, target, slopes, IGNORE, link, factors=factors)
+    expected = reference.push_channels(scores, target, slopes, IGNORE, link, factors=factors)
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < TOLERANCE[dtype]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import WEIGHT_UNIT, channels
-from tests.ops.cases import IGNORE, relative, scores_of, slopes_of
+from tests.ops.cases import IGNORE, factors_of, relative, scores_of, slopes_of
 
 BINS = 1024
 LINKS = ["sigmoid", "hinge", "elu"]
@@ -55,9 +55,10 @@ def check_count(
 
 def check_push(kernels: ModuleType, shape: Shape, layout: str, link: str, per_image: bool) -> None:
     scores, target = channel_scores(shape, layout, torch.float32, 3.0, link), labels_of(shape)
-    slopes = slopes_of(shape[0] if per_image else 1, shape[1], BINS)
-    gradient = kernels.push_channels(scores, target, slopes, IGNORE, link)
-    expected = channels.push_channels(scores, target, slopes, IGNORE, link)
+    groups = shape[0] if per_image else 1
+    slopes, factors = slopes_of(groups, shape[1], BINS), factors_of(groups, shape[1])
+    gradient = kernels.push_channels(scores, target, slopes, IGNORE, link, factors=factors)
+    expected = channels.push_channels(scores, target, slopes, IGNORE, link, factors=factors)
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < TOLERANCE[torch.float32]
     assert not gradient[target == IGNORE].any()
@@ -153,8 +154,9 @@ def check_exact(kernels: ModuleType, shape: Shape, link: str, per_image: bool) -
     # Neighbours in the order may change places by the rounding of their errors.
     assert (slopes.sum(2) - expected[1].sum(2)).abs().max() < 1e-5
     assert not slopes[target == IGNORE].any()
-    gradient = kernels.push_ranked_channels(scores, target, expected[1], IGNORE, link)
-    wanted = channels.push_ranked_channels(scores, target, expected[1], IGNORE, link)
+    ranked = (scores, target, expected[1], IGNORE, link, factors_of(*expected[0].shape))
+    gradient = kernels.push_ranked_channels(*ranked)
+    wanted = channels.push_ranked_channels(*ranked)
     torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-7)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lovasz.ops import cpu, reference
-from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, relative, scores_of
+from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, factors_of, labels_of, relative, scores_of
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0)])
@@ -24,8 +24,8 @@ def test_exact_is_the_reference(level, shape, layout, dtype, per_image, weights)
     assert not invalid.any()
     # errors that differ by a rounding may change places
     assert relative(slopes, expected_slopes) < 0.02
-    gradient = cpu.push_ranked(scores, target, lse, expected_slopes, IGNORE, True)
-    expected_gradient = reference.push_ranked(scores, target, lse, expected_slopes, IGNORE, True)
+    ranked = (scores, target, lse, expected_slopes, IGNORE, True, factors_of(*losses.shape))
+    gradient, expected_gradient = cpu.push_ranked(*ranked), reference.push_ranked(*ranked)
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected_gradient) < {4: 2e-5}.get(scores.element_size(), 8e-3)
 

@@ -5,7 +5,16 @@ import torch
 
 from lovasz import lovasz_softmax
 from lovasz.ops import WEIGHT_UNIT, cpu, library, reference
-from tests.ops.cases import IGNORE, LAYOUTS, SHAPES, labels_of, relative, scores_of, slopes_of
+from tests.ops.cases import (
+    IGNORE,
+    LAYOUTS,
+    SHAPES,
+    factors_of,
+    labels_of,
+    relative,
+    scores_of,
+    slopes_of,
+)
 
 BINS = 1024
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -69,10 +78,11 @@ def test_weighted_counts_are_the_reference(level, threads, shape, per_image, num
 @pytest.mark.parametrize("shape", SHAPES)
 def test_push_is_the_reference(level, shape, layout, dtype, per_image):
     scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
-    slopes = slopes_of(shape[0] if per_image else 1, shape[1], BINS)
+    groups = shape[0] if per_image else 1
+    slopes, factors = slopes_of(groups, shape[1], BINS), factors_of(groups, shape[1])
     lse = reference.log_sum_exp(scores)
-    gradient = cpu.push(scores, target, lse, slopes, IGNORE, True)
-    expected = reference.push(scores, target, lse, slopes, IGNORE, True)
+    gradient = cpu.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
+    expected = reference.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
     assert gradient.dtype == dtype
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < TOLERANCE[dtype] + 2e-4 * (shape[1] > 1)

@@ -134,22 +134,17 @@ class _Attach(torch.autograd.Function):
         scores, target, lse, slopes, factors, by_sum, weight, group, pixel_weight = (
             ctx.saved_tensors
         )
-        grad = grad if factors is None else grad * factors
-        by_pixel = ctx.reading.ranked
-        factor = _by_pixel(grad, slopes, group) if by_pixel else grad[..., None, None]
+        by_loss = grad if factors is None else grad * factors  # (G, C)
+        if ctx.reading.ranked and group is not None:
+            # Pixels of a row are of many clouds.
+            slopes, by_loss = slopes * by_loss[group].transpose(1, 2), None
         scale = None if grad_mean is None else grad_mean * by_sum
-        gradient = _pushed(scores, slopes * factor, scale, target, lse, weight, group, ctx.reading)
+        tensors = (scores, slopes, by_loss, scale, target, lse, weight, group)
+        gradient = _pushed(*tensors, ctx.reading)
         if pixel_weight is not None:
             # Slopes and cross-entropies of a pixel are all multiplied by its weight.
             gradient = gradient * _by_channel(pixel_weight, scores)
         return None, None, gradient, *(None,) * 9
-
-
-def _by_pixel(grad: Tensor, slopes: Tensor, group: Tensor | None) -> Tensor:
-    """Gradient of the (G, C) losses, broadcastable against slopes (N, C, L)."""
-    if group is not None:
-        return grad[group].transpose(1, 2)
-    return grad.expand(-1 if grad.shape[0] > 1 else slopes.shape[0], -1).unsqueeze(-1)
 
 
 def _by_channel(pixel_weight: Tensor, scores: Tensor) -> Tensor:
@@ -166,6 +161,7 @@ class _Push(torch.autograd.Function):
     def forward(
         scores: Tensor,
         slopes: Tensor,
+        factors: Tensor | None,
         scale: Tensor | None,
         target: Tensor,
         lse: Tensor,
@@ -173,7 +169,8 @@ class _Push(torch.autograd.Function):
         group: Tensor | None,
         reading: Reading,
     ) -> Tensor:
-        return _push(torch.ops.lovasz, scores, slopes, scale, target, lse, weight, group, reading)
+        tensors = (scores, slopes, factors, scale, target, lse, weight, group)
+        return _push(torch.ops.lovasz, *tensors, reading)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -183,22 +180,23 @@ class _Push(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Second derivative, from the reference in plain torch."""
-        scores, slopes, scale, target, lse, weight, group = ctx.saved_tensors
+        *floating, target, lse, weight, group = ctx.saved_tensors
         with torch.enable_grad():
-            inputs = [
-                tensor.detach().requires_grad_()
-                for tensor in (scores, slopes, scale)
-                if tensor is not None
-            ]
-            first, second, third = (*inputs, None)[:3]
+            # scores, slopes, factors and scale
+            inputs: list[Any] = [None if tensor is None else _leaf(tensor) for tensor in floating]
             # push takes the log-sum-exp as given; here it has to depend on the scores
-            lse = reference.log_sum_exp(first) if ctx.reading.link == "softmax" else lse
-            tensors = (first, second, third, target, lse, weight, group)
-            pushed = _push(_Reference, *tensors, ctx.reading)
-            by_inputs = torch.autograd.grad(
-                pushed, inputs, grad, allow_unused=True, materialize_grads=True
+            lse = reference.log_sum_exp(inputs[0]) if ctx.reading.link == "softmax" else lse
+            tensors: Any = (*inputs, target, lse, weight, group, ctx.reading)
+            pushed = _push(_Reference, *tensors)
+            there = [tensor for tensor in inputs if tensor is not None]
+            found = iter(
+                torch.autograd.grad(pushed, there, grad, allow_unused=True, materialize_grads=True)
             )
-        return *by_inputs, *(None,) * (8 - len(by_inputs))
+        return *(None if tensor is None else next(found) for tensor in inputs), *(None,) * 5
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_()
 
 
 def _pushed(*inputs: Any) -> Tensor:
@@ -222,6 +220,7 @@ def _push(
     operators: Any,
     scores: Tensor,
     slopes: Tensor,
+    factors: Tensor | None,
     scale: Tensor | None,
     target: Tensor,
     lse: Tensor,
@@ -234,13 +233,13 @@ def _push(
     if link in MULTICLASS:
         common = (scores, target, lse, slopes, ignore_index, link == "softmax")
         if ranked:
-            pushed: Tensor = operators.push_ranked(*common)
+            pushed: Tensor = operators.push_ranked(*common, factors)
         else:
-            pushed = operators.push(*common, scale, weight, smoothing, group)
+            pushed = operators.push(*common, scale, weight, smoothing, group, factors)
         return pushed
     if ranked:
-        pushed = operators.push_ranked_channels(scores, target, slopes, ignore_index, link)
+        pushed = operators.push_ranked_channels(scores, target, slopes, ignore_index, link, factors)
     else:
-        options = (ignore_index, link, scale, weight, group)
+        options = (ignore_index, link, scale, weight, group, factors)
         pushed = operators.push_channels(scores, target, slopes, *options)
     return pushed

@@ -16,7 +16,7 @@ from lovasz.ops import ranking
 from lovasz.ops.bins import LARGEST_ERROR, bin_index, unbounded_bin_index
 from lovasz.ops.links import UNBOUNDED, channel_errors, channel_rates, function_of
 from lovasz.ops.precision import wide
-from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group
+from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group, times
 from lovasz.ops.validity import outside, raise_for_channel_labels, raise_for_probabilities
 from lovasz.set_functions import Tversky
 
@@ -63,8 +63,10 @@ def push_channels(
     entropy_scale: Tensor | None = None,
     positive_weight: Tensor | None = None,
     group: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """Reference of ``lovasz::push_channels``, differentiable in everything that is floating."""
+    slopes = times(slopes, factors)
     seen = look(scores, target, ignore_index, link)
     bins = slopes.shape[-1]
     row = histogram_row(seen.positive, Groups(slopes.shape[0] > 1, group, slopes.shape[0]))
@@ -108,10 +110,16 @@ def exact_channels(
 
 
 def push_ranked_channels(
-    scores: Tensor, target: Tensor, slopes: Tensor, ignore_index: int | None, link: str
+    scores: Tensor,
+    target: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    link: str,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """Reference of ``lovasz::push_ranked_channels``, differentiable like ``push_channels``."""
     seen = look(scores, target, ignore_index, link)
+    slopes = times(slopes, factors)
     return finish(slopes * channel_rates(wide(scores), seen.positive, link), seen.valid, scores)
 
 

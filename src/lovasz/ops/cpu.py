@@ -20,6 +20,7 @@ from lovasz.ops.problems import (
     entropy_of,
     gradient_of,
     make_problem,
+    narrow,
     pixels_contiguous,
     readable,
     sort_exactly,
@@ -75,11 +76,12 @@ def push(
     entropy_weight: Tensor | None = None,
     smoothing: float = 0.0,
     group: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push`` for CPU tensors."""
     kernels = library.load()
     if kernels is None or group is not None or not _supported(scores, softmax):
-        options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing, group)
+        options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing, group, factors)
         return reference.push(scores, target, lse, slopes, *options)
     gradient, out = gradient_of(scores, kernels)
     scores, target = readable(scores), pixels_contiguous(target)
@@ -89,8 +91,9 @@ def push(
     kept = add_entropy(problem, entropy_scale is not None, entropy_weight, smoothing)
     scale = 0.0 if entropy_scale is None else entropy_scale.item()
     threads = torch.get_num_threads()
-    check(kernels.lovasz_push(problem, slopes.data_ptr(), scale, address(out), threads))
-    del kept
+    factors, factor = narrow(factors)
+    check(kernels.lovasz_push(problem, slopes.data_ptr(), factor, scale, address(out), threads))
+    del kept, factors
     return gradient if out is gradient else gradient.copy_(out)
 
 
@@ -124,17 +127,21 @@ def push_ranked(
     slopes: Tensor,
     ignore_index: int | None,
     softmax: bool,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push_ranked`` for CPU tensors."""
     kernels = library.load()
     if kernels is None or not _supported(scores, softmax):
-        return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax)
+        return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax, factors)
     gradient, out = gradient_of(scores, kernels)
     scores, target = readable(scores), pixels_contiguous(target)
     slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
-    problem = make_problem(scores, target, lse, 0, ignore_index, False, softmax)
+    per_image = factors is not None and factors.shape[0] > 1
+    problem = make_problem(scores, target, lse, 0, ignore_index, per_image, softmax)
     threads = torch.get_num_threads()
-    check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), address(out), threads))
+    factors, factor = narrow(factors)
+    check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), factor, address(out), threads))
+    del factors
     return gradient if out is gradient else gradient.copy_(out)
 
 

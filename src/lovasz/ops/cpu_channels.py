@@ -20,6 +20,7 @@ from lovasz.ops.problems import (
     entropy_of,
     gradient_of,
     make_problem,
+    narrow,
     pixels_contiguous,
     readable,
     sort_exactly,
@@ -73,11 +74,12 @@ def push_channels(
     entropy_scale: Tensor | None = None,
     positive_weight: Tensor | None = None,
     group: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push_channels`` for CPU tensors."""
     kernels = _kernels(scores, target, link, group)
     if kernels is None:
-        options = (ignore_index, link, entropy_scale, positive_weight, group)
+        options = (ignore_index, link, entropy_scale, positive_weight, group, factors)
         return channels.push_channels(scores, target, slopes, *options)
     gradient, out = gradient_of(scores, kernels)
     scores, target = readable(scores), pixels_contiguous(target)
@@ -87,8 +89,9 @@ def push_channels(
     kept = add_entropy(problem, entropy_scale is not None, positive_weight, 0.0)
     scale = 0.0 if entropy_scale is None else entropy_scale.item()
     threads = torch.get_num_threads()
-    check(kernels.lovasz_push(problem, slopes.data_ptr(), scale, address(out), threads))
-    del kept
+    factors, factor = narrow(factors)
+    check(kernels.lovasz_push(problem, slopes.data_ptr(), factor, scale, address(out), threads))
+    del kept, factors
     return gradient if out is gradient else gradient.copy_(out)
 
 
@@ -116,18 +119,26 @@ def exact_channels(
 
 
 def push_ranked_channels(
-    scores: Tensor, target: Tensor, slopes: Tensor, ignore_index: int | None, link: str
+    scores: Tensor,
+    target: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    link: str,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push_ranked_channels`` for CPU tensors."""
     kernels = _kernels(scores, target, link, None)
     if kernels is None:
-        return channels.push_ranked_channels(scores, target, slopes, ignore_index, link)
+        return channels.push_ranked_channels(scores, target, slopes, ignore_index, link, factors)
     gradient, out = gradient_of(scores, kernels)
     scores, target = readable(scores), pixels_contiguous(target)
     slopes = slopes.to(torch.float32).contiguous()
-    problem = _problem(scores, target, 0, ignore_index, False, link)
+    per_image = factors is not None and factors.shape[0] > 1
+    problem = _problem(scores, target, 0, ignore_index, per_image, link)
     threads = torch.get_num_threads()
-    check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), address(out), threads))
+    factors, factor = narrow(factors)
+    check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), factor, address(out), threads))
+    del factors
     return gradient if out is gradient else gradient.copy_(out)
 
 

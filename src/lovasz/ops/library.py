@@ -148,12 +148,19 @@ def load() -> ctypes.CDLL | None:
     library.lovasz_push.argtypes = (
         problem,
         ctypes.c_void_p,
+        ctypes.c_void_p,
         ctypes.c_float,
         scores,
         ctypes.c_int32,
     )
     library.lovasz_exact.argtypes = (problem, ctypes.POINTER(ExactResult), ctypes.c_int32)
-    library.lovasz_push_exact.argtypes = (problem, ctypes.c_void_p, scores, ctypes.c_int32)
+    library.lovasz_push_exact.argtypes = (
+        problem,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        scores,
+        ctypes.c_int32,
+    )
     library.lovasz_weigh.argtypes = (ctypes.POINTER(Weighing), ctypes.c_int32)
     library.lovasz_weigh.restype = None
     library.lovasz_reduce.argtypes = (ctypes.POINTER(Reduction),)

@@ -112,6 +112,14 @@ def sort_exactly(
     return (losses, slopes, positives, pixels, invalid), result.bad_labels
 
 
+def narrow(table: Tensor | None) -> tuple[Tensor | None, int | None]:
+    """Slopes or factors as the kernels read them, and their address; None for none."""
+    if table is None:
+        return None, None
+    table = table.to(torch.float32).contiguous()
+    return table, table.data_ptr()
+
+
 def gradient_of(scores: Tensor, kernels: ctypes.CDLL) -> tuple[Tensor, Tensor]:
     """The gradient, and what the kernel writes: the same, or a copy that it can write."""
     gradient = torch.empty_like(scores)

@@ -16,7 +16,7 @@ from lovasz.ops import ranking
 from lovasz.ops.bins import bin_index
 from lovasz.ops.links import function_of
 from lovasz.ops.precision import wide, wide_dtype
-from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group
+from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group, times
 from lovasz.ops.validity import (
     bad_labels,
     outside,
@@ -107,8 +107,10 @@ def push(
     entropy_weight: Tensor | None = None,
     smoothing: float = 0.0,
     group: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """Reference of ``lovasz::push``, differentiable in everything that is floating."""
+    slopes = times(slopes, factors)
     pixels = look(scores, target, lse, ignore_index, softmax)
     groups, _, _, bins = slopes.shape
     row = histogram_row(pixels.positive, Groups(groups > 1, group, groups))
@@ -170,10 +172,11 @@ def push_ranked(
     slopes: Tensor,
     ignore_index: int | None,
     softmax: bool,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """Reference of ``lovasz::push_ranked``, differentiable like ``push``."""
     pixels = look(scores, target, lse, ignore_index, softmax)
-    return finish(_pull_back(pixels, slopes, softmax), pixels.valid, scores)
+    return finish(_pull_back(pixels, times(slopes, factors), softmax), pixels.valid, scores)
 
 
 def log_sum_exp(scores: Tensor) -> Tensor:

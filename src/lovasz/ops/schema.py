@@ -41,11 +41,12 @@ _library.define(
 _library.define(
     "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax,"
     " Tensor? entropy_scale=None, Tensor? entropy_weight=None, float smoothing=0.,"
-    " Tensor? group=None) -> Tensor"
+    " Tensor? group=None, Tensor? factors=None) -> Tensor"
 )
 _library.define(
     "push_channels(Tensor scores, Tensor target, Tensor slopes, int? ignore_index, str link,"
-    " Tensor? entropy_scale=None, Tensor? positive_weight=None, Tensor? group=None) -> Tensor"
+    " Tensor? entropy_scale=None, Tensor? positive_weight=None, Tensor? group=None,"
+    " Tensor? factors=None) -> Tensor"
 )
 _library.define(
     "rank(Tensor scores, Tensor target, int? ignore_index, bool per_image, bool softmax,"
@@ -68,11 +69,11 @@ _library.define(
 )
 _library.define(
     "push_ranked(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index,"
-    " bool softmax) -> Tensor"
+    " bool softmax, Tensor? factors=None) -> Tensor"
 )
 _library.define(
     "push_ranked_channels(Tensor scores, Tensor target, Tensor slopes, int? ignore_index,"
-    " str link) -> Tensor"
+    " str link, Tensor? factors=None) -> Tensor"
 )
 _BETWEEN = ("weigh", "reduce")
 _MULTICLASS = ("count", "push", "rank", "exact", "push_ranked")

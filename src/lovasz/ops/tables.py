@@ -85,3 +85,10 @@ def finish(gradient: Tensor, valid: Tensor, scores: Tensor) -> Tensor:
     """Zero for ignored pixels, in dtype and layout of the scores."""
     # The gradient has the layout of the scores, so that no later pass has to copy it.
     return torch.empty_like(scores).copy_(torch.where(valid, gradient, 0.0))
+
+
+def times(slopes: Tensor, factors: Tensor | None) -> Tensor:
+    """Slopes (G, C, 2, B), or (N, C, L) by pixel, times the factors (G, C) of their classes."""
+    if factors is None:
+        return slopes
+    return slopes * factors.view(*factors.shape, *(1,) * (slopes.dim() - 2))

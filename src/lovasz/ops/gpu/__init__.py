@@ -99,18 +99,19 @@ def push(
     entropy_weight: Tensor | None = None,
     smoothing: float = 0.0,
     group: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push`` for CUDA tensors."""
     launch = _launch(scores, softmax) if group is None else None
     if launch is None:
         return reference.push(
             scores, target, lse, slopes, ignore_index, softmax, entropy_scale, entropy_weight,
-            smoothing, group,
+            smoothing, group, factors,
         )  # fmt: skip
     riding = None if entropy_scale is None else Entropy.of(entropy_weight, smoothing)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        gradient: Tensor = launch.push(scores, labels, lse, slopes, entropy_scale, riding)
+        gradient: Tensor = launch.push(scores, labels, lse, slopes, factors, entropy_scale, riding)
     return gradient
 
 
@@ -142,12 +143,13 @@ def push_ranked(
     slopes: Tensor,
     ignore_index: int | None,
     softmax: bool,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push_ranked`` for CUDA tensors."""
     launch = _launch(scores, softmax)
     if launch is None:
-        return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax)
+        return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax, factors)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        gradient: Tensor = launch.push(scores, labels, lse, slopes)
+        gradient: Tensor = launch.push(scores, labels, lse, slopes, factors)
     return gradient

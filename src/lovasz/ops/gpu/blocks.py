@@ -178,6 +178,15 @@ def whole_block(scores: Tensor) -> tuple[bool, int, int]:
     return False, block_c, block_t
 
 
+def factors_of(slopes: Tensor, factors: Tensor | None) -> tuple[Tensor | None, bool]:
+    """Factors (G, C) as the kernels read them, and whether images have rows of their own."""
+    if factors is not None:
+        factors = factors.to(torch.float32).contiguous()
+    # Slopes by pixel do not tell.
+    rows = slopes if slopes.dim() > 3 else factors
+    return factors, rows is not None and rows.shape[0] > 1
+
+
 def _classes_first(scores: Tensor) -> bool:
     return scores.stride(1) == 1 and scores.stride(2) != 1
 

@@ -72,6 +72,7 @@ def push(
     scores: Tensor,
     labels: Labels,
     slopes: Tensor,
+    factors: Tensor | None,
     link: str,
     scale: Tensor | None = None,
     entropy: Entropy | None = None,
@@ -82,15 +83,16 @@ def push(
     gradient = torch.empty_like(scores)
     slopes = slopes.to(torch.float32)
     slopes = slopes if ranked else slopes.contiguous()
+    factors, per_image = blocks.factors_of(slopes, factors)
     block_c, block_t = blocks.loop_block(scores)
     channel_passes.push[(images * ceil_div(classes, block_c) * ceil_div(length, block_t),)](
-        scores, gradient, labels.target, slopes,
+        scores, gradient, labels.target, slopes, factors,
         None if scale is None else scale.to(torch.float32),
         None if entropy is None else entropy.weight, classes, length, *scores.stride(),
         *labels.target.stride(), *gradient.stride(), *(slopes.stride() if ranked else (0, 0, 0)),
         labels.ignore_index,
         LINK=link, BINS=1 if ranked else slopes.shape[3], IGNORES=labels.ignores,
-        PER_IMAGE=not ranked and slopes.shape[0] > 1, RANKED=ranked, BLOCK_C=block_c,
+        PER_IMAGE=per_image, RANKED=ranked, BLOCK_C=block_c,
         BLOCK_T=block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
     return gradient

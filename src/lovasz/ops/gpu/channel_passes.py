@@ -122,7 +122,7 @@ def _count(
 
 @triton.jit
 def push(
-    scores, gradient, target, slopes, scale, own_weight,
+    scores, gradient, target, slopes, factors, scale, own_weight,
     classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
     out_n, out_c, out_l, slope_n, slope_c, slope_l, ignore_index,
     LINK: tl.constexpr, BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
@@ -133,12 +133,15 @@ def push(
         scores, target, classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
         ignore_index, LINK, IGNORES, BLOCK_C, BLOCK_T,
     )  # fmt: skip
+    row = (image if PER_IMAGE else image * 0) * classes + c
     if RANKED:
         at = image * slope_n + c * slope_c + pixel * slope_l
     else:
-        row = ((image if PER_IMAGE else image * 0) * classes + c) * 2 + positive.to(tl.int64)
-        at = row * BINS + channel_bin_of(error_of(toward, LINK), LINK, BINS)
+        bins = channel_bin_of(error_of(toward, LINK), LINK, BINS)
+        at = (row * 2 + positive.to(tl.int64)) * BINS + bins
     slope = tl.load(slopes + at, mask=counted, other=0.0)
+    if factors is not None:
+        slope *= tl.load(factors + row, mask=c < classes, other=0.0)
     result = slope * rate_of(toward, LINK)
     if scale is not None:
         own = 1.0 if own_weight is None else tl.load(own_weight + c, mask=c < classes, other=0.0)

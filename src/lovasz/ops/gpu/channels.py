@@ -52,16 +52,18 @@ def push_channels(
     entropy_scale: Tensor | None = None,
     positive_weight: Tensor | None = None,
     group: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push_channels`` for CUDA tensors."""
     launch = _launch(scores) if group is None else None
     if launch is None:
-        options = (ignore_index, link, entropy_scale, positive_weight, group)
+        options = (ignore_index, link, entropy_scale, positive_weight, group, factors)
         return channels.push_channels(scores, target, slopes, *options)
     riding = None if entropy_scale is None else Entropy.of(positive_weight)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        gradient: Tensor = launch.push(scores, labels, slopes, link, entropy_scale, riding)
+        tables = (slopes, factors)
+        gradient: Tensor = launch.push(scores, labels, *tables, link, entropy_scale, riding)
     return gradient
 
 
@@ -89,13 +91,18 @@ def exact_channels(
 
 
 def push_ranked_channels(
-    scores: Tensor, target: Tensor, slopes: Tensor, ignore_index: int | None, link: str
+    scores: Tensor,
+    target: Tensor,
+    slopes: Tensor,
+    ignore_index: int | None,
+    link: str,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::push_ranked_channels`` for CUDA tensors."""
     launch = _launch(scores)
     if launch is None:
-        return channels.push_ranked_channels(scores, target, slopes, ignore_index, link)
+        return channels.push_ranked_channels(scores, target, slopes, ignore_index, link, factors)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        gradient: Tensor = launch.push(scores, labels, slopes, link)
+        gradient: Tensor = launch.push(scores, labels, slopes, factors, link)
     return gradient

@@ -148,6 +148,7 @@ def push(
     labels: Labels,
     lse: Tensor,
     slopes: Tensor,
+    factors: Tensor | None,
     scale: Tensor | None = None,
     entropy: Entropy | None = None,
 ) -> Tensor:
@@ -158,8 +159,9 @@ def push(
     weight, smoothing = (None, 0.0) if entropy is None else entropy
     slopes = slopes.to(torch.float32)
     slopes = slopes if ranked else slopes.contiguous()
+    factors, per_image = blocks.factors_of(slopes, factors)
     given = (
-        scores, gradient, labels.target, lse.contiguous(), slopes,
+        scores, gradient, labels.target, lse.contiguous(), slopes, factors,
         None if scale is None else scale.to(torch.float32), weight,
         None if weight is None else weight.sum(),
     )  # fmt: skip
@@ -170,7 +172,7 @@ def push(
     options = {
         "BINS": 1 if ranked else slopes.shape[3],
         "IGNORES": labels.ignores,
-        "PER_IMAGE": not ranked and slopes.shape[0] > 1,
+        "PER_IMAGE": per_image,
         "RANKED": ranked,
         "PTX": blocks.has_ptx(scores.device),
         "num_warps": blocks.WARPS,

@@ -23,7 +23,7 @@ from lovasz.ops.gpu.pixels import (
 
 @triton.jit
 def push_columns(
-    scores, gradient, target, lse, slopes, scale, weight, weights,
+    scores, gradient, target, lse, slopes, factors, scale, weight, weights,
     length, stride_n, stride_c, stride_l, target_n, target_l, out_n, out_c, out_l,
     slope_n, slope_c, slope_l, ignore_index, smoothing,
     CLASSES: tl.constexpr, BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
@@ -34,9 +34,11 @@ def push_columns(
     column = scores + image * stride_n + pixel * stride_l
     out = gradient + image * out_n + pixel * out_l
     table = _table(slopes, image, pixel, CLASSES, slope_n, slope_l, BINS, PER_IMAGE, RANKED)
+    factor = _factor(factors, image, CLASSES, PER_IMAGE)
     label, counted, z, slope = _look(
-        column, table, target + image * target_n + pixel * target_l, lse + image * length + pixel,
-        inside, CLASSES, stride_c, ignore_index, BINS, IGNORES, RANKED, PTX,
+        column, table, factor, target + image * target_n + pixel * target_l,
+        lse + image * length + pixel, inside, CLASSES, stride_c, ignore_index, BINS, IGNORES,
+        RANKED, PTX,
     )  # fmt: skip
     own, common, share = _entropy(scale, weight, weights, label, CLASSES, smoothing)
 
@@ -46,7 +48,10 @@ def push_columns(
     probabilities, derivatives = (), ()
     for c in tl.static_range(CLASSES):
         x = tl.load(column + (zero + c) * stride_c, mask=inside, other=-float("inf")).to(tl.float32)
-        p, s = _derivatives(x, z, label, slope, table, zero + c, slope_c, inside, BINS, RANKED, PTX)
+        rate = 1.0 if factor is None else tl.load(factor + c)
+        p, s = _derivatives(
+            x, z, label, slope, table, rate, zero + c, slope_c, inside, BINS, RANKED, PTX
+        )
         sum_ps += p * s
         probabilities = probabilities + (p,)  # noqa: RUF005 (Triton unpacks no tuples)
         derivatives = derivatives + (s,)  # noqa: RUF005
@@ -61,7 +66,7 @@ def push_columns(
 
 @triton.jit
 def push(
-    scores, gradient, target, lse, slopes, scale, weight, weights,
+    scores, gradient, target, lse, slopes, factors, scale, weight, weights,
     classes, length, stride_n, stride_c, stride_l, target_n, target_l, out_n, out_c, out_l,
     slope_n, slope_c, slope_l, ignore_index, smoothing,
     BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr, RANKED: tl.constexpr,
@@ -76,17 +81,20 @@ def push(
     column = scores + image * stride_n + pixel * stride_l
     out = gradient + image * out_n + pixel * out_l
     table = _table(slopes, image, pixel, classes, slope_n, slope_l, BINS, PER_IMAGE, RANKED)
+    factor = _factor(factors, image, classes, PER_IMAGE)
     label, counted, z, slope = _look(
-        column, table, target + image * target_n + pixel * target_l, lse + image * length + pixel,
-        inside, classes, stride_c, ignore_index, BINS, IGNORES, RANKED, PTX,
+        column, table, factor, target + image * target_n + pixel * target_l,
+        lse + image * length + pixel, inside, classes, stride_c, ignore_index, BINS, IGNORES,
+        RANKED, PTX,
     )  # fmt: skip
     own, common, share = _entropy(scale, weight, weights, label, classes, smoothing)
 
     if WHOLE:
         c = class_offsets(0, BLOCK_C)
         p, s = _read(
-            column, table, z, label, slope, inside, c, classes, stride_c, slope_c, BINS, RANKED, PTX
-        )
+            column, table, factor, z, label, slope, inside, c, classes, stride_c, slope_c, BINS,
+            RANKED, PTX,
+        )  # fmt: skip
         sum_ps = tl.sum(p * s, 0)
         _write(
             out, p, s, sum_ps - common, own, share, weight, label, counted, inside, c, classes,
@@ -97,15 +105,15 @@ def push(
         for start in range(0, classes, BLOCK_C):
             c = class_offsets(start, BLOCK_C)
             p, s = _read(
-                column, table, z, label, slope, inside, c, classes, stride_c, slope_c, BINS, RANKED,
-                PTX,
+                column, table, factor, z, label, slope, inside, c, classes, stride_c, slope_c, BINS,
+                RANKED, PTX,
             )  # fmt: skip
             sum_ps += tl.sum(p * s, 0)
         for start in range(0, classes, BLOCK_C):
             c = class_offsets(start, BLOCK_C)
             p, s = _read(
-                column, table, z, label, slope, inside, c, classes, stride_c, slope_c, BINS, RANKED,
-                PTX,
+                column, table, factor, z, label, slope, inside, c, classes, stride_c, slope_c, BINS,
+                RANKED, PTX,
             )  # fmt: skip
             _write(
                 out, p, s, sum_ps - common, own, share, weight, label, counted, inside, c, classes,
@@ -127,8 +135,16 @@ def _table(
 
 
 @triton.jit
+def _factor(factors, image, classes, PER_IMAGE: tl.constexpr):
+    """Where the factors of an image begin, if there are any."""
+    if factors is not None:
+        factors += (image if PER_IMAGE else image * 0) * classes
+    return factors
+
+
+@triton.jit
 def _look(
-    column, table, target, lse, inside, classes, stride_c, ignore_index,
+    column, table, factor, target, lse, inside, classes, stride_c, ignore_index,
     BINS: tl.constexpr, IGNORES: tl.constexpr, RANKED: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     """Class of each pixel, -1 if it is of none; whether it counts, log-sum-exp, its own slope.
@@ -143,6 +159,8 @@ def _look(
         x = tl.load(column + labels * stride_c, mask=known, other=0.0).to(tl.float32)
         row = table + (labels * 2 + 1) * BINS
         slope = tl.load(row + positive_bin_of(x, z, BINS, PTX), mask=known, other=0.0)
+        if factor is not None:
+            slope *= tl.load(factor + labels, mask=known, other=0.0)
     return tl.where(known, labels, -1).to(tl.int32), counted, z, slope
 
 
@@ -165,7 +183,7 @@ def _entropy(scale, weight, weights, label, classes, smoothing):
 
 @triton.jit
 def _derivatives(
-    x, z, label, slope, table, c, slope_c, there,
+    x, z, label, slope, table, rate, c, slope_c, there,
     BINS: tl.constexpr, RANKED: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     """Probabilities, and the derivatives of the losses by them."""
@@ -173,25 +191,26 @@ def _derivatives(
     p = root * root
     # The error of a positive falls as its probability rises.
     if RANKED:
-        s = tl.load(table + c * slope_c, mask=there, other=0.0)
+        s = tl.load(table + c * slope_c, mask=there, other=0.0) * rate
         s = tl.where(label == c, -s, s)
     else:
-        s = tl.load(table + 2 * c * BINS + bin_of(root, p, BINS), mask=there, other=0.0)
+        s = tl.load(table + 2 * c * BINS + bin_of(root, p, BINS), mask=there, other=0.0) * rate
         s = tl.where(label == c, -slope, s)
     return p, s
 
 
 @triton.jit
 def _read(
-    column, table, z, label, slope, inside, c, classes, stride_c, slope_c,
+    column, table, factor, z, label, slope, inside, c, classes, stride_c, slope_c,
     BINS: tl.constexpr, RANKED: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     """``_derivatives`` of a block of classes."""
     # Scores are loaded by a mask that is regular, so that neighbours are loaded at once.
     there = (c < classes) & inside[None, :]
     x = tl.load(column[None, :] + c * stride_c, mask=there, other=-float("inf")).to(tl.float32)
+    rate = 1.0 if factor is None else tl.load(factor + c, mask=c < classes, other=0.0)
     return _derivatives(
-        x, z[None, :], label[None, :], slope[None, :], table[None, :], c, slope_c, there,
+        x, z[None, :], label[None, :], slope[None, :], table[None, :], rate, c, slope_c, there,
         BINS, RANKED, PTX,
     )  # fmt: skip
 
