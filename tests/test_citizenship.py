@@ -163,6 +163,18 @@ def test_other_labels_and_sizes_compile_nothing_anew(name):
     assert counter.frame_count == frames
 
 
+@EVERY_WAY
+def test_the_loss_can_be_changed_in_place(name, method):
+    loss = loss_of(name, **method)
+    scores, target = inputs_of(name)
+    (expected,) = torch.autograd.grad(loss(scores.requires_grad_(), target) * 0.5 + 1, scores)
+    value = loss(scores, target)
+    value *= 0.5
+    value += 1
+    (got,) = torch.autograd.grad(value, scores)
+    assert torch.equal(got, expected)
+
+
 @EVERY_MODULE
 def test_modules_are_exported(name):
     module, scores, target = module_of(name)

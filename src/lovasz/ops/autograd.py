@@ -122,7 +122,8 @@ class _Attach(torch.autograd.Function):
         reading: Reading,
     ) -> tuple[Tensor, ...]:
         dtype = wide_dtype(scores)
-        return tuple(tensor.to(dtype) for tensor in (value, mean) if tensor is not None)
+        # Torch would make views of what is returned as it came, which nobody may change in place.
+        return tuple(t.detach().to(dtype) for t in (value, mean) if t is not None)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
