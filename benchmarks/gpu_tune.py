@@ -30,7 +30,7 @@ PUSHES = ("push", "push_channels")
 BINS = 1024
 #: other values, and the operators that depend on them
 CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "WARPS": ((2, 4, 8), COUNTS + PUSHES),
+    "WARPS": ((2, 4, 8), (*COUNTS, *PUSHES, "weigh")),
     "BLOCK": ((1024, 2048, 4096), ("count", *PUSHES)),
     "STRIP": ((512, 1024, 2048, 4096), COUNTS),
     "USE_PTX": ((False, True), COUNTS),
@@ -42,11 +42,12 @@ CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "SPARED": ((1, 2, 4, 8), ("count",)),
     "FEW_SLABS": ((4, 16, 64), COUNTS),
     "MOST_SLABS": ((8, 32, 64, 256), COUNTS),
+    "WEIGHED": ((128, 256, 512, 1024), ("weigh",)),
 }
 
 
 def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
-    """Both passes over logits of classes."""
+    """Both passes over logits of classes, and what is between them."""
     if logits.dim() == 2:  # points first
         logits, target = logits.t().unsqueeze(0), target.unsqueeze(0)
     scores, labels = logits.detach().flatten(2), target.flatten(1)
@@ -55,6 +56,7 @@ def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Ope
     factors = torch.rand(counts.shape[:2], device=scores.device)
     return {
         "count": lambda: gpu.count(scores, labels, BINS, None, False, True),
+        "weigh": lambda: gpu.weigh(counts, 1.0, 1.0, False),
         "push": lambda: gpu.push(scores, labels, lse, slopes, None, True, factors=factors),
     }
 

@@ -38,6 +38,10 @@ MOST_COLUMNS = 64
 MOST_SLABS, FEW_SLABS = 64, 16
 #: bytes of all of them together, at most
 SLAB_BYTES = 2**25
+#: bins that are weighed at once, and programs for the slopes of a class, at most
+WEIGHED, MOST_SPANS = 256, 16
+#: classes of groups that are reduced at once, and by the one program
+REDUCED, MOST_REDUCED = 4096, 2**16
 
 
 def new_tables(

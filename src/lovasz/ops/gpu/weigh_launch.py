@@ -5,15 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lovasz.ops.gpu import weighing
+from lovasz.ops.gpu import blocks, weighing
 from lovasz.ops.gpu.blocks import ceil_div, power_of_two
-
-#: bins that are weighed at once, warps of a program, and programs for the slopes of a class
-BLOCK = 256
-WARPS = 4
-MOST_SPANS = 16
-#: classes of groups that are reduced at once, and in one launch
-REDUCED, MOST_REDUCED = 4096, 2**16
 
 
 def weigh(
@@ -24,20 +17,21 @@ def weigh(
     losses = counts.new_empty((groups, classes), dtype=torch.float64)
     slopes = counts.new_empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
     seen = counts.new_empty((2, groups, classes), dtype=torch.bool)
-    span = BLOCK * ceil_div(bins, BLOCK * MOST_SPANS)
+    block, most = blocks.WEIGHED, blocks.MOST_SPANS
+    span = block * ceil_div(bins, block * most)
     parts = ceil_div(bins, span) + 1  # the last one is for the loss
     # Without fused operations every one rounds as in the reference.
     weighing.weigh[(groups * classes * parts,)](
         counts.contiguous(), losses, slopes, seen.view(torch.uint8), groups * classes,
-        ALPHA=alpha, BETA=beta, UNIT=unit, BINS=bins, UNBOUNDED=unbounded, BLOCK=BLOCK,
-        SPAN=span, PARTS=parts, num_warps=WARPS, enable_fp_fusion=False,
+        ALPHA=alpha, BETA=beta, UNIT=unit, BINS=bins, UNBOUNDED=unbounded, BLOCK=block,
+        SPAN=span, PARTS=parts, num_warps=blocks.WARPS, enable_fp_fusion=False,
     )  # fmt: skip
     return losses, slopes, seen
 
 
 def reduces(counting: Tensor) -> bool:
     """Whether one program can hold the classes of a group, and is soon done with all groups."""
-    return counting.shape[1] <= REDUCED and counting.numel() <= MOST_REDUCED
+    return counting.shape[1] <= blocks.REDUCED and counting.numel() <= blocks.MOST_REDUCED
 
 
 def reduce(
@@ -62,7 +56,7 @@ def reduce(
         None if weight is None else weight.contiguous(),
         None if sums is None else sums.contiguous(), total, factors, entropy, groups, classes,
         NORMALIZE=normalize and weight is not None, MEAN=mean, PER_IMAGE=mean and per_image,
-        BLOCK_C=block_c, BLOCK_G=min(max(REDUCED // block_c, 1), power_of_two(groups)),
-        num_warps=4,
+        BLOCK_C=block_c, BLOCK_G=min(max(blocks.REDUCED // block_c, 1), power_of_two(groups)),
+        num_warps=blocks.WARPS,
     )  # fmt: skip
     return total, factors, entropy
