@@ -140,6 +140,12 @@ def test_the_reduction_is_the_reference(shape, weighting):
     interpreted_weigh.test_the_reduction_is_the_reference(shape, weighting, *options)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("classes", [2, 4, 16, 20, 64])
+def test_points_whose_classes_are_loaded_at_once(classes, dtype):
+    interpreted.test_points_whose_classes_are_loaded_at_once(classes, dtype)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", LARGE)
 def test_more_classes_than_the_table_holds(shape, layout):

@@ -257,6 +257,17 @@ def test_exact_is_the_reference(shape, layout, per_image, weights):
     assert relative(gradient, expected_gradient) < 2e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("classes", [2, 4, 16, 20, 64])
+def test_points_whose_classes_are_loaded_at_once(classes, dtype):
+    points, labels = torch.randn(300, classes).to(dtype) * 3, torch.randint(classes, (1, 300))
+    labels[:, ::9] = IGNORE
+    for skipped in (0, 1):  # the second point need not begin at a multiple of 16 bytes
+        scores, target = points[skipped:].t().unsqueeze(0), labels[:, skipped:]
+        check_count(scores, target, False)
+        check_push(scores, target, 1)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_exact_and_push_ranked_of_narrow_scores(dtype):
     shape = (2, 5, 130)

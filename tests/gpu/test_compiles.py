@@ -104,13 +104,21 @@ def test_registers_and_memory_suffice(work, monkeypatch):
         assert usage.shared + compiled.metadata.shared <= 48 * 1024
 
 
-TABLES = [name for name, work in WORKLOADS.items() if not work.pixel_weights]
+TABLES = {name: work for name, work in WORKLOADS.items() if not work.pixel_weights} | {
+    f"points of {classes} classes, {dtype}": Workload(
+        (1, classes, 9_999), points_first=True, dtype=dtype
+    )
+    for classes, dtype in (
+        (2, torch.float32), (4, torch.float16), (8, torch.bfloat16), (16, torch.float32),
+        (20, torch.float32), (64, torch.bfloat16), (200, torch.float32),
+    )
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_every_element_is_added_once(name, monkeypatch):
+@pytest.mark.parametrize("work", TABLES.values(), ids=TABLES.keys())
+def test_every_element_is_added_once(work, monkeypatch):
     """An addition in PTX is made by every thread that has the element: it must be one."""
-    launch = launches_of(WORKLOADS[name], monkeypatch)[0]
+    launch = launches_of(work, monkeypatch)[0]
     compiled = compile_for(launch, target_of("sm_90"))
     block = launch.kwargs["BLOCK_T"] * launch.kwargs.get("BLOCK_C", 1)
     strips = 1 + (launch.kwargs.get("GROUPS", 1) > 1)  # the loop over further groups has its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -161,9 +162,31 @@ def loop_block(scores: Tensor) -> tuple[int, int]:
     return min(classes, max(BLOCK // block_t, 1)), block_t
 
 
+def unit_of(*tensors: Tensor) -> int:
+    """A divisor of the number of classes and of the strides where classes are neighbours, up to 16.
+
+    Triton looks for multiples of 16 among its arguments alone. Where it knows that four classes of
+    a pixel begin at a multiple of four, a thread loads them at once and has the pixel for itself.
+    """
+    numbers = [tensors[0].shape[1]]
+    for tensor in tensors:
+        if not _classes_first(tensor) or tensor.data_ptr() % 16 != 0:
+            return 1
+        numbers += [tensor.stride(0), tensor.stride(2)]
+    return math.gcd(16, *numbers)
+
+
+def in_units(tensor: Tensor, unit: int) -> tuple[int, int, int]:
+    """Strides of a tensor, those of images and pixels in units of `unit_of`."""
+    stride_n, stride_c, stride_l = tensor.stride()
+    return stride_n // unit, stride_c, stride_l // unit
+
+
 def owns_pixels(scores: Tensor) -> bool:
     """Whether no two threads of a program that loops over the classes have the same pixel."""
-    return loop_block(scores)[1] >= WARPS * 32 * 4
+    block_c, block_t = loop_block(scores)
+    # A thread loads at least four neighbours, if it may.
+    return block_t >= WARPS * 32 * 4 or block_c <= min(unit_of(scores), 4)
 
 
 def column_of(scores: Tensor) -> int:

@@ -39,10 +39,14 @@ def survey(
     classes, length, stride_n, stride_c, stride_l, target_n, target_l,
     cells, ignore_index, smoothing,
     SLABS: tl.constexpr, BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
-    ENTROPY: tl.constexpr, SMOOTHED: tl.constexpr,
+    ENTROPY: tl.constexpr, SMOOTHED: tl.constexpr, UNIT: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """Log-sum-exp, invalid pixels and positives of a tile of pixels, and its cross-entropy."""
+    """Log-sum-exp, invalid pixels and positives of a tile of pixels, and its cross-entropy.
+
+    Classes and strides are given in units, so that the compiler sees what they are multiples of.
+    """
+    classes, stride_n, stride_l = classes * UNIT, stride_n * UNIT, stride_l * UNIT
     image, pixel, inside = tile_of(length, BLOCK_T)
     labels, counted = load_labels(
         target, image * target_n + pixel * target_l, inside, ignore_index, IGNORES

@@ -60,14 +60,15 @@ def tally(
     programs = images * ceil_div(length, chunk)
     lse, sums = _results(scores, programs, entropy)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
+    unit = blocks.unit_of(scores)
     tallying.tally[(programs,)](
-        scores, labels.target, lse, slabs, invalid, sums, weight, classes, length,
-        *scores.stride(), *labels.target.stride(), slabs.shape[1], labels.ignore_index, smoothing,
-        chunk,
+        scores, labels.target, lse, slabs, invalid, sums, weight, classes // unit, length,
+        *blocks.in_units(scores, unit), *labels.target.stride(), slabs.shape[1],
+        labels.ignore_index, smoothing, chunk,
         SLABS=slabs.shape[0], BINS=bins, WINDOW=table.window, GROUP=table.group,
         GROUPS=table.groups, CELLS=table.cells, IGNORES=labels.ignores, PER_IMAGE=per_image,
         ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, OWNED=blocks.owns_pixels(scores),
-        BLOCK_C=table.block_c, BLOCK_T=table.block_t, num_warps=blocks.WARPS,
+        UNIT=unit, BLOCK_C=table.block_c, BLOCK_T=table.block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
     return lse, blocks.add_sums(sums)
 
@@ -125,13 +126,14 @@ def survey(
     lse, sums = _results(scores, programs, entropy)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
     pixel_weight, mass = (None, None) if weights is None else weights
+    unit = blocks.unit_of(scores)
     counting.survey[(programs,)](
-        scores, labels.target, lse, slabs, invalid, sums, weight, pixel_weight, mass, classes,
-        length, *scores.stride(), *labels.target.stride(), slabs.shape[1], labels.ignore_index,
-        smoothing,
+        scores, labels.target, lse, slabs, invalid, sums, weight, pixel_weight, mass,
+        classes // unit, length, *blocks.in_units(scores, unit), *labels.target.stride(),
+        slabs.shape[1], labels.ignore_index, smoothing,
         SLABS=slabs.shape[0], BINS=bins, IGNORES=labels.ignores, PER_IMAGE=per_image,
-        ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, BLOCK_C=block_c, BLOCK_T=block_t,
-        num_warps=blocks.WARPS,
+        ENTROPY=entropy is not None, SMOOTHED=smoothing > 0, UNIT=unit, BLOCK_C=block_c,
+        BLOCK_T=block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
     return lse, blocks.add_sums(sums)
 
@@ -165,8 +167,10 @@ def push(
         None if scale is None else scale.to(torch.float32), weight,
         None if weight is None else weight.sum(),
     )  # fmt: skip
+    unit = blocks.unit_of(scores, gradient)
     where = (
-        length, *scores.stride(), *labels.target.stride(), *gradient.stride(),
+        length, *blocks.in_units(scores, unit), *labels.target.stride(),
+        *blocks.in_units(gradient, unit),
         *(slopes.stride() if ranked else (0, 0, 0)), labels.ignore_index, smoothing,
     )  # fmt: skip
     options = {
@@ -186,8 +190,9 @@ def push(
         return gradient
     whole, block_c, block_t = blocks.whole_block(scores)
     pushing.push[(images * ceil_div(length, block_t),)](
-        *given, classes, *where, WHOLE=whole, BLOCK_C=block_c, BLOCK_T=block_t, **options
-    )
+        *given, classes // unit, *where, WHOLE=whole, UNIT=unit, BLOCK_C=block_c, BLOCK_T=block_t,
+        **options,
+    )  # fmt: skip
     return gradient
 
 

@@ -70,13 +70,17 @@ def push(
     classes, length, stride_n, stride_c, stride_l, target_n, target_l, out_n, out_c, out_l,
     slope_n, slope_c, slope_l, ignore_index, smoothing,
     BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr, RANKED: tl.constexpr,
-    PTX: tl.constexpr, WHOLE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
+    PTX: tl.constexpr, WHOLE: tl.constexpr, UNIT: tl.constexpr, BLOCK_C: tl.constexpr,
+    BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """Gradient of a tile of pixels.
 
     A tile that holds all classes (WHOLE) reads its scores and slopes once; otherwise the sum comes
-    first and the second reading is from the cache.
+    first and the second reading is from the cache. Classes and strides are in units, as in
+    `survey`.
     """
+    classes, stride_n, stride_l = classes * UNIT, stride_n * UNIT, stride_l * UNIT
+    out_n, out_l = out_n * UNIT, out_l * UNIT
     image, pixel, inside = tile_of(length, BLOCK_T)
     column = scores + image * stride_n + pixel * stride_l
     out = gradient + image * out_n + pixel * out_l

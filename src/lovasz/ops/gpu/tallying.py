@@ -33,10 +33,14 @@ def tally(
     cells, ignore_index, smoothing, chunk_size,
     SLABS: tl.constexpr, BINS: tl.constexpr, WINDOW: tl.constexpr, GROUP: tl.constexpr,
     GROUPS: tl.constexpr, CELLS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
-    ENTROPY: tl.constexpr, SMOOTHED: tl.constexpr, OWNED: tl.constexpr,
+    ENTROPY: tl.constexpr, SMOOTHED: tl.constexpr, OWNED: tl.constexpr, UNIT: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """Log-sum-exp, counts, invalid pixels and cross-entropy of a chunk of an image."""
+    """Log-sum-exp, counts, invalid pixels and cross-entropy of a chunk of an image.
+
+    Classes and strides are in units, as in `survey`.
+    """
+    classes, stride_n, stride_l = classes * UNIT, stride_n * UNIT, stride_l * UNIT
     program = tl.program_id(0)
     chunks = tl.cdiv(length, chunk_size)
     image = (program // chunks).to(tl.int64)
