@@ -179,6 +179,7 @@ void push_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slop
                         const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
                         float *spare) {
   store_channels<T, Score>(problem, gradient, image, pixel, count, spare, [&](int64_t c, float *out) {
+    x.ahead.fetch(c);
     push_channel<T, Link>(problem, x.data + c * x.stride, slopes, image, c, pixel, count, out);
   });
 }
@@ -187,6 +188,7 @@ template <int T, int32_t Link>
 void count_channels_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pixel,
                          int64_t count, lovasz_table &table) {
   for (int64_t c = 0; c < problem.classes; ++c) {
+    x.ahead.fetch(c);
     count_channel<T, Link>(problem, x.data + c * x.stride, image, c, pixel, count, table);
   }
 }

@@ -26,6 +26,7 @@ void exponentials(Rows x, int64_t classes, const float *__restrict m, float *__r
   for (int64_t c = 0; c < classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
     float *__restrict out = h + c * T;
+    x.ahead.fetch(c);
     for (int t = 0; t < T; ++t) {
       const float e = exp_half(row[t] - m[t]);
       out[t] = e;

@@ -50,6 +50,7 @@ void channel_errors_tile(const lovasz_problem &problem, Rows x, int64_t image, i
     alignas(64) int32_t label[T];
     alignas(64) float toward[T];
     alignas(64) uint32_t bits[T];
+    x.ahead.fetch(c);
     load_channel_labels<T>(problem, image, c, pixel, count, label);
     turn<T>(x.data + c * x.stride, label, toward);
     int32_t invalid = 0, bad_labels = 0;
@@ -82,6 +83,7 @@ void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__res
     float *__restrict p_row = p_out + c * T;
     float *__restrict s_row = s_out + c * T;
     const int32_t own = static_cast<int32_t>(c);
+    x.ahead.fetch(c);
     if (count == T) {
       for (int t = 0; t < T; ++t) s_row[t] = slope[t];
     } else {
@@ -119,6 +121,7 @@ void push_exact_channels_tile(const lovasz_problem &problem, Rows x, const lovas
     const float factor = slopes.factor(c);
     alignas(64) int32_t label[T];
     alignas(64) float toward[T];
+    x.ahead.fetch(c);
     load_channel_labels<T>(problem, image, c, pixel, count, label);
     turn<T>(x.data + c * x.stride, label, toward);
     for (int64_t t = 0; t < count; ++t) {

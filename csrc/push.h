@@ -26,6 +26,7 @@ void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__res
     float *__restrict p_row = p_out + c * T;
     float *__restrict s_row = s_out + c * T;
     alignas(64) int32_t bin[T];
+    x.ahead.fetch(c);
     for (int t = 0; t < T; ++t) {
       const float h = exp_half(row[t] - lse[t]);
       const float u = h * (linear + square * h);

@@ -6,13 +6,15 @@
 
 #include "convert.h"
 #include "kernels.h"
+#include "memory.h"
 
 namespace LOVASZ_LEVEL {
 
-// Rows of T floats, one for each class, at `data + c * stride`.
+// Rows of T floats, one for each class, at `data + c * stride`, and what comes after them.
 struct Rows {
   const float *data;
   ptrdiff_t stride;
+  Ahead ahead;
 };
 
 template <int T>
@@ -152,7 +154,7 @@ Rows load_tile(const lovasz_problem &problem, int64_t image, int64_t pixel, int6
   } else {
     load_columns<T>(source, scores.pixel_stride, problem.classes, count, buffer);
   }
-  return Rows{buffer, padded<T>};
+  return Rows{buffer, padded<T>, ahead_of<T>(problem, source)};
 }
 
 template <int T>
@@ -160,8 +162,8 @@ Rows load_tile_float(const lovasz_problem &problem, int64_t image, int64_t pixel
                      float *buffer) {
   const lovasz_scores &scores = problem.scores;
   if (scores.pixel_stride == 1 && count == T) {
-    return Rows{score_address<float>(scores, image, pixel),
-                static_cast<ptrdiff_t>(scores.class_stride)};
+    const float *source = score_address<float>(scores, image, pixel);
+    return Rows{source, static_cast<ptrdiff_t>(scores.class_stride), ahead_of<T>(problem, source)};
   }
   return load_tile<T, float>(problem, image, pixel, count, buffer);
 }
