@@ -154,31 +154,18 @@ void push_channel(const lovasz_problem &problem, const float *row, const lovasz_
   for (int t = 0; t < T; ++t) out[t] = label[t] < 0 ? 0.0f : out[t];
 }
 
-// Stores what push(c, out) writes for each channel, T floats, in the layout of the gradient.
+// The rows of the working memory may hold the scores, which are read until the last channel.
 template <int T, class Score, class Push>
 void store_channels(const lovasz_problem &problem, const lovasz_scores &gradient, int64_t image,
-                    int64_t pixel, int64_t count, float *spare, Push push) {
-  Score *out = const_cast<Score *>(score_address<Score>(gradient, image, pixel));
-  const bool rows = gradient.pixel_stride == 1;
-  for (int64_t c = 0; c < problem.classes; ++c) {
-    float *pushed = spare + (rows ? 0 : c * padded<T>);
-    push(c, pushed);
-    if (!rows) continue;
-    Score *to = out + c * gradient.class_stride;
-    if (count == T) {
-      for (int t = 0; t < T; ++t) to[t] = narrow<Score>(pushed[t]);
-    } else {
-      for (int64_t t = 0; t < count; ++t) to[t] = narrow<Score>(pushed[t]);
-    }
-  }
-  if (!rows) rows_to_columns<T>(spare, problem.classes, count, out, gradient.pixel_stride);
+                    int64_t pixel, int64_t count, const Scratch &scratch, Push push) {
+  store_tile<T, Score>(problem, gradient, image, pixel, count, scratch.a, scratch.strip, push);
 }
 
 template <int T, class Score, int32_t Link>
 void push_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
                         const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
-                        float *spare) {
-  store_channels<T, Score>(problem, gradient, image, pixel, count, spare, [&](int64_t c, float *out) {
+                        const Scratch &scratch) {
+  store_channels<T, Score>(problem, gradient, image, pixel, count, scratch, [&](int64_t c, float *out) {
     x.ahead.fetch(c);
     push_channel<T, Link>(problem, x.data + c * x.stride, slopes, image, c, pixel, count, out);
   });

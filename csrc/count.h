@@ -25,7 +25,7 @@ void exponentials(Rows x, int64_t classes, const float *__restrict m, float *__r
   for (int t = 0; t < T; ++t) s[t] = 0.0f;
   for (int64_t c = 0; c < classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
-    float *__restrict out = h + c * T;
+    float *__restrict out = h + c * padded<T>;
     x.ahead.fetch(c);
     for (int t = 0; t < T; ++t) {
       const float e = exp_half(row[t] - m[t]);
@@ -41,7 +41,7 @@ void count_negatives(const float *__restrict h, int64_t classes, int64_t count, 
                      const float *__restrict linear, const float *__restrict square,
                      const int64_t *mass, lovasz_table &table) {
   for (int64_t c = 0; c < classes; ++c) {
-    const float *__restrict row = h + c * T;
+    const float *__restrict row = h + c * padded<T>;
     alignas(64) int32_t bin[T];
     for (int t = 0; t < T; ++t) {
       const float u = row[t] * (linear[t] + square[t] * row[t]);
@@ -119,7 +119,7 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
     square[t] = 0.25f * bins * inverse;
   }
   // Positives are taken out of the negatives by an h that lands in `discard` as well.
-  for (int t = 0; t < T; ++t) at[t] = (label[t] < 0 ? 0 : label[t]) * T + t;
+  places_in_rows<T>(label, padded<T>, at);
   look_up<T>(h, at, own);
   for (int t = 0; t < T; ++t) h[at[t]] = label[t] < 0 ? h[at[t]] : infinity;
   const int64_t *mass = problem.pixel_mass;

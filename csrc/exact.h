@@ -22,7 +22,7 @@ void errors_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t p
   for (int t = 0; t < T; ++t) s[t] = 1.0f / s[t];
   uint32_t *out = errors + image * classes * problem.length + pixel;
   for (int64_t c = 0; c < classes; ++c) {
-    const float *__restrict row = h + c * T;
+    const float *__restrict row = h + c * padded<T>;
     uint32_t *__restrict out_row = out + c * problem.length;
     const int32_t own = static_cast<int32_t>(c);
     alignas(64) uint32_t bits[T];
@@ -80,8 +80,8 @@ void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__res
     const float *__restrict row = x.data + c * x.stride;
     const float *__restrict slope = slopes.slopes + c * problem.length + pixel;
     const float factor = slopes.factor(c);
-    float *__restrict p_row = p_out + c * T;
-    float *__restrict s_row = s_out + c * T;
+    float *__restrict p_row = p_out + c * padded<T>;
+    float *__restrict s_row = s_out + c * padded<T>;
     const int32_t own = static_cast<int32_t>(c);
     x.ahead.fetch(c);
     if (count == T) {
@@ -102,21 +102,23 @@ void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__res
 template <int T, class Score>
 void push_exact_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
                      const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
-                     float *p, float *s, float *spare) {
+                     const Scratch &scratch) {
+  float *p = scratch.a, *s = scratch.b;
   alignas(64) int32_t label[T];
   alignas(64) float lse[T], sum[T];
   load_labels<T>(problem, image, pixel, count, label);
   const bool blank = load_lse<T>(problem, label, image, pixel, count, lse);
   slopes_by_pixel<T>(x, problem, label, lse, slopes, pixel, count, p, s, sum);
   if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
-  store_tile<T, false, Score>(problem, gradient, image, pixel, count, {p, s, spare, sum, label, nullptr});
+  store_gradient<T, false, Score>(problem, gradient, image, pixel, count, scratch,
+                                  {p, s, sum, label, nullptr});
 }
 
 template <int T, class Score, int32_t Link>
 void push_exact_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
                               const lovasz_scores &gradient, int64_t image, int64_t pixel,
-                              int64_t count, float *spare) {
-  store_channels<T, Score>(problem, gradient, image, pixel, count, spare, [&](int64_t c, float *out) {
+                              int64_t count, const Scratch &scratch) {
+  store_channels<T, Score>(problem, gradient, image, pixel, count, scratch, [&](int64_t c, float *out) {
     const float *slope = slopes.slopes + c * problem.length + pixel;
     const float factor = slopes.factor(c);
     alignas(64) int32_t label[T];

@@ -5,8 +5,8 @@
 
 #include "lovasz.h"
 
-// Pixels per tile for a number of classes: whole tiles stay in the second-level cache.
-static inline int64_t lovasz_tile_pixels(int64_t classes) { return classes <= 256 ? 256 : 128; }
+// The most pixels of a tile. Chunks and working memory are made for it.
+constexpr int64_t lovasz_tile_pixels = 256;
 
 // Counts of one thread: for each class a row of bins for negatives and one for positives.
 struct lovasz_table {
@@ -31,13 +31,11 @@ struct lovasz_slopes {
   }
 };
 
-// Rows of the buffer that a tile is loaded to lie a little further apart than a tile is wide: at a
-// power of two their beginnings would all compete for the same few places in the first cache.
 constexpr int64_t lovasz_padding = 16;
 
-// Number of floats that a tile needs as working memory: two arrays and the buffer.
+// Number of floats of working memory for a tile: three arrays, and sixteen points twice.
 static inline int64_t lovasz_scratch_floats(int64_t classes) {
-  return classes * (3 * lovasz_tile_pixels(classes) + lovasz_padding) + 64;
+  return classes * (3 * (lovasz_tile_pixels + lovasz_padding) + 2 * 16);
 }
 
 struct lovasz_kernels {

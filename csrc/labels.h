@@ -59,4 +59,10 @@ void load_channel_labels(const lovasz_problem &problem, int64_t image, int64_t c
   load_labels_at<T>(problem, channel + pixel, 2, count, labels);
 }
 
+// Where the class of each pixel is found in rows that lie `stride` apart; anywhere for other labels.
+template <int T>
+inline void places_in_rows(const int32_t *label, int32_t stride, int32_t *at) {
+  for (int t = 0; t < T; ++t) at[t] = (label[t] < 0 ? 0 : label[t]) * stride + t;
+}
+
 }  // namespace LOVASZ_LEVEL

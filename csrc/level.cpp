@@ -11,177 +11,58 @@
 namespace LOVASZ_LEVEL {
 namespace {
 
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-template <class Score>
-struct Loader {
-  using score = Score;
-  template <int T>
-  static Rows load(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
-                   float *buffer) {
-    return load_tile<T, Score>(problem, image, pixel, count, buffer);
-  }
-};
-
-template <>
-struct Loader<float> {
-  using score = float;
-  template <int T>
-  static Rows load(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
-                   float *buffer) {
-    return load_tile_float<T>(problem, image, pixel, count, buffer);
-  }
-};
-
-// Calls visit.tile<T, Score>(x, pixel, count) for every tile of pixels [first, last).
-template <int T, class Score, class Visit>
-void each_tile(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
-               float *buffer, Visit &visit) {
-  for (int64_t pixel = first; pixel < last; pixel += T) {
-    const int64_t count = smaller(T, last - pixel);
-    const Rows x = Loader<Score>::template load<T>(problem, image, pixel, count, buffer);
-    visit.template tile<T, Score>(x, pixel, count);
-  }
-}
-
-template <int T, class Visit>
-void each_tile_of(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
-                  float *buffer, Visit &visit) {
-  switch (problem.score_type) {
-    case LOVASZ_FLOAT32:
-      return each_tile<T, float>(problem, image, first, last, buffer, visit);
-    case LOVASZ_BFLOAT16:
-      return each_tile<T, bfloat16>(problem, image, first, last, buffer, visit);
-    default:
-      return each_tile<T, float16>(problem, image, first, last, buffer, visit);
-  }
-}
-
-// The size of tiles is a constant inside the kernels, so that their loops have no remainders.
-template <class Visit>
-void visit_tiles(const lovasz_problem &problem, int64_t image, int64_t first, int64_t last,
-                 float *buffer, Visit &visit) {
-  if (lovasz_tile_pixels(problem.classes) == 256) {
-    each_tile_of<256>(problem, image, first, last, buffer, visit);
-  } else {
-    each_tile_of<128>(problem, image, first, last, buffer, visit);
-  }
-}
-
-struct CountVisit {
+// Pixels [first, last) of one image, tile by tile.
+struct Span {
   const lovasz_problem &problem;
-  int64_t image;
-  lovasz_table &table;
-  float *h;
+  int64_t image, first, last;
+  Scratch scratch;
 
+  // Calls visit(tile, x, pixel, count) for every tile, where decltype(tile) has the number of its
+  // pixels and the type of its scores.
   template <int T, class Score>
-  void tile(Rows x, int64_t pixel, int64_t count) {
-    count_tile<T>(problem, x, image, pixel, count, table, h);
+  struct Tile {
+    static constexpr int pixels = T;
+    using score = Score;
+  };
+  template <int T, class Score, class Visit>
+  void each_tile(Visit visit) const {
+    for (int64_t pixel = first; pixel < last; pixel += T) {
+      const int64_t count = last - pixel < T ? last - pixel : T;
+      visit(Tile<T, Score>(), load_tile<T, Score>(problem, image, pixel, count, scratch), pixel, count);
+    }
+  }
+  template <int T, class Visit>
+  void tiles_of(Visit visit) const {
+    switch (problem.score_type) {
+      case LOVASZ_FLOAT32:
+        return each_tile<T, float>(visit);
+      case LOVASZ_BFLOAT16:
+        return each_tile<T, bfloat16>(visit);
+      default:
+        return each_tile<T, float16>(visit);
+    }
+  }
+  // Tiles are as wide as the second cache allows. How wide is a constant inside the kernels, so that
+  // their loops have no remainders.
+  template <int Few, int Many, class Visit>
+  void tiles(Visit visit) const {
+    if (problem.classes <= 256) {
+      tiles_of<Few>(visit);
+    } else {
+      tiles_of<Many>(visit);
+    }
+  }
+  // Every tile brings the tables of all classes into the first cache, one after the other.
+  template <class Visit>
+  void wide_tiles(Visit visit) const {
+    tiles<lovasz_tile_pixels, 128>(visit);
+  }
+  // Where two arrays are kept from one loop over the classes to the next.
+  template <class Visit>
+  void narrow_tiles(Visit visit) const {
+    tiles<128, 64>(visit);
   }
 };
-
-template <int32_t Link>
-struct CountChannelsVisit {
-  const lovasz_problem &problem;
-  int64_t image;
-  lovasz_table &table;
-
-  template <int T, class Score>
-  void tile(Rows x, int64_t pixel, int64_t count) {
-    count_channels_tile<T, Link>(problem, x, image, pixel, count, table);
-  }
-};
-
-template <int32_t Link>
-struct PushChannelsVisit {
-  const lovasz_problem &problem;
-  const lovasz_slopes &slopes;
-  const lovasz_scores &gradient;
-  int64_t image;
-  float *spare;
-
-  template <int T, class Score>
-  void tile(Rows x, int64_t pixel, int64_t count) {
-    push_channels_tile<T, Score, Link>(problem, x, slopes, gradient, image, pixel, count, spare);
-  }
-};
-
-struct ErrorsVisit {
-  const lovasz_problem &problem;
-  int64_t image;
-  lovasz_table &table;
-  float *h;
-  uint32_t *errors;
-
-  template <int T, class Score>
-  void tile(Rows x, int64_t pixel, int64_t count) {
-    errors_tile<T>(problem, x, image, pixel, count, table, h, errors);
-  }
-};
-
-template <int32_t Link>
-struct ChannelErrorsVisit {
-  const lovasz_problem &problem;
-  int64_t image;
-  lovasz_table &table;
-  uint32_t *errors;
-
-  template <int T, class Score>
-  void tile(Rows x, int64_t pixel, int64_t count) {
-    channel_errors_tile<T, Link>(problem, x, image, pixel, count, table, errors);
-  }
-};
-
-template <int32_t Link>
-struct PushExactChannelsVisit {
-  const lovasz_problem &problem;
-  const lovasz_slopes &slopes;
-  const lovasz_scores &gradient;
-  int64_t image;
-  float *spare;
-
-  template <int T, class Score>
-  void tile(Rows x, int64_t pixel, int64_t count) {
-    push_exact_channels_tile<T, Score, Link>(problem, x, slopes, gradient, image, pixel, count, spare);
-  }
-};
-
-struct PushVisit {
-  const lovasz_problem &problem;
-  const lovasz_slopes &slopes;
-  const lovasz_scores &gradient;
-  int64_t image;
-  double total;  // of the class weights of cross-entropy
-  float *p, *s, *spare;
-
-  template <int T, class Score>
-  void tile(Rows x, int64_t pixel, int64_t count) {
-    push_tile<T, Score>(problem, x, slopes, total, gradient, image, pixel, count, p, s, spare);
-  }
-};
-
-struct PushExactVisit {
-  const lovasz_problem &problem;
-  const lovasz_slopes &slopes;
-  const lovasz_scores &gradient;
-  int64_t image;
-  float *p, *s, *spare;
-
-  template <int T, class Score>
-  void tile(Rows x, int64_t pixel, int64_t count) {
-    push_exact_tile<T, Score>(problem, x, slopes, gradient, image, pixel, count, p, s, spare);
-  }
-};
-
-// A scratch memory is two times the floats of a tile, and its buffer.
-inline int64_t tile_floats(const lovasz_problem &problem) {
-  return problem.classes * lovasz_tile_pixels(problem.classes);
-}
-
-// The second buffer of a tile of channels, behind the one that it is loaded to: padded rows both.
-inline float *second_buffer(const lovasz_problem &problem, float *scratch) {
-  return scratch + problem.classes * (lovasz_tile_pixels(problem.classes) + lovasz_padding);
-}
 
 // Calls visit(link) with the link of channels as a constant; false where classes share a softmax.
 template <int32_t Link>
@@ -205,53 +86,73 @@ bool with_link(const lovasz_problem &problem, Visit visit) {
 }
 
 void count(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
-           lovasz_table *table, float *scratch) {
+           lovasz_table *table, float *memory) {
+  const Span span{*problem, image, first, last, Scratch(*problem, memory)};
   const bool channels = with_link(*problem, [&](auto link) {
-    CountChannelsVisit<decltype(link)::value> visit{*problem, image, *table};
-    visit_tiles(*problem, image, first, last, scratch, visit);
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+      constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
+      count_channels_tile<T, link_of>(*problem, x, image, pixel, count, *table);
+    });
   });
   if (channels) return;
-  CountVisit visit{*problem, image, *table, scratch};
-  visit_tiles(*problem, image, first, last, scratch + tile_floats(*problem), visit);
+  span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+    count_tile<decltype(tile)::pixels>(*problem, x, image, pixel, count, *table, span.scratch.a);
+  });
 }
 
 void push(const lovasz_problem *problem, const lovasz_slopes *slopes, const lovasz_scores *gradient,
-          int64_t image, int64_t first, int64_t last, float *scratch) {
+          int64_t image, int64_t first, int64_t last, float *memory) {
+  const Span span{*problem, image, first, last, Scratch(*problem, memory)};
   const bool channels = with_link(*problem, [&](auto link) {
-    float *spare = second_buffer(*problem, scratch);
-    PushChannelsVisit<decltype(link)::value> visit{*problem, *slopes, *gradient, image, spare};
-    visit_tiles(*problem, image, first, last, scratch, visit);
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+      constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
+      push_channels_tile<T, typename decltype(tile)::score, link_of>(*problem, x, *slopes, *gradient, image,
+                                                                     pixel, count, span.scratch);
+    });
   });
-  if (channels) return;
-  const int64_t floats = tile_floats(*problem);
   const double total = problem->entropy ? total_entropy_weight(*problem) : 0.0;
-  PushVisit visit{*problem, *slopes, *gradient, image, total, scratch, scratch + floats, scratch + 2 * floats};
-  visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);
+  if (!channels) {
+    span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+      push_tile<decltype(tile)::pixels, typename decltype(tile)::score>(
+          *problem, x, *slopes, total, *gradient, image, pixel, count, span.scratch);
+    });
+  }
+  finish_puts();
 }
 
 void errors(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
-            lovasz_table *table, uint32_t *out, float *scratch) {
+            lovasz_table *table, uint32_t *out, float *memory) {
+  const Span span{*problem, image, first, last, Scratch(*problem, memory)};
   const bool channels = with_link(*problem, [&](auto link) {
-    ChannelErrorsVisit<decltype(link)::value> visit{*problem, image, *table, out};
-    visit_tiles(*problem, image, first, last, scratch, visit);
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+      constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
+      channel_errors_tile<T, link_of>(*problem, x, image, pixel, count, *table, out);
+    });
   });
   if (channels) return;
-  ErrorsVisit visit{*problem, image, *table, scratch, out};
-  visit_tiles(*problem, image, first, last, scratch + tile_floats(*problem), visit);
+  span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+    errors_tile<decltype(tile)::pixels>(*problem, x, image, pixel, count, *table, span.scratch.a, out);
+  });
 }
 
 void push_exact(const lovasz_problem *problem, const lovasz_slopes *slopes,
                 const lovasz_scores *gradient, int64_t image, int64_t first, int64_t last,
-                float *scratch) {
+                float *memory) {
+  const Span span{*problem, image, first, last, Scratch(*problem, memory)};
   const bool channels = with_link(*problem, [&](auto link) {
-    float *spare = second_buffer(*problem, scratch);
-    PushExactChannelsVisit<decltype(link)::value> visit{*problem, *slopes, *gradient, image, spare};
-    visit_tiles(*problem, image, first, last, scratch, visit);
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+      constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
+      push_exact_channels_tile<T, typename decltype(tile)::score, link_of>(
+          *problem, x, *slopes, *gradient, image, pixel, count, span.scratch);
+    });
   });
-  if (channels) return;
-  const int64_t floats = tile_floats(*problem);
-  PushExactVisit visit{*problem, *slopes, *gradient, image, scratch, scratch + floats, scratch + 2 * floats};
-  visit_tiles(*problem, image, first, last, scratch + 2 * floats, visit);
+  if (!channels) {
+    span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+      push_exact_tile<decltype(tile)::pixels, typename decltype(tile)::score>(
+          *problem, x, *slopes, *gradient, image, pixel, count, span.scratch);
+    });
+  }
+  finish_puts();
 }
 
 template <class Slope>

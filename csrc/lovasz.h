@@ -114,6 +114,7 @@ LOVASZ_API int lovasz_choose_level(const char *name);
 // for the tables was not to be had.
 LOVASZ_API int lovasz_count(const struct lovasz_problem *, struct lovasz_count_result *,
                             int32_t threads);
+// The classes of a point of `gradient` follow those of the point before, or pixels have stride 1.
 LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes, const float *factors,
                            float entropy_scale, const struct lovasz_scores *gradient,
                            int32_t threads);

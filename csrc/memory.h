@@ -1,8 +1,13 @@
-// Main memory: asked for before it is needed.
+// Main memory: asked for before it is needed, written without being read.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #include "lovasz.h"
 
@@ -39,6 +44,52 @@ inline Ahead ahead_of(const lovasz_problem &problem, const Score *tile) {
   const uintptr_t part = T * static_cast<uintptr_t>(scores.pixel_stride) * width /
                          static_cast<uintptr_t>(problem.classes);
   return {data, part, part};
+}
+
+// A gradient that is larger than the caches is written past them: nobody would find it there, and
+// they would read every line before it is overwritten.
+template <class Score>
+inline bool past_caches(const lovasz_problem &problem) {
+  constexpr int64_t large = 8 << 20;
+  const int64_t scores = problem.images * problem.classes * problem.length;
+  return scores * static_cast<int64_t>(sizeof(Score)) >= large;
+}
+
+#if defined(__SSE2__)
+inline void put_line(const char *from, char *line) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i *>(line), _mm512_loadu_si512(from));
+#else
+  for (int i = 0; i < cache_line; i += 16) {
+    _mm_stream_si128(reinterpret_cast<__m128i *>(line + i),
+                     _mm_loadu_si128(reinterpret_cast<const __m128i *>(from + i)));
+  }
+#endif
+}
+
+// What was put past the caches is there for other threads.
+inline void finish_puts() { _mm_sfence(); }
+#else
+inline void put_line(const char *from, char *line) { memcpy(line, from, cache_line); }
+inline void finish_puts() {}
+#endif
+
+// Writes `count` elements, past the caches where asked for: whole lines, and what is left at both
+// ends as usual.
+template <class Score>
+inline void put(const Score *values, int64_t count, Score *out, bool past) {
+  const char *from = reinterpret_cast<const char *>(values);
+  char *to = reinterpret_cast<char *>(out);
+  int64_t size = count * static_cast<int64_t>(sizeof(Score));
+  if (past && size >= 2 * cache_line) {
+    const int64_t head = -static_cast<int64_t>(reinterpret_cast<uintptr_t>(to)) & (cache_line - 1);
+    memcpy(to, from, static_cast<size_t>(head));
+    from += head, to += head, size -= head;
+    for (; size >= cache_line; from += cache_line, to += cache_line, size -= cache_line) {
+      put_line(from, to);
+    }
+  }
+  memcpy(to, from, static_cast<size_t>(size));
 }
 
 }  // namespace LOVASZ_LEVEL

@@ -22,7 +22,7 @@ struct Chunks {
   int64_t length, chunk, per_image, total;
 
   explicit Chunks(const lovasz_problem &problem) : length(problem.length) {
-    const int64_t tile = lovasz_tile_pixels(problem.classes);
+    const int64_t tile = lovasz_tile_pixels;
     const int64_t tiles = 65536 / (tile * problem.classes);
     chunk = tile * (tiles > 1 ? tiles : 1);
     per_image = (length + chunk - 1) / chunk;

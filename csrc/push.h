@@ -23,8 +23,8 @@ void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__res
     const float *__restrict row = x.data + c * x.stride;
     const float *__restrict slope = slopes.slopes + 2 * c * bins;
     const float factor = slopes.factor(c);
-    float *__restrict p_row = p_out + c * T;
-    float *__restrict s_row = s_out + c * T;
+    float *__restrict p_row = p_out + c * padded<T>;
+    float *__restrict s_row = s_out + c * padded<T>;
     alignas(64) int32_t bin[T];
     x.ahead.fetch(c);
     for (int t = 0; t < T; ++t) {
@@ -49,7 +49,7 @@ void positive_slopes(const int32_t *label, int64_t bins, const lovasz_slopes &sl
   const float last = static_cast<float>(bins - 1);
   alignas(64) int32_t at[T], bin[T];
   alignas(64) float own[T], slope[T];
-  for (int t = 0; t < T; ++t) at[t] = (label[t] < 0 ? 0 : label[t]) * T + t;
+  places_in_rows<T>(label, padded<T>, at);
   look_up<T>(p, at, own);
   for (int t = 0; t < T; ++t) {
     float error = 1.0f - own[t];
@@ -77,53 +77,33 @@ inline float gradient_at(int t, const float *p, const float *s, const float *sum
 
 template <int T>
 struct PushedTile {
-  const float *p, *s;  // (C, T)
-  float *spare;        // a buffer of padded rows
+  const float *p, *s;  // (C, padded)
   const float *sum;    // (T)
   const int32_t *label;
   const EntropySlopes<T> *entropy;  // null without cross-entropy
 };
 
-template <int T, bool Entropy, class Score>
-void store_rows(const lovasz_problem &problem, const PushedTile<T> &tile, int64_t count,
-                Score *out, int64_t stride) {
+template <int T, bool Entropy>
+void gradient_row(const lovasz_problem &problem, const PushedTile<T> &tile, int64_t c,
+                  float *__restrict out) {
+  const float *__restrict p = tile.p + c * padded<T>;
+  const float *__restrict s = tile.s + c * padded<T>;
   const float *__restrict sum = tile.sum;
   const int32_t *__restrict label = tile.label;
   const EntropySlopes<T> *__restrict entropy = tile.entropy;
-  for (int64_t c = 0; c < problem.classes; ++c) {
-    Score *__restrict row = out + c * stride;
-    const float *__restrict p = tile.p + c * T;
-    const float *__restrict s = tile.s + c * T;
-    const float bias = Entropy ? entropy->share * entropy_weight(problem, c) : 0.0f;
-    const int32_t own = static_cast<int32_t>(c);
-    if (count == T) {
-      for (int t = 0; t < T; ++t) {
-        row[t] = narrow<Score>(gradient_at<T, Entropy>(t, p, s, sum, label, own, entropy, bias));
-      }
-    } else {
-      for (int t = 0; t < static_cast<int>(count); ++t) {
-        row[t] = narrow<Score>(gradient_at<T, Entropy>(t, p, s, sum, label, own, entropy, bias));
-      }
-    }
+  const float bias = Entropy ? entropy->share * entropy_weight(problem, c) : 0.0f;
+  const int32_t own = static_cast<int32_t>(c);
+  for (int t = 0; t < T; ++t) {
+    out[t] = gradient_at<T, Entropy>(t, p, s, sum, label, own, entropy, bias);
   }
 }
 
 template <int T, bool Entropy, class Score>
-void store_columns(const lovasz_problem &problem, const PushedTile<T> &tile, int64_t count,
-                   Score *out, int64_t stride) {
-  store_rows<T, Entropy, float>(problem, tile, T, tile.spare, padded<T>);
-  rows_to_columns<T>(tile.spare, problem.classes, count, out, stride);
-}
-
-template <int T, bool Entropy, class Score>
-void store_tile(const lovasz_problem &problem, const lovasz_scores &gradient, int64_t image,
-                int64_t pixel, int64_t count, const PushedTile<T> &tile) {
-  Score *out = const_cast<Score *>(score_address<Score>(gradient, image, pixel));
-  if (gradient.pixel_stride == 1) {
-    store_rows<T, Entropy>(problem, tile, count, out, gradient.class_stride);
-  } else {
-    store_columns<T, Entropy>(problem, tile, count, out, gradient.pixel_stride);
-  }
+void store_gradient(const lovasz_problem &problem, const lovasz_scores &gradient, int64_t image,
+                    int64_t pixel, int64_t count, const Scratch &scratch,
+                    const PushedTile<T> &tile) {
+  store_tile<T, Score>(problem, gradient, image, pixel, count, scratch.rows, scratch.strip,
+                       [&](int64_t c, float *out) { gradient_row<T, Entropy>(problem, tile, c, out); });
 }
 
 // Log-sum-exp of the pixels, +inf where ignored, so that p is 0; true if NaN are to be blanked.
@@ -146,7 +126,8 @@ template <int T>
 void blank_ignored(int64_t classes, const int32_t *label, float *p, float *s, float *sum) {
   for (int64_t c = 0; c < classes; ++c) {
     for (int t = 0; t < T; ++t) {
-      if (label[t] == ignored) p[c * T + t] = s[c * T + t] = sum[t] = 0.0f;
+      if (label[t] != ignored) continue;
+      p[c * padded<T> + t] = s[c * padded<T> + t] = sum[t] = 0.0f;
     }
   }
 }
@@ -154,7 +135,8 @@ void blank_ignored(int64_t classes, const int32_t *label, float *p, float *s, fl
 template <int T, class Score>
 void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes, double total,
                const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
-               float *p, float *s, float *spare) {
+               const Scratch &scratch) {
+  float *p = scratch.a, *s = scratch.b;
   alignas(64) int32_t label[T];
   alignas(64) float lse[T], sum[T];
   load_labels<T>(problem, image, pixel, count, label);
@@ -165,10 +147,11 @@ void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slope
   if (problem.entropy) {
     const EntropySlopes<T> entropy(problem, total, slopes.entropy_scale, label);
     for (int t = 0; t < T; ++t) sum[t] -= entropy.common[t];
-    store_tile<T, true, Score>(problem, gradient, image, pixel, count, {p, s, spare, sum, label, &entropy});
+    store_gradient<T, true, Score>(problem, gradient, image, pixel, count, scratch,
+                                   {p, s, sum, label, &entropy});
   } else {
-    store_tile<T, false, Score>(problem, gradient, image, pixel, count,
-                                {p, s, spare, sum, label, nullptr});
+    store_gradient<T, false, Score>(problem, gradient, image, pixel, count, scratch,
+                                    {p, s, sum, label, nullptr});
   }
 }
 

@@ -7,6 +7,7 @@
 #include "convert.h"
 #include "kernels.h"
 #include "memory.h"
+#include "transpose.h"
 
 namespace LOVASZ_LEVEL {
 
@@ -17,20 +18,36 @@ struct Rows {
   Ahead ahead;
 };
 
+// How far rows of the working memory lie apart: at a power of two their beginnings would all compete
+// for the same few places in the first cache.
 template <int T>
 constexpr ptrdiff_t padded = T + lovasz_padding;
 
+// The working memory of a thread.
+struct Scratch {
+  float *a, *b, *rows;  // (C, padded)
+  float *strip;         // (2, 16, C)
+
+  Scratch(const lovasz_problem &problem, float *memory) {
+    const int64_t array = problem.classes * (lovasz_tile_pixels + lovasz_padding);
+    a = memory;
+    b = a + array;
+    rows = b + array;
+    strip = rows + array;
+  }
+};
+
 template <class Score>
-inline const Score *score_address(const lovasz_scores &scores, int64_t image, int64_t pixel) {
-  return static_cast<const Score *>(scores.data) + image * scores.image_stride +
-         pixel * scores.pixel_stride;
+inline Score *score_address(const lovasz_scores &scores, int64_t image, int64_t pixel) {
+  Score *data = static_cast<Score *>(const_cast<void *>(scores.data));
+  return data + image * scores.image_stride + pixel * scores.pixel_stride;
 }
 
 template <int T, class Score>
-void load_rows(const Score *source, int64_t stride, int64_t classes, int64_t count, float *buffer) {
+void load_rows(const Score *source, int64_t stride, int64_t classes, int64_t count, float *rows) {
   for (int64_t c = 0; c < classes; ++c) {
     const Score *row = source + c * stride;
-    float *out = buffer + c * padded<T>;
+    float *out = rows + c * padded<T>;
     if (count == T) {
       for (int t = 0; t < T; ++t) out[t] = widen(row[t]);
     } else {
@@ -40,131 +57,98 @@ void load_rows(const Score *source, int64_t stride, int64_t classes, int64_t cou
   }
 }
 
-// Sixteen pixels at a time, so that their classes, which lie next to each other, stay in the first
-// cache until all of them have been taken apart.
-constexpr int64_t strip = 16;
+// The scores of a strip as floats: in place, or each point after the other in `buffer`.
+struct Points {
+  const float *data;
+  int64_t stride;
+};
+
+inline Points points_of(const float *source, int64_t stride, int64_t, int64_t, float *) {
+  return {source, stride};
+}
 
 template <class Score>
-inline void load_strip(const Score *source, int64_t stride, float *out) {
-  for (int64_t t = 0; t < strip; ++t) out[t] = widen(source[t * stride]);
-}
-
-// Four classes of a strip at once, as far as they go; returns the first class that is left.
-template <class Score>
-inline int64_t load_quads(const Score *, int64_t, int64_t, float *, int64_t) {
-  return 0;
-}
-template <class Score>
-inline int64_t store_quads(const float *, int64_t, int64_t, Score *, int64_t) {
-  return 0;
-}
-
-#if defined(__AVX512F__)
-// Transposes the 4 x 4 floats in each of the four lanes of 128 bits.
-inline void transpose_lanes(__m512 *z) {
-  const __m512 a = _mm512_unpacklo_ps(z[0], z[1]), b = _mm512_unpackhi_ps(z[0], z[1]);
-  const __m512 c = _mm512_unpacklo_ps(z[2], z[3]), d = _mm512_unpackhi_ps(z[2], z[3]);
-  z[0] = _mm512_shuffle_ps(a, c, 0x44);
-  z[1] = _mm512_shuffle_ps(a, c, 0xee);
-  z[2] = _mm512_shuffle_ps(b, d, 0x44);
-  z[3] = _mm512_shuffle_ps(b, d, 0xee);
-}
-
-inline int64_t load_quads(const float *source, int64_t stride, int64_t classes, float *out,
-                          int64_t out_stride) {
-  int64_t c = 0;
-  for (; c + 4 <= classes; c += 4) {
-    __m512 z[4];
-    for (int k = 0; k < 4; ++k) {  // lane j holds pixel 4 j + k
-      const float *from = source + k * stride + c;
-      z[k] = _mm512_castps128_ps512(_mm_loadu_ps(from));
-      z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(from + 4 * stride), 1);
-      z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(from + 8 * stride), 2);
-      z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(from + 12 * stride), 3);
-    }
-    transpose_lanes(z);
-    for (int k = 0; k < 4; ++k) _mm512_storeu_ps(out + (c + k) * out_stride, z[k]);
+inline Points points_of(const Score *source, int64_t stride, int64_t classes, int64_t size,
+                        float *buffer) {
+  // One loop where no scores lie between those of two points: points with few classes are short.
+  const int64_t pieces = stride == classes ? 1 : size;
+  const int64_t length = size * classes / pieces;
+  for (int64_t i = 0; i < pieces; ++i) {
+    for (int64_t j = 0; j < length; ++j) buffer[i * length + j] = widen(source[i * stride + j]);
   }
-  return c;
+  return {buffer, classes};
 }
-
-inline int64_t store_quads(const float *rows, int64_t row_stride, int64_t classes, float *out,
-                           int64_t stride) {
-  int64_t c = 0;
-  for (; c + 4 <= classes; c += 4) {
-    __m512 z[4];
-    for (int k = 0; k < 4; ++k) z[k] = _mm512_loadu_ps(rows + (c + k) * row_stride);
-    transpose_lanes(z);
-    for (int k = 0; k < 4; ++k) {
-      float *to = out + k * stride + c;
-      _mm_storeu_ps(to, _mm512_castps512_ps128(z[k]));
-      _mm_storeu_ps(to + 4 * stride, _mm512_extractf32x4_ps(z[k], 1));
-      _mm_storeu_ps(to + 8 * stride, _mm512_extractf32x4_ps(z[k], 2));
-      _mm_storeu_ps(to + 12 * stride, _mm512_extractf32x4_ps(z[k], 3));
-    }
-  }
-  return c;
-}
-#endif
 
 template <int T, class Score>
-void load_columns(const Score *source, int64_t stride, int64_t classes, int64_t count,
-                  float *buffer) {
+void load_points(const Score *source, int64_t stride, int64_t classes, int64_t count,
+                 const Scratch &scratch) {
   for (int64_t first = 0; first < T; first += strip) {
-    const Score *from = source + first * stride;
-    if (first + strip <= count) {
-      int64_t c = load_quads(from, stride, classes, buffer + first, padded<T>);
-      for (; c < classes; ++c) load_strip(from + c, stride, buffer + c * padded<T> + first);
-    } else {
-      for (int64_t c = 0; c < classes; ++c) {
-        for (int64_t t = 0; t < strip; ++t) {
-          buffer[c * padded<T> + first + t] = first + t < count ? widen(from[t * stride + c]) : 0.0f;
-        }
-      }
-    }
+    const int64_t left = count - first > 0 ? count - first : 0;
+    const int64_t size = left < strip ? left : strip;
+    const Points points = points_of(source + first * stride, stride, classes, size, scratch.strip);
+    strip_to_rows(points.data, points.stride, classes, size, scratch.rows + first, padded<T>);
   }
 }
 
-// Padded rows to pixels whose classes lie next to each other, strip by strip as `load_columns`.
-template <int T, class Score>
-void rows_to_columns(const float *rows, int64_t classes, int64_t count, Score *out, int64_t stride) {
-  for (int64_t first = 0; first < count; first += strip) {
-    const int64_t size = count - first < strip ? count - first : strip;
-    Score *to = out + first * stride;
-    int64_t c = size == strip ? store_quads(rows + first, padded<T>, classes, to, stride) : 0;
-    for (; c < classes; ++c) {
-      const float *row = rows + c * padded<T> + first;
-      if (size == strip) {
-        for (int64_t t = 0; t < strip; ++t) to[t * stride + c] = narrow<Score>(row[t]);
-      } else {
-        for (int64_t t = 0; t < size; ++t) to[t * stride + c] = narrow<Score>(row[t]);
-      }
-    }
-  }
-}
-
-// The scores of a tile as rows of floats: in place where they lie so already, else in `buffer`.
+// The scores of a tile as rows of floats: in place where they lie so already.
 template <int T, class Score>
 Rows load_tile(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
-               float *buffer) {
+               const Scratch &scratch) {
   const lovasz_scores &scores = problem.scores;
-  const Score *source = score_address<Score>(scores, image, pixel);
-  if (scores.pixel_stride == 1) {
-    load_rows<T>(source, scores.class_stride, problem.classes, count, buffer);
+  const Score *source = score_address<const Score>(scores, image, pixel);
+  const Ahead ahead = ahead_of<T>(problem, source);
+  if (scores.pixel_stride != 1) {
+    load_points<T>(source, scores.pixel_stride, problem.classes, count, scratch);
+  } else if (sizeof(Score) == sizeof(float) && count == T) {
+    return Rows{reinterpret_cast<const float *>(source), static_cast<ptrdiff_t>(scores.class_stride),
+                ahead};
   } else {
-    load_columns<T>(source, scores.pixel_stride, problem.classes, count, buffer);
+    load_rows<T>(source, scores.class_stride, problem.classes, count, scratch.rows);
   }
-  return Rows{buffer, padded<T>, ahead_of<T>(problem, source)};
+  return Rows{scratch.rows, padded<T>, ahead};
 }
 
-template <int T>
-Rows load_tile_float(const lovasz_problem &problem, int64_t image, int64_t pixel, int64_t count,
-                     float *buffer) {
-  const lovasz_scores &scores = problem.scores;
-  if (scores.pixel_stride == 1 && count == T) {
-    const float *source = score_address<float>(scores, image, pixel);
-    return Rows{source, static_cast<ptrdiff_t>(scores.class_stride), ahead_of<T>(problem, source)};
-  }
-  return load_tile<T, float>(problem, image, pixel, count, buffer);
+// Floats in the type of the gradient: as they are, or in `buffer`.
+inline const float *narrowed(const float *values, int64_t, float *) { return values; }
+
+template <class Score>
+inline const Score *narrowed(const float *values, int64_t count, Score *buffer) {
+  for (int64_t i = 0; i < count; ++i) buffer[i] = narrow<Score>(values[i]);
+  return buffer;
 }
+
+// Rows of the working memory to points that follow each other.
+template <int T, class Score>
+void store_points(const float *rows, int64_t classes, int64_t count, Score *out, float *buffer,
+                  bool past) {
+  Score *narrow_buffer = reinterpret_cast<Score *>(buffer + strip * classes);
+  for (int64_t first = 0; first < count; first += strip) {
+    const int64_t size = count - first < strip ? count - first : strip;
+    strip_to_points(rows + first, padded<T>, classes, size, buffer);
+    put(narrowed(buffer, size * classes, narrow_buffer), size * classes, out + first * classes, past);
+  }
+}
+
+// Stores the gradient of a tile, of which row(c, out) writes T floats for class c. `rows` is memory
+// for a tile.
+template <int T, class Score, class Row>
+void store_tile(const lovasz_problem &problem, const lovasz_scores &gradient, int64_t image,
+                int64_t pixel, int64_t count, float *rows, float *strip_buffer, Row row) {
+  Score *out = score_address<Score>(gradient, image, pixel);
+  const bool past = past_caches<Score>(problem);
+  if (gradient.pixel_stride == 1) {
+    const bool direct = sizeof(Score) == sizeof(float) && count == T && !past;
+    for (int64_t c = 0; c < problem.classes; ++c) {
+      alignas(64) float values[T];
+      alignas(64) Score buffer[T];
+      Score *to = out + c * gradient.class_stride;
+      row(c, direct ? reinterpret_cast<float *>(to) : values);
+      if (!direct) put(narrowed(values, T, buffer), count, to, past);
+    }
+  } else {
+    for (int64_t c = 0; c < problem.classes; ++c) row(c, rows + c * padded<T>);
+    store_points<T>(rows, problem.classes, count, out, strip_buffer, past);
+  }
+}
+
 }  // namespace LOVASZ_LEVEL

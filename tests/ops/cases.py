@@ -15,17 +15,23 @@ SHAPES = [
     (1, 150, 300),
     (1, 1001, 70),
 ]
-LAYOUTS = ["pixels", "classes", "neither"]
+LAYOUTS = ["pixels", "classes", "some of the classes", "neither"]
 IGNORE = 77
 
 
 def scores_of(shape: tuple[int, int, int], layout: str, dtype: torch.dtype, scale: float) -> Tensor:
-    """Random scores whose pixels, classes, or neither, lie next to each other."""
+    """Random scores whose pixels, classes, or neither, lie next to each other.
+
+    With some of the classes of a wider tensor, others lie between two pixels.
+    """
     images, classes, length = shape
     generator = torch.Generator().manual_seed(classes * 1000 + length)
     scores = (torch.randn(shape, generator=generator) * scale).to(dtype)
     if layout == "classes":
         return scores.transpose(1, 2).contiguous().transpose(1, 2)
+    if layout == "some of the classes":
+        wide = scores.new_zeros(images, length, 2 * classes + 3)
+        return wide[..., :classes].transpose(1, 2).copy_(scores)
     if layout == "neither":
         return scores.new_zeros(images, classes, 2 * length)[:, :, ::2].copy_(scores)
     return scores

@@ -127,6 +127,26 @@ def test_unaligned_pointers(level, offset):
     )
 
 
+# 8 MiB and more are written past the caches; no multiple of a tile, nor of a line of the cache
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["pixels", "classes"])
+@pytest.mark.parametrize("classes", [3, 300])
+def test_a_large_gradient_is_that_of_its_parts(level, threads, classes, layout, dtype):
+    torch.set_num_threads(2)
+    shape = (1, classes, 2**23 // dtype.itemsize // classes // 4 * 4 + 44)
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    slopes, lse = slopes_of(1, classes, BINS), torch.logsumexp(scores.float(), 1)
+    whole = cpu.push(scores, target, lse, slopes, IGNORE, True)
+    pieces = [
+        cpu.push(part, labels, sums, slopes, IGNORE, True)
+        for part, labels, sums in zip(
+            scores.split(4001, 2), target.split(4001, 1), lse.split(4001, 1), strict=True
+        )
+    ]
+    assert whole.nbytes > 2**23
+    assert torch.equal(whole, torch.cat(pieces, 2))
+
+
 @pytest.mark.parametrize("per_image", [False, True])
 def test_threads_change_nothing(level, threads, per_image):
     shape = (3, 19, 9001)
