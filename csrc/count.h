@@ -92,9 +92,26 @@ void finish_pixels(const lovasz_problem &problem, Rows x, const int32_t *label, 
   table.bad_labels += bad_labels;
 }
 
-// Where a positive is counted; the last cell of a row takes what must not be counted.
-inline int64_t cell(int32_t label, int32_t bin, const lovasz_table &table) {
-  return label < 0 ? table.row - 1 : label * table.row + bin;
+// Adds the positives by their bins, `discard` for what must not be counted.
+template <int T>
+void count_positives(const int32_t *__restrict label, const int32_t *__restrict bin, int64_t classes,
+                     int64_t count, const int64_t *mass, lovasz_table &table) {
+  const uint32_t row = static_cast<uint32_t>(table.row);
+  alignas(64) uint32_t cell[T];  // the last of a row is read by nobody
+  for (int t = 0; t < T; ++t) {
+    const uint32_t counted = static_cast<uint32_t>(label[t]) * row + static_cast<uint32_t>(bin[t]);
+    cell[t] = label[t] < 0 ? row - 1 : counted;
+  }
+  if (mass != nullptr) {
+    int64_t *masses = table.masses + classes * table.row;
+    for (int64_t t = 0; t < count; ++t) masses[cell[t]] += mass[t];
+    return;
+  }
+  uint32_t *counts = table.positives, *others = counts + table.half;
+  for (int t = 0; t < T; t += 2) {  // past the end all is ignored
+    ++counts[cell[t]];
+    ++others[cell[t + 1]];
+  }
 }
 
 template <int T>
@@ -104,7 +121,7 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
   const float bins = static_cast<float>(problem.bins);
   const float discard = bins + 1.0f;
   alignas(64) int32_t label[T], at[T], positive_bin[T];
-  alignas(64) float m[T], s[T], linear[T], square[T], own[T];
+  alignas(64) float m[T], s[T], linear[T], square[T], own[T], taken[T];
 
   load_labels<T>(problem, image, pixel, count, label);
   maxima<T>(x, classes, m);
@@ -121,7 +138,8 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
   // Positives are taken out of the negatives by an h that lands in `discard` as well.
   places_in_rows<T>(label, padded<T>, at);
   look_up<T>(h, at, own);
-  for (int t = 0; t < T; ++t) h[at[t]] = label[t] < 0 ? h[at[t]] : infinity;
+  for (int t = 0; t < T; ++t) taken[t] = label[t] < 0 ? own[t] : infinity;
+  scatter<T>(taken, at, h);
   const int64_t *mass = problem.pixel_mass;
   if (mass != nullptr) mass += image * problem.weight_image_stride + pixel;
   count_negatives<T>(h, classes, count, discard, linear, square, mass, table);
@@ -132,18 +150,7 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
     const float u = (3.0f * __builtin_sqrtf(error) + error) * (0.25f * bins);
     positive_bin[t] = static_cast<int32_t>(u < discard ? u : discard);
   }
-  if (mass != nullptr) {
-    int64_t *masses = table.masses + classes * table.row;
-    for (int64_t t = 0; t < count; ++t) masses[cell(label[t], positive_bin[t], table)] += mass[t];
-  } else if (count == T) {
-    uint32_t *others = table.positives + table.half;
-    for (int t = 0; t < T; t += 2) {
-      ++table.positives[cell(label[t], positive_bin[t], table)];
-      ++others[cell(label[t + 1], positive_bin[t + 1], table)];
-    }
-  } else {
-    for (int64_t t = 0; t < count; ++t) ++table.positives[cell(label[t], positive_bin[t], table)];
-  }
+  count_positives<T>(label, positive_bin, classes, count, mass, table);
 }
 
 }  // namespace LOVASZ_LEVEL

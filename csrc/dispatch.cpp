@@ -184,6 +184,8 @@ int lovasz_choose_level(const char *name) {
 }
 
 int lovasz_count(const lovasz_problem *problem, lovasz_count_result *result, int32_t threads) {
+  // The kernels find cells of tables by 32 bits.
+  if (problem->classes > UINT32_MAX / 4 / (problem->bins + 18)) return -1;
   const Chunks chunks(*problem);
   Memory entropy(problem->entropy ? 2 * sizeof(double) * static_cast<size_t>(chunks.total) : 0);
   if (entropy.data == nullptr) return -1;

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "lovasz.h"
+#include "memory.h"
 
 namespace LOVASZ_LEVEL {
 
@@ -15,6 +16,7 @@ void load_labels_of(const Label *source, const lovasz_problem &problem, int64_t 
                     int64_t count, int32_t *labels) {
   const int64_t ignore_index = problem.ignore_index;
   const bool has_ignore_index = problem.has_ignore_index != 0;
+  fetch_memory(reinterpret_cast<uintptr_t>(source + count), static_cast<uintptr_t>(count) * sizeof *source);
   for (int64_t t = 0; t < count; ++t) {
     // Labels past the range of int64 wrap to negative numbers, as they do in torch.
     const int64_t value = static_cast<int64_t>(source[t]);

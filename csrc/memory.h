@@ -15,19 +15,23 @@ namespace LOVASZ_LEVEL {
 
 constexpr int64_t cache_line = 64;
 
+// Asks for `size` bytes from `first` on, into the second cache: they would drive out of the first what
+// is in use. Past the end of an array this does nothing.
+inline void fetch_memory(uintptr_t first, uintptr_t size) {
+  for (uintptr_t at = first; at < first + size; at += cache_line) {
+    __builtin_prefetch(reinterpret_cast<const void *>(at), 0, 2);
+  }
+}
+
 // The next tile, in as many parts as there are classes: loops over the classes ask for it part by
 // part while they compute. The processor's own prefetching does not see it coming, as the rows of a
-// tile are short and far apart. What lies past the end of the scores is asked for as well, which
-// does nothing.
+// tile are short and far apart.
 struct Ahead {
   uintptr_t data;
   uintptr_t stride, size;  // of a part, in bytes
 
   void fetch(int64_t part) const {
-    const uintptr_t first = data + static_cast<uintptr_t>(part) * stride;
-    for (uintptr_t at = first; at < first + size; at += cache_line) {
-      __builtin_prefetch(reinterpret_cast<const void *>(at), 0, 2);
-    }
+    fetch_memory(data + static_cast<uintptr_t>(part) * stride, size);
   }
 };
 

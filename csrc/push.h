@@ -42,27 +42,35 @@ void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__res
   }
 }
 
-// The same for the class that the pixel belongs to.
+// The same for the class that the pixel belongs to. Of an ignored pixel, whose p is 0, any class will do.
 template <int T>
 void positive_slopes(const int32_t *label, int64_t bins, const lovasz_slopes &slopes,
                      const float *p, float *s, float *sum) {
   const float last = static_cast<float>(bins - 1);
-  alignas(64) int32_t at[T], bin[T];
-  alignas(64) float own[T], slope[T];
+  const uint32_t row = static_cast<uint32_t>(bins);
+  alignas(64) int32_t own[T], at[T];
+  alignas(64) uint32_t cell[T];
+  alignas(64) float own_p[T], slope[T], factor[T];
   places_in_rows<T>(label, padded<T>, at);
-  look_up<T>(p, at, own);
+  look_up<T>(p, at, own_p);
   for (int t = 0; t < T; ++t) {
-    float error = 1.0f - own[t];
+    own[t] = label[t] < 0 ? 0 : label[t];
+    float error = 1.0f - own_p[t];
     error = error > 0.0f ? error : 0.0f;
     const float u = (3.0f * __builtin_sqrtf(error) + error) * (0.25f * static_cast<float>(bins));
-    bin[t] = static_cast<int32_t>(u < last ? u : last);
+    const int32_t bin = static_cast<int32_t>(u < last ? u : last);
+    cell[t] = (2 * static_cast<uint32_t>(own[t]) + 1) * row + static_cast<uint32_t>(bin);
+  }
+  look_up<T>(slopes.slopes, cell, slope);
+  if (slopes.factors != nullptr) {
+    look_up<T>(slopes.factors, own, factor);
+    for (int t = 0; t < T; ++t) slope[t] *= factor[t];
   }
   for (int t = 0; t < T; ++t) {
-    const int64_t c = label[t] < 0 ? 0 : label[t];
-    slope[t] = -slopes.slopes[(2 * c + 1) * bins + bin[t]] * slopes.factor(c);
+    slope[t] = -slope[t];
+    sum[t] += label[t] < 0 ? 0.0f : own_p[t] * slope[t];
   }
-  for (int t = 0; t < T; ++t) sum[t] += label[t] < 0 ? 0.0f : own[t] * slope[t];
-  for (int t = 0; t < T; ++t) s[at[t]] = label[t] < 0 ? s[at[t]] : slope[t];
+  scatter<T>(slope, at, s);
 }
 
 // The gradient of one class: p * (s - sum), and what cross-entropy adds, row by row.
@@ -111,6 +119,7 @@ template <int T>
 bool load_lse(const lovasz_problem &problem, const int32_t *label, int64_t image, int64_t pixel,
               int64_t count, float *lse) {
   const float *lse_in = problem.lse + image * problem.length + pixel;
+  fetch_memory(reinterpret_cast<uintptr_t>(lse_in + T), T * sizeof *lse_in);
   for (int64_t t = count; t < T; ++t) lse[t] = 0.0f;
   memcpy(lse, lse_in, static_cast<size_t>(count) * sizeof *lse);
   int32_t blank = 0;
