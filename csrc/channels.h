@@ -50,12 +50,10 @@ inline bool no_number(float toward) {
   return !(1.0f + toward + (Link == LOVASZ_ELU ? 1.0f : 0.0f) < largest_error);
 }
 
-// log(1 + exp(toward)), the binary cross-entropy. The quotient undoes the rounding of 1 + e.
+// log(1 + exp(toward)), the binary cross-entropy.
 inline float softplus(float toward) {
   const float h = exp_half(toward < 0.0f ? toward : -toward);
-  const float e = h * h, u = 1.0f + e, rounded = u - 1.0f;
-  const float log1p = rounded > 0.0f ? log_positive(u) * (e / rounded) : e;
-  return (toward > 0.0f ? toward : 0.0f) + log1p;
+  return (toward > 0.0f ? toward : 0.0f) + log_one_plus(h * h);
 }
 
 inline float sigmoid(float toward) { return error_of<LOVASZ_SIGMOID>(toward); }
@@ -70,35 +68,50 @@ void turn(const float *__restrict row, const int32_t *__restrict label, float *_
   for (int t = 0; t < T; ++t) toward[t] = label[t] == 1 ? -row[t] : row[t];
 }
 
-template <int T>
-void add_channel_entropy(const float *toward, const int32_t *label, float own, const float *weight,
-                         int64_t count, double *sums) {
-  alignas(64) float surprise[T];
-  for (int t = 0; t < T; ++t) surprise[t] = softplus(toward[t]) * (label[t] == 1 ? own : 1.0f);
-  double sum = 0.0, weights = 0.0;
-  for (int64_t t = 0; t < count; ++t) {
-    if (label[t] < 0) continue;
-    const float times = weight == nullptr ? 1.0f : weight[t];
-    sum += static_cast<double>(times * surprise[t]);
-    weights += static_cast<double>(times);
+// Bins of the errors, those of positives `side` further on, and with Entropy the binary cross-entropy
+// of each pixel: in one loop, so that one exponential serves both.
+template <int T, int32_t Link, bool Entropy>
+void channel_bins(const float *__restrict toward, const int32_t *__restrict label, float bins, int32_t side,
+                  int32_t *__restrict at, float *__restrict surprise) {
+  const float discard = bins + 1.0f;
+  for (int t = 0; t < T; ++t) {
+    const float u = position_of<Link>(error_of<Link>(toward[t]), bins);
+    const float kept = label[t] >= 0 && u < discard ? u : discard;
+    at[t] = static_cast<int32_t>(kept) + (label[t] == 1 ? side : 0);
+    if (Entropy) surprise[t] = softplus(toward[t]);
   }
-  sums[0] += sum;
-  sums[1] += weights;
+}
+
+template <int T>
+void add_channel_entropy(float *__restrict surprise, const int32_t *__restrict label, float own,
+                         const float *weight, int64_t count, double *sums) {
+  alignas(64) float times[T];
+  load_weights<T>(label, weight, count, times);
+  for (int t = 0; t < T; ++t) {
+    const float weighted = times[t] * (surprise[t] * (label[t] == 1 ? own : 1.0f));
+    surprise[t] = label[t] < 0 ? 0.0f : weighted;
+  }
+  sums[0] += sum_of<T>(surprise);
+  sums[1] += sum_of<T>(times);
 }
 
 template <int T, int32_t Link>
 void count_channel(const lovasz_problem &problem, const float *row, int64_t image, int64_t c,
                    int64_t pixel, int64_t count, lovasz_table &table) {
-  const float bins = static_cast<float>(problem.bins), discard = bins + 1.0f;
-  const int64_t side = problem.classes * table.row;  // from negatives to positives
+  const float bins = static_cast<float>(problem.bins);
+  const int32_t side = static_cast<int32_t>(problem.classes * table.row);  // from negatives to positives
   alignas(64) int32_t label[T], at[T];
   alignas(64) float toward[T];
   load_channel_labels<T>(problem, image, c, pixel, count, label);
   turn<T>(row, label, toward);
-  for (int t = 0; t < T; ++t) {
-    const float u = position_of<Link>(error_of<Link>(toward[t]), bins);
-    const float kept = label[t] >= 0 && u < discard ? u : discard;
-    at[t] = static_cast<int32_t>(kept) + (label[t] == 1 ? static_cast<int32_t>(side) : 0);
+  const int64_t first = image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
+  if (problem.entropy) {
+    alignas(64) float surprise[T];
+    channel_bins<T, Link, true>(toward, label, bins, side, at, surprise);
+    const float *weight = problem.pixel_weight == nullptr ? nullptr : problem.pixel_weight + first;
+    add_channel_entropy<T>(surprise, label, positive_weight(problem, c), weight, count, table.entropy);
+  } else {
+    channel_bins<T, Link, false>(toward, label, bins, side, at, nullptr);
   }
   int32_t invalid = 0, bad_labels = 0;
   for (int t = 0; t < T; ++t) {
@@ -107,11 +120,6 @@ void count_channel(const lovasz_problem &problem, const float *row, int64_t imag
   }
   table.invalid += invalid;
   table.bad_labels += bad_labels;
-  const int64_t first = image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
-  if (problem.entropy) {
-    const float *weight = problem.pixel_weight == nullptr ? nullptr : problem.pixel_weight + first;
-    add_channel_entropy<T>(toward, label, positive_weight(problem, c), weight, count, table.entropy);
-  }
   if (problem.pixel_mass != nullptr) {
     int64_t *masses = table.masses + c * table.row;
     for (int64_t t = 0; t < count; ++t) masses[at[t]] += problem.pixel_mass[first + t];
@@ -130,24 +138,27 @@ void push_channel(const lovasz_problem &problem, const float *row, const lovasz_
                   int64_t image, int64_t c, int64_t pixel, int64_t count, float *__restrict out) {
   const float bins = static_cast<float>(problem.bins), last = bins - 1.0f;
   alignas(64) int32_t label[T], at[T];
-  alignas(64) float toward[T], slope[T];
+  alignas(64) float toward[T], error[T], rate[T], slope[T];
   load_channel_labels<T>(problem, image, c, pixel, count, label);
   turn<T>(row, label, toward);
+  // In one loop, so that one exponential serves them all.
   for (int t = 0; t < T; ++t) {
-    const float u = position_of<Link>(error_of<Link>(toward[t]), bins);
+    error[t] = error_of<Link>(toward[t]);
+    rate[t] = rate_of<Link>(toward[t]);
+    const float u = position_of<Link>(error[t], bins);
     const int32_t bin = static_cast<int32_t>(u < last ? u : last);  // NaN: last
     at[t] = bin + (label[t] == 1 ? static_cast<int32_t>(problem.bins) : 0);
   }
   look_up<T>(slopes.slopes + 2 * c * problem.bins, at, slope);
   const float factor = slopes.factor(c);
   for (int t = 0; t < T; ++t) {
-    const float pushed = slope[t] * factor * rate_of<Link>(toward[t]);
+    const float pushed = slope[t] * factor * rate[t];
     out[t] = label[t] == 1 ? -pushed : pushed;
   }
   if (problem.entropy) {
     const float scale = slopes.entropy_scale, own = scale * positive_weight(problem, c);
     for (int t = 0; t < T; ++t) {
-      const float missed = sigmoid(toward[t]);
+      const float missed = Link == LOVASZ_SIGMOID ? error[t] : sigmoid(toward[t]);
       out[t] += label[t] == 1 ? -own * missed : scale * missed;
     }
   }

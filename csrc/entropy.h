@@ -33,18 +33,22 @@ void add_entropy(const lovasz_problem &problem, Rows x, const int32_t *label, co
       for (int t = 0; t < T; ++t) smooth[t] += w * (lse[t] - row[t]);
     }
   }
-  double sum = 0.0, weights = 0.0;
-  for (int64_t t = 0; t < count; ++t) {
-    if (label[t] < 0) continue;
-    const float w = entropy_weight(problem, label[t]);
-    const float own = lse[t] - x.data[label[t] * x.stride + t];
-    const float smoothed = problem.smoothing > 0.0f ? smooth[t] : 0.0f;
-    const float times = pixel_weight == nullptr ? 1.0f : pixel_weight[t];
-    sum += static_cast<double>(((1.0f - problem.smoothing) * w * own + smoothed) * times);
-    weights += static_cast<double>(w * times);
+  alignas(64) float times[T], surprise[T];
+  load_weights<T>(label, pixel_weight, count, times);
+  for (int t = 0; t < T; ++t) {
+    const int64_t c = label[t] < 0 ? 0 : label[t];
+    surprise[t] = (lse[t] - x.data[c * x.stride + t]) * entropy_weight(problem, c);
   }
-  sums[0] += sum;
-  sums[1] += weights;
+  for (int t = 0; t < T; ++t) {
+    const float smoothed = problem.smoothing > 0.0f ? smooth[t] : 0.0f;
+    const float weighted = times[t] * ((1.0f - problem.smoothing) * surprise[t] + smoothed);
+    surprise[t] = label[t] < 0 ? 0.0f : weighted;
+  }
+  sums[0] += sum_of<T>(surprise);
+  if (problem.entropy_weight != nullptr) {
+    for (int t = 0; t < T; ++t) times[t] *= problem.entropy_weight[label[t] < 0 ? 0 : label[t]];
+  }
+  sums[1] += sum_of<T>(times);
 }
 
 // The derivative by score c is p_c * common - [c = y] own - share * w_c, per pixel.

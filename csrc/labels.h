@@ -11,17 +11,29 @@ namespace LOVASZ_LEVEL {
 constexpr int32_t ignored = -1;  // an ignored pixel, or one past the end of the tile
 constexpr int32_t outside = -2;  // a label that is neither a class nor ignored
 
+// Narrow labels are compared in 32 bits: twice and four times as many at once.
+template <class Label, class Wide>
+void load_labels_as(const Label *source, const lovasz_problem &problem, int64_t classes,
+                    int64_t count, int32_t *labels) {
+  const Wide end = static_cast<Wide>(classes), ignore_index = static_cast<Wide>(problem.ignore_index);
+  // An index that no label can have is as none.
+  const bool has_ignore_index = problem.has_ignore_index != 0 && ignore_index == problem.ignore_index;
+  for (int64_t t = 0; t < count; ++t) {
+    // Labels past the range of int64 wrap to negative numbers, as they do in torch.
+    const Wide value = static_cast<Wide>(source[t]);
+    const int32_t label = value >= 0 && value < end ? static_cast<int32_t>(value) : outside;
+    labels[t] = has_ignore_index && value == ignore_index ? ignored : label;
+  }
+}
+
 template <class Label>
 void load_labels_of(const Label *source, const lovasz_problem &problem, int64_t classes,
                     int64_t count, int32_t *labels) {
-  const int64_t ignore_index = problem.ignore_index;
-  const bool has_ignore_index = problem.has_ignore_index != 0;
   fetch_memory(reinterpret_cast<uintptr_t>(source + count), static_cast<uintptr_t>(count) * sizeof *source);
-  for (int64_t t = 0; t < count; ++t) {
-    // Labels past the range of int64 wrap to negative numbers, as they do in torch.
-    const int64_t value = static_cast<int64_t>(source[t]);
-    int32_t label = value >= 0 && value < classes ? static_cast<int32_t>(value) : outside;
-    labels[t] = has_ignore_index && value == ignore_index ? ignored : label;
+  if (sizeof(Label) < sizeof(int32_t)) {
+    load_labels_as<Label, int32_t>(source, problem, classes, count, labels);
+  } else {
+    load_labels_as<Label, int64_t>(source, problem, classes, count, labels);
   }
 }
 
@@ -59,6 +71,17 @@ void load_channel_labels(const lovasz_problem &problem, int64_t image, int64_t c
                          int64_t count, int32_t *labels) {
   const int64_t channel = image * problem.target_stride + c * problem.target_class_stride;
   load_labels_at<T>(problem, channel + pixel, 2, count, labels);
+}
+
+// The weights of pixels, from their first on or ones where null; 0 where the label is none.
+template <int T>
+void load_weights(const int32_t *label, const float *weight, int64_t count, float *times) {
+  if (weight == nullptr) {
+    for (int t = 0; t < T; ++t) times[t] = label[t] < 0 ? 0.0f : 1.0f;
+    return;
+  }
+  for (int64_t t = 0; t < count; ++t) times[t] = label[t] < 0 ? 0.0f : weight[t];
+  for (int64_t t = count; t < T; ++t) times[t] = 0.0f;
 }
 
 // Where the class of each pixel is found in rows that lie `stride` apart; anywhere for other labels.

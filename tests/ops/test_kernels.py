@@ -98,6 +98,15 @@ def test_every_label_dtype(dtype):
     assert torch.equal(counts, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_an_ignore_index_that_no_label_has(dtype):
+    scores = scores_of((2, 19, 257), "pixels", torch.float32, 2.0)
+    target = (labels_of((2, 19, 257)) % 19).to(dtype)
+    expected = cpu.count(scores, target, BINS, None, False, True)[0]
+    # 5 in the lowest 32 bits
+    assert torch.equal(cpu.count(scores, target, BINS, 2**32 + 5, False, True)[0], expected)
+
+
 def test_bool_labels_and_strided_labels():
     scores = scores_of((2, 2, 65), "pixels", torch.float32, 2.0)
     target = labels_of((2, 2, 65)) % 2
