@@ -12,7 +12,7 @@ from lovasz import _inputs
 from lovasz._class_losses import Recipe, by_counting, by_sorting
 from lovasz._ranks import Group, ranks_of
 from lovasz._reduction import reduce_classes
-from lovasz.ops import Entropy, Scores
+from lovasz.ops import Entropy, Scores, float64_device
 from lovasz.set_functions import SetFunction
 from lovasz.window import Window
 
@@ -48,13 +48,19 @@ def compute(
     mixture: Mixture | None = None,
     weight_name: str = "weight",
 ) -> Tensor:
-    """The loss, mixed with cross-entropy where that is asked for."""
-    count, device = given.scores.shape[1], given.scores.device
+    """The loss, mixed with cross-entropy where that is asked for.
+
+    On the device of the scores, or for them on the processor if the device has no float64.
+    """
+    count, home = given.scores.shape[1], given.scores.device
+    alpha = _inputs.class_weight(name, options["weight"], count, home, weight_name)
+    device = float64_device(home)
+    if device != home:
+        given, alpha = given.to(device), None if alpha is None else alpha.to(device)
     chosen = _inputs.chosen_classes(name, options["classes"], count, device)
-    alpha = _inputs.class_weight(name, options["weight"], count, device, weight_name)
     ranks = ranks_of(options["process_group"])
     recipe = Recipe(options["set_function"], options["bins"], symmetric, options["window"], ranks)
-    entropy = None if mixture is None else mixture["entropy"]
+    entropy = None if mixture is None else mixture["entropy"].to(device)
     if options["method"] == "sort":
         found = by_sorting(given, chosen, recipe)
     else:
@@ -68,11 +74,12 @@ def compute(
         ranks=ranks,
         entropy=entropy,
     )
-    if mixture is None:
-        return lovasz
-    assert cross_entropy is not None  # asked for above
-    first = _times(mixture["cross_entropy_weight"], cross_entropy)
-    return first + _times(mixture["lovasz_weight"], lovasz)
+    loss = lovasz
+    if mixture is not None:
+        assert cross_entropy is not None  # asked for above
+        first = _times(mixture["cross_entropy_weight"], cross_entropy)
+        loss = first + _times(mixture["lovasz_weight"], lovasz)
+    return loss if device == home else loss.to(home)
 
 
 def _times(factor: float, value: Tensor) -> Tensor:

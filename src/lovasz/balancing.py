@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lovasz import _inputs
 from lovasz.label_counts import LabelCounts
+from lovasz.ops import float64_device
 
 __all__ = ["Scheme", "class_weights"]
 
@@ -86,6 +87,7 @@ def class_weights(
     _inputs.check_flag(name, "normalize", normalize)
     _check_option(name, "beta", beta, scheme, "effective", "in [0, 1)")
     _check_option(name, "c", c, scheme, "enet", "more than 1")
+    counts = _with_float64(counts)
     given = counts.pixels if isinstance(counts, LabelCounts) else counts
     pixels = _inputs.class_weight(name, _double(given), argument="counts")
     if pixels is None:
@@ -110,6 +112,13 @@ def class_weights(
     if normalize:
         weights = weights / (weights.where(occurs, 0).sum() / occurs.sum())
     return weights.to(torch.get_default_dtype())
+
+
+def _with_float64(counts: Any) -> Any:
+    """Tensors on a device that has it; anything else as it is."""
+    if isinstance(counts, LabelCounts):
+        return LabelCounts(*map(_with_float64, counts))
+    return counts.to(float64_device(counts.device)) if isinstance(counts, Tensor) else counts
 
 
 def _median(name: str, counts: Any) -> Tensor:

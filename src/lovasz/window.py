@@ -85,6 +85,9 @@ class Window(nn.Module):
         """
         if self.counts.numel() == 0:
             self.counts = torch.zeros_like(counts)
+        if self.batches.device != counts.device or self.counts.device != counts.device:
+            # moved with a module whose loss is computed elsewhere, or loaded there
+            self.counts = self.counts.to(counts.device)
             self.batches = self.batches.to(counts.device)
         if self.counts.shape != counts.shape:
             raise ValueError(

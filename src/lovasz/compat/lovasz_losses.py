@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lovasz.compat._sets import binary_losses, mean_of, without_channel
 from lovasz.functional import lovasz_softmax_from_probabilities
+from lovasz.ops import float64_device, wide_dtype
 
 __all__ = [
     "StableBCELoss",
@@ -55,7 +56,7 @@ def lovasz_grad(gt_sorted: Tensor) -> Tensor:
         Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, algorithm 1, without its differences
         of rounded numbers.
     """
-    positive = gt_sorted > 0
+    positive = (gt_sorted > 0).to(float64_device(gt_sorted.device))
     F1, B1 = positive.double().cumsum(0), (~positive).double().cumsum(0)
     F0, B0 = F1 - positive.double(), B1 - (~positive).double()
     G = positive.double().sum()
@@ -63,7 +64,7 @@ def lovasz_grad(gt_sorted: Tensor) -> Tensor:
     # Where no pixel is of the class, the first one costs everything.
     of_others = torch.where(G > 0, (G - F0) / (union * (union + 1)), (B0 == 0).double())
     slopes = torch.where(positive, 1 / union, of_others)
-    return slopes.to(gt_sorted.dtype if gt_sorted.dtype == torch.float64 else torch.float32)
+    return slopes.to(wide_dtype(gt_sorted)).to(gt_sorted.device)
 
 
 def iou_binary(
@@ -271,6 +272,7 @@ def _ious(
     per_image: bool,
 ) -> Tensor:
     """IoU of the images, or of the batch, and of the classes."""
+    preds, labels = (x.to(float64_device(x.device)) for x in (preds, labels))
     preds, labels = (x.flatten(1) if per_image else x.reshape(1, -1) for x in (preds, labels))
     valid = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
     columns = []

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lovasz import _inputs, _tensors
+from lovasz.ops import float64_device
 
 try:
     from torchmetrics import Metric
@@ -103,6 +104,7 @@ class IoU(Metric):
 
     def iou(self, counts: Tensor) -> Tensor:
         """IoU of (…, C, 3) counts in float64, NaN where a class does not count."""
+        counts = counts.to(float64_device(counts.device))
         hits, union, true = counts.unbind(-1)
         chosen = _inputs.chosen_classes(self._name, self.classes, self.num_classes, counts.device)
         # A group that has no pixel at all counts for nothing.
@@ -113,7 +115,7 @@ class IoU(Metric):
 
     def settle(self, values: Tensor) -> Tensor:
         """NaN for all if a pixel did not fit."""
-        return torch.where(self.invalid > 0, torch.nan, values)
+        return torch.where((self.invalid > 0).to(values.device), torch.nan, values)
 
 
 def _read(

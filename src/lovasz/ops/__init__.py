@@ -29,7 +29,7 @@ from lovasz.ops.bins import (
     unbounded_bin_centres,
 )
 from lovasz.ops.calls import Counted, Entropy, Scores, Weighed, count, exact, reduce, weigh
-from lovasz.ops.precision import wide_dtype
+from lovasz.ops.precision import float64_device, wide_dtype
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 from lovasz.ops.validity import SPARE_LABEL
 
@@ -48,6 +48,7 @@ __all__ = [
     "count",
     "error_bound",
     "exact",
+    "float64_device",
     "good_weight",
     "images_of",
     "per_group",

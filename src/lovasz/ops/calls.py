@@ -52,12 +52,24 @@ class Scores(NamedTuple):
         """Which pixels belong together."""
         return Groups(self.per_image, self.group, self.groups)
 
+    def to(self, device: torch.device) -> Scores:
+        """The same on a device; the gradient finds its way back."""
+        fields = self._asdict()
+        for name, field in fields.items():
+            if isinstance(field, Tensor):
+                fields[name] = field.to(device)
+        return self._replace(**fields)
+
 
 class Entropy(NamedTuple):
     """Cross-entropy that rides along, defined as torch defines it."""
 
     weight: Tensor | None  # (C,), weights of the classes, or of the positives of channels
     smoothing: float  # label smoothing; 0 for channels
+
+    def to(self, device: torch.device) -> Entropy:
+        """The same on a device."""
+        return self._replace(weight=None if self.weight is None else self.weight.to(device))
 
 
 class Counted(NamedTuple):
