@@ -42,25 +42,16 @@ struct Span {
         return each_tile<T, float16>(visit);
     }
   }
-  // Tiles are as wide as the second cache allows. How wide is a constant inside the kernels, so that
-  // their loops have no remainders.
-  template <int Few, int Many, class Visit>
-  void tiles(Visit visit) const {
-    if (problem.classes <= 256) {
-      tiles_of<Few>(visit);
-    } else {
-      tiles_of<Many>(visit);
-    }
-  }
-  // Every tile brings the tables of all classes into the first cache, one after the other.
+  // How wide tiles are is a constant inside the kernels, so that their loops have no remainders. Wide
+  // ones bring the tables of the classes into the first cache less often; narrow ones are for passes
+  // that keep two arrays from one loop over the classes to the next.
   template <class Visit>
   void wide_tiles(Visit visit) const {
-    tiles<lovasz_tile_pixels, 128>(visit);
+    tiles_of<lovasz_tile_pixels>(visit);
   }
-  // Where two arrays are kept from one loop over the classes to the next.
   template <class Visit>
   void narrow_tiles(Visit visit) const {
-    tiles<128, 64>(visit);
+    tiles_of<lovasz_tile_pixels / 2>(visit);
   }
 };
 
