@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs wheel sanitize bench clean
+.PHONY: help demo test lint docs wheel sanitize portable bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
@@ -16,6 +16,7 @@ help:
 	@echo "make docs      build the documentation into site/"
 	@echo "make wheel     build the wheels and try them in empty environments"
 	@echo "make sanitize  run the kernel tests under the address and undefined-behaviour sanitizers"
+	@echo "make portable  run the kernel tests on the kernels that processors other than x86-64 get"
 	@echo "make bench     measure speed and memory on this machine (half an hour)"
 	@echo "make clean     remove what the above made"
 
@@ -65,6 +66,12 @@ sanitize: $(VENV)/.test
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	$(BIN)/python -m pytest tests/ops -q -k "not test_library and not compiles and not opcheck"
+
+portable: $(VENV)/.test
+	$(PIP) cmake
+	$(BIN)/cmake -S . -B build/portable -DLOVASZ_PORTABLE=ON
+	$(BIN)/cmake --build build/portable --parallel
+	LOVASZ_LIBRARY=$(CURDIR)/build/portable/_kernels.so $(BIN)/python -m pytest tests/ops -q
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json

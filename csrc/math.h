@@ -4,9 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "processor.h"
 
 namespace LOVASZ_LEVEL {
 
@@ -103,7 +101,7 @@ template <int T, class Index>
 inline void look_up(const float *__restrict table, const Index *__restrict index,
                     float *__restrict out) {
   static_assert(sizeof(Index) == 4, "two indices are read at a time");
-#if defined(__SSE2__)
+#if defined(LOVASZ_SSE2)
   for (int t = 0; t < T; t += 4) {
     uint64_t i, j;
     memcpy(&i, index + t, sizeof i);
@@ -123,7 +121,7 @@ inline void look_up(const float *__restrict table, const Index *__restrict index
 // out[index] = values, two at a time as well; AVX-512's scatter takes longer.
 template <int T>
 inline void scatter(const float *__restrict values, const int32_t *__restrict index, float *__restrict out) {
-#if defined(__SSE2__)
+#if defined(LOVASZ_SSE2)
   for (int t = 0; t < T; t += 2) {
     uint64_t i, v;
     memcpy(&i, index + t, sizeof i);

@@ -5,11 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include "lovasz.h"
+#include "processor.h"
 
 namespace LOVASZ_LEVEL {
 
@@ -59,7 +56,7 @@ inline bool past_caches(const lovasz_problem &problem) {
   return scores * static_cast<int64_t>(sizeof(Score)) >= large;
 }
 
-#if defined(__SSE2__)
+#if defined(LOVASZ_SSE2)
 inline void put_line(const char *from, char *line) {
 #if defined(__AVX512F__)
   _mm512_stream_si512(reinterpret_cast<__m512i *>(line), _mm512_loadu_si512(from));

@@ -4,16 +4,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "processor.h"
 
 namespace LOVASZ_LEVEL {
 
 // So many points at a time, that their classes stay in the first cache until all are taken apart.
 constexpr int64_t strip = 16;
 
-#if defined(__SSE2__)
+#if defined(LOVASZ_SSE2)
 // Four classes of a strip at once, as far as they go; returns the first class that is left.
 inline int64_t quads_to_rows(const float *points, int64_t stride, int64_t classes, float *rows,
                              int64_t row_stride) {
