@@ -72,7 +72,7 @@ inline Points points_of(const Score *source, int64_t stride, int64_t classes, in
                         float *buffer) {
   // One loop where no scores lie between those of two points: points with few classes are short.
   const int64_t pieces = stride == classes ? 1 : size;
-  const int64_t length = size * classes / pieces;
+  const int64_t length = stride == classes ? size * classes : classes;
   for (int64_t i = 0; i < pieces; ++i) {
     for (int64_t j = 0; j < length; ++j) buffer[i * length + j] = widen(source[i * stride + j]);
   }
