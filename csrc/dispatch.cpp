@@ -16,11 +16,26 @@ namespace {
 std::atomic<ParallelFor> parallel_for{nullptr};
 std::atomic<const lovasz_kernels *> chosen{nullptr};
 
+#if defined(LOVASZ_X86_LEVELS)
+// By their features, because clang knows the names of levels from version 18 on only; no processor
+// has these without the others of its level.
+bool has_v3() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+
+bool has_v4() {
+  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 const lovasz_kernels *best_level() {
 #if defined(LOVASZ_X86_LEVELS)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("x86-64-v4")) return &lovasz_kernels_v4;
-  if (__builtin_cpu_supports("x86-64-v3")) return &lovasz_kernels_v3;
+  if (has_v4()) return &lovasz_kernels_v4;
+  if (has_v3()) return &lovasz_kernels_v3;
 #endif
   return &lovasz_kernels_baseline;
 }
@@ -173,10 +188,8 @@ int lovasz_choose_level(const char *name) {
   if (std::strcmp(name, "best") == 0) level = best_level();
   if (std::strcmp(name, "baseline") == 0) level = &lovasz_kernels_baseline;
 #if defined(LOVASZ_X86_LEVELS)
-  __builtin_cpu_init();
-  const bool v3 = __builtin_cpu_supports("x86-64-v3"), v4 = __builtin_cpu_supports("x86-64-v4");
-  if (std::strcmp(name, "v3") == 0 && v3) level = &lovasz_kernels_v3;
-  if (std::strcmp(name, "v4") == 0 && v4) level = &lovasz_kernels_v4;
+  if (std::strcmp(name, "v3") == 0 && has_v3()) level = &lovasz_kernels_v3;
+  if (std::strcmp(name, "v4") == 0 && has_v4()) level = &lovasz_kernels_v4;
 #endif
   if (level == nullptr) return 0;
   chosen = level;
