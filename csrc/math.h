@@ -23,6 +23,13 @@ inline int32_t as_bits(float value) {
   return bits;
 }
 
+// A polynomial in x, by Horner's rule; the coefficients from the highest power down.
+template <class... Lower>
+inline float polynomial(float x, float p, Lower... lower) {
+  ((p = p * x + lower), ...);
+  return p;
+}
+
 // exp(z / 2) for z <= 1, within 2 ulp of the float next to z: the square root of a probability is
 // what the bins need, and its square is the probability. NaN stays NaN; below -170 it stops at
 // 1e-37, whose square is 0.
@@ -34,13 +41,8 @@ inline float exp_half(float z) {
   float shifted = z * log2e_half + magic;
   float f = z * log2e_half - (shifted - magic);  // in [-0.5, 0.5]
   // 2^f, minimax in relative error
-  float p = 1.535336188319500e-4f;
-  p = p * f + 1.339887440266574e-3f;
-  p = p * f + 9.618437357674640e-3f;
-  p = p * f + 5.550332471162809e-2f;
-  p = p * f + 2.402264791363012e-1f;
-  p = p * f + 6.931472028550421e-1f;
-  p = p * f + 1.0f;
+  const float p = polynomial(f, 1.535336188319500e-4f, 1.339887440266574e-3f, 9.618437357674640e-3f,
+                             5.550332471162809e-2f, 2.402264791363012e-1f, 6.931472028550421e-1f, 1.0f);
   // A product, not a sum of exponents, because a sum could turn a NaN into a number.
   return p * as_float(static_cast<int32_t>(static_cast<uint32_t>(as_bits(shifted)) << 23));
 }
@@ -51,15 +53,9 @@ inline float log_positive(float s) {
   int32_t exponent = (bits - 0x3f3504f3) >> 23;  // s = 2^exponent * r, r in [sqrt(1/2), sqrt(2))
   float r = as_float(bits - static_cast<int32_t>(static_cast<uint32_t>(exponent) << 23)) - 1.0f;
   float e = static_cast<float>(exponent);
-  float p = 7.0376836292e-2f;
-  p = p * r - 1.1514610310e-1f;
-  p = p * r + 1.1676998740e-1f;
-  p = p * r - 1.2420140846e-1f;
-  p = p * r + 1.4249322787e-1f;
-  p = p * r - 1.6668057665e-1f;
-  p = p * r + 2.0000714765e-1f;
-  p = p * r - 2.4999993993e-1f;
-  p = p * r + 3.3333331174e-1f;
+  const float p = polynomial(r, 7.0376836292e-2f, -1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f,
+                             1.4249322787e-1f, -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f,
+                             3.3333331174e-1f);
   float square = r * r;
   float tail = r * square * p + e * -2.12194440e-4f - 0.5f * square;
   return r + tail + e * 0.693359375f;
@@ -67,16 +63,8 @@ inline float log_positive(float s) {
 
 // log(1 + e) for e in [0, 1], within 3 ulp, however small e is.
 inline float log_one_plus(float e) {
-  float p = 5.364818498e-3f;
-  p = p * e - 3.006576933e-2f;
-  p = p * e + 7.920449972e-2f;
-  p = p * e - 1.375379860e-1f;
-  p = p * e + 1.915365309e-1f;
-  p = p * e - 2.485716343e-1f;
-  p = p * e + 3.332132399e-1f;
-  p = p * e - 4.999964833e-1f;
-  p = p * e + 1.0f;
-  return p * e;
+  return polynomial(e, 5.364818498e-3f, -3.006576933e-2f, 7.920449972e-2f, -1.375379860e-1f, 1.915365309e-1f,
+                    -2.485716343e-1f, 3.332132399e-1f, -4.999964833e-1f, 1.0f) * e;
 }
 
 // The sum in double precision, in an order that vectors can take.
