@@ -3,6 +3,7 @@
 
 #include "kernels.h"
 #include "labels.h"
+#include "table.h"
 #include "tile.h"
 
 namespace LOVASZ_LEVEL {
@@ -120,16 +121,8 @@ void count_channel(const lovasz_problem &problem, const float *row, int64_t imag
   }
   table.invalid += invalid;
   table.bad_labels += bad_labels;
-  if (problem.pixel_mass != nullptr) {
-    int64_t *masses = table.masses + c * table.row;
-    for (int64_t t = 0; t < count; ++t) masses[at[t]] += problem.pixel_mass[first + t];
-    return;
-  }
-  uint32_t *counts = table.negatives + c * table.row, *others = counts + table.half;
-  for (int t = 0; t < T; t += 2) {  // past the end all is ignored
-    ++counts[at[t]];
-    ++others[at[t + 1]];
-  }
+  const int64_t *mass = problem.pixel_mass == nullptr ? nullptr : problem.pixel_mass + first;
+  add_cells<T>(at, c * table.row, count, mass, table);
 }
 
 // The gradient of a channel, T floats.

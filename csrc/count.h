@@ -4,6 +4,7 @@
 #include "entropy.h"
 #include "kernels.h"
 #include "labels.h"
+#include "table.h"
 #include "tile.h"
 
 namespace LOVASZ_LEVEL {
@@ -47,23 +48,7 @@ void count_negatives(const float *__restrict h, int64_t classes, int64_t count, 
       const float u = row[t] * (linear[t] + square[t] * row[t]);
       bin[t] = static_cast<int32_t>(u < discard ? u : discard);  // NaN: discard
     }
-    if (mass != nullptr) {
-      int64_t *masses = table.masses + c * table.row;
-      for (int64_t t = 0; t < count; ++t) masses[bin[t]] += mass[t];
-      continue;
-    }
-    uint32_t *counts = table.negatives + c * table.row;
-    if (count == T) {
-      // Two tables in turn, because neighbours like to share a bin and an increment has to wait for
-      // the one before it.
-      uint32_t *others = counts + table.half;
-      for (int t = 0; t < T; t += 2) {
-        ++counts[bin[t]];
-        ++others[bin[t + 1]];
-      }
-    } else {
-      for (int64_t t = 0; t < count; ++t) ++counts[bin[t]];
-    }
+    add_cells<T>(bin, c * table.row, count, mass, table);
   }
 }
 
@@ -102,16 +87,7 @@ void count_positives(const int32_t *__restrict label, const int32_t *__restrict 
     const uint32_t counted = static_cast<uint32_t>(label[t]) * row + static_cast<uint32_t>(bin[t]);
     cell[t] = label[t] < 0 ? row - 1 : counted;
   }
-  if (mass != nullptr) {
-    int64_t *masses = table.masses + classes * table.row;
-    for (int64_t t = 0; t < count; ++t) masses[cell[t]] += mass[t];
-    return;
-  }
-  uint32_t *counts = table.positives, *others = counts + table.half;
-  for (int t = 0; t < T; t += 2) {  // past the end all is ignored
-    ++counts[cell[t]];
-    ++others[cell[t + 1]];
-  }
+  add_cells<T>(cell, classes * table.row, count, mass, table);
 }
 
 template <int T>

@@ -11,7 +11,7 @@ constexpr int64_t lovasz_tile_pixels = 256;
 // Counts of one thread: for each class a row of bins for negatives and one for positives.
 struct lovasz_table {
   uint32_t *negatives;  // (C, row)
-  uint32_t *positives;  // (C, row)
+  uint32_t *positives;  // (C, row), right behind them
   int64_t half;         // second tables lie so far behind the first
   int64_t *masses;      // (2, C, row) instead of these where pixels have weights, else null
   int64_t row;          // bins, then one for an error of 1, one for what must not be counted

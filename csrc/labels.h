@@ -29,7 +29,7 @@ void load_labels_as(const Label *source, const lovasz_problem &problem, int64_t 
 template <class Label>
 void load_labels_of(const Label *source, const lovasz_problem &problem, int64_t classes,
                     int64_t count, int32_t *labels) {
-  fetch_memory(reinterpret_cast<uintptr_t>(source + count), static_cast<uintptr_t>(count) * sizeof *source);
+  fetch_after(source, count);
   if (sizeof(Label) < sizeof(int32_t)) {
     load_labels_as<Label, int32_t>(source, problem, classes, count, labels);
   } else {

@@ -20,6 +20,12 @@ inline void fetch_memory(uintptr_t first, uintptr_t size) {
   }
 }
 
+// What follows so many elements, as many again.
+template <class Value>
+inline void fetch_after(const Value *values, int64_t count) {
+  fetch_memory(reinterpret_cast<uintptr_t>(values + count), static_cast<uintptr_t>(count) * sizeof *values);
+}
+
 // The next tile, in as many parts as there are classes: loops over the classes ask for it part by
 // part while they compute. The processor's own prefetching does not see it coming, as the rows of a
 // tile are short and far apart.

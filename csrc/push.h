@@ -119,7 +119,7 @@ template <int T>
 bool load_lse(const lovasz_problem &problem, const int32_t *label, int64_t image, int64_t pixel,
               int64_t count, float *lse) {
   const float *lse_in = problem.lse + image * problem.length + pixel;
-  fetch_memory(reinterpret_cast<uintptr_t>(lse_in + T), T * sizeof *lse_in);
+  fetch_after(lse_in, T);
   for (int64_t t = count; t < T; ++t) lse[t] = 0.0f;
   memcpy(lse, lse_in, static_cast<size_t>(count) * sizeof *lse);
   int32_t blank = 0;

@@ -124,7 +124,7 @@ void store_points(const float *rows, int64_t classes, int64_t count, Score *out,
   Score *narrow_buffer = reinterpret_cast<Score *>(buffer + strip * classes);
   for (int64_t first = 0; first < count; first += strip) {
     const int64_t size = count - first < strip ? count - first : strip;
-    strip_to_points(rows + first, padded<T>, classes, size, buffer);
+    transpose(rows + first, padded<T>, classes, size, buffer, classes);
     put(narrowed(buffer, size * classes, narrow_buffer), size * classes, out + first * classes, past);
   }
 }
