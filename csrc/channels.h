@@ -105,11 +105,10 @@ void count_channel(const lovasz_problem &problem, const float *row, int64_t imag
   alignas(64) float toward[T];
   load_channel_labels<T>(problem, image, c, pixel, count, label);
   turn<T>(row, label, toward);
-  const int64_t first = image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
   if (problem.entropy) {
     alignas(64) float surprise[T];
     channel_bins<T, Link, true>(toward, label, bins, side, at, surprise);
-    const float *weight = problem.pixel_weight == nullptr ? nullptr : problem.pixel_weight + first;
+    const float *weight = pixel_weight_of(problem, image, c, pixel);
     add_channel_entropy<T>(surprise, label, positive_weight(problem, c), weight, count, table.entropy);
   } else {
     channel_bins<T, Link, false>(toward, label, bins, side, at, nullptr);
@@ -121,7 +120,8 @@ void count_channel(const lovasz_problem &problem, const float *row, int64_t imag
   }
   table.invalid += invalid;
   table.bad_labels += bad_labels;
-  const int64_t *mass = problem.pixel_mass == nullptr ? nullptr : problem.pixel_mass + first;
+  const int64_t *mass = problem.pixel_mass;
+  if (mass != nullptr) mass += image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
   add_cells<T>(at, c * table.row, count, mass, table);
 }
 
@@ -155,6 +155,8 @@ void push_channel(const lovasz_problem &problem, const float *row, const lovasz_
       out[t] += label[t] == 1 ? -own * missed : scale * missed;
     }
   }
+  const float *weight = pixel_weight_of(problem, image, c, pixel);
+  for (int64_t t = 0; weight != nullptr && t < count; ++t) out[t] *= weight[t];
   for (int t = 0; t < T; ++t) out[t] = label[t] < 0 ? 0.0f : out[t];
 }
 

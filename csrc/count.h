@@ -69,8 +69,7 @@ void finish_pixels(const lovasz_problem &problem, Rows x, const int32_t *label, 
     bad_labels += label[t] == outside;
   }
   if (problem.entropy) {
-    const float *weight = problem.pixel_weight;
-    if (weight != nullptr) weight += image * problem.weight_image_stride + pixel;
+    const float *weight = pixel_weight_of(problem, image, 0, pixel);
     add_entropy<T>(problem, x, label, lse, weight, count, table.entropy);
   }
   table.invalid += invalid;

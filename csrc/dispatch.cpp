@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "contract.h"
 #include "parallel.h"
 
 namespace {
@@ -197,18 +198,21 @@ int lovasz_choose_level(const char *name) {
 }
 
 int lovasz_count(const lovasz_problem *problem, lovasz_count_result *result, int32_t threads) {
+  if (!contract::kept(*problem, 1) || result->counts == nullptr || result->invalid == nullptr) {
+    return LOVASZ_MISUSE;
+  }
   // The kernels find cells of tables by 32 bits.
-  if (problem->classes > UINT32_MAX / 4 / (problem->bins + 18)) return -1;
+  if (problem->classes > UINT32_MAX / 4 / (problem->bins + 18)) return LOVASZ_NO_MEMORY;
   const Chunks chunks(*problem);
   Memory entropy(problem->entropy ? 2 * sizeof(double) * static_cast<size_t>(chunks.total) : 0);
-  if (entropy.data == nullptr) return -1;
+  if (entropy.data == nullptr) return LOVASZ_NO_MEMORY;
   CountJob job{*problem, *result, kernels(), chunks, entropy.aligned<double>(), {}, {}, {}};
   run(threads, job.chunks.workers(threads), count_worker, &job);
   for (int64_t i = 0; problem->entropy && i < chunks.total; ++i) {
     result->entropy[0] += job.entropy[2 * i];
     result->entropy[1] += job.entropy[2 * i + 1];
   }
-  return job.failed ? -1 : 0;
+  return job.failed ? LOVASZ_NO_MEMORY : LOVASZ_OK;
 }
 
 void lovasz_weigh(const lovasz_weighing *weighing, int32_t threads) {
@@ -232,8 +236,9 @@ void lovasz_expect_writes(void *data, int64_t bytes) {
 
 int lovasz_push(const lovasz_problem *problem, const float *slopes, const float *factors,
                 float entropy_scale, const lovasz_scores *gradient, int32_t threads) {
+  if (!contract::kept(*problem, 1, slopes, *gradient)) return LOVASZ_MISUSE;
   PushJob job{*problem, {slopes, factors, entropy_scale}, *gradient, kernels(),
               Chunks(*problem), {}, {}};
   run(threads, job.chunks.workers(threads), push_worker, &job);
-  return job.failed ? -1 : 0;
+  return job.failed ? LOVASZ_NO_MEMORY : LOVASZ_OK;
 }

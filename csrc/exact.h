@@ -111,7 +111,7 @@ void push_exact_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes 
   slopes_by_pixel<T>(x, problem, label, lse, slopes, pixel, count, p, s, sum);
   if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
   store_gradient<T, false, Score>(problem, gradient, image, pixel, count, scratch,
-                                  {p, s, sum, label, nullptr});
+                                  {p, s, sum, label, nullptr, nullptr});
 }
 
 template <int T, class Score, int32_t Link>

@@ -73,6 +73,12 @@ void load_channel_labels(const lovasz_problem &problem, int64_t image, int64_t c
   load_labels_at<T>(problem, channel + pixel, 2, count, labels);
 }
 
+// From where on the weights of pixels are read; null for ones. For classes c is 0.
+inline const float *pixel_weight_of(const lovasz_problem &problem, int64_t image, int64_t c, int64_t pixel) {
+  if (problem.pixel_weight == nullptr) return nullptr;
+  return problem.pixel_weight + image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
+}
+
 // The weights of pixels, from their first on or ones where null; 0 where the label is none.
 template <int T>
 void load_weights(const int32_t *label, const float *weight, int64_t count, float *times) {

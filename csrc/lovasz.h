@@ -51,8 +51,8 @@ struct lovasz_problem {
   int32_t entropy;
   float smoothing;              // label smoothing
   const float *entropy_weight;  // (C), or null for ones
-  // Weights of pixels (N, L) or (N, C, L), or null for ones: as numbers, and in the units that are
-  // counted. Pixels are contiguous.
+  // Weights of pixels (N, L) or (N, C, L), or null for ones: as numbers, and for the first pass in the
+  // units that are counted. Pixels are contiguous.
   const float *pixel_weight;
   const int64_t *pixel_mass;
   int64_t weight_image_stride, weight_class_stride;
@@ -109,12 +109,19 @@ LOVASZ_API void lovasz_set_parallel_for(void *address);
 LOVASZ_API const char *lovasz_level(void);
 LOVASZ_API int lovasz_choose_level(const char *name);
 
+// What the functions below return.
+enum lovasz_status {
+  LOVASZ_OK = 0,
+  LOVASZ_NO_MEMORY = -1,  // for their tables
+  LOVASZ_MISUSE = -2      // an argument that this file does not allow; nothing was read or written
+};
+
 // `factors` (G, C) is what the slopes of a class are multiplied by, or null for ones;
-// `entropy_scale` the derivative by the sum of the cross-entropies. All return 0, or -1 where memory
-// for the tables was not to be had.
+// `entropy_scale` the derivative by the sum of the cross-entropies.
 LOVASZ_API int lovasz_count(const struct lovasz_problem *, struct lovasz_count_result *,
                             int32_t threads);
-// The classes of a point of `gradient` follow those of the point before, or pixels have stride 1.
+// `gradient` has strides as scores have them, and no two elements in one place. It is multiplied by
+// the weights of the pixels, where there are any.
 LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes, const float *factors,
                            float entropy_scale, const struct lovasz_scores *gradient,
                            int32_t threads);

@@ -89,6 +89,7 @@ struct PushedTile {
   const float *sum;    // (T)
   const int32_t *label;
   const EntropySlopes<T> *entropy;  // null without cross-entropy
+  const float *weight;              // (T), of the pixels, or null for ones
 };
 
 template <int T, bool Entropy>
@@ -104,6 +105,8 @@ void gradient_row(const lovasz_problem &problem, const PushedTile<T> &tile, int6
   for (int t = 0; t < T; ++t) {
     out[t] = gradient_at<T, Entropy>(t, p, s, sum, label, own, entropy, bias);
   }
+  if (tile.weight == nullptr) return;
+  for (int t = 0; t < T; ++t) out[t] *= tile.weight[t];
 }
 
 template <int T, bool Entropy, class Score>
@@ -114,7 +117,8 @@ void store_gradient(const lovasz_problem &problem, const lovasz_scores &gradient
                        [&](int64_t c, float *out) { gradient_row<T, Entropy>(problem, tile, c, out); });
 }
 
-// Log-sum-exp of the pixels, +inf where ignored, so that p is 0; true if NaN are to be blanked.
+// Log-sum-exp of the pixels, +inf where ignored, so that p is 0; true if some are to be blanked,
+// because they have scores that are no numbers.
 template <int T>
 bool load_lse(const lovasz_problem &problem, const int32_t *label, int64_t image, int64_t pixel,
               int64_t count, float *lse) {
@@ -124,7 +128,8 @@ bool load_lse(const lovasz_problem &problem, const int32_t *label, int64_t image
   memcpy(lse, lse_in, static_cast<size_t>(count) * sizeof *lse);
   int32_t blank = 0;
   for (int t = 0; t < T; ++t) {
-    blank |= (label[t] == ignored) & (lse[t] != lse[t]);
+    const bool number = lse[t] >= -largest && lse[t] <= largest;
+    blank |= (label[t] == ignored) & !number;
     lse[t] = label[t] == ignored ? infinity : lse[t];
   }
   return blank != 0;
@@ -153,14 +158,20 @@ void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slope
   negative_slopes<T>(x, problem.classes, problem.bins, label, lse, slopes, p, s, sum);
   positive_slopes<T>(label, problem.bins, slopes, p, s, sum);
   if (blank) blank_ignored<T>(problem.classes, label, p, s, sum);
+  alignas(64) float times[T];
+  const float *weight = nullptr;
+  if (problem.pixel_weight != nullptr) {
+    load_weights<T>(label, pixel_weight_of(problem, image, 0, pixel), count, times);
+    weight = times;
+  }
   if (problem.entropy) {
     const EntropySlopes<T> entropy(problem, total, slopes.entropy_scale, label);
     for (int t = 0; t < T; ++t) sum[t] -= entropy.common[t];
     store_gradient<T, true, Score>(problem, gradient, image, pixel, count, scratch,
-                                   {p, s, sum, label, &entropy});
+                                   {p, s, sum, label, &entropy, weight});
   } else {
     store_gradient<T, false, Score>(problem, gradient, image, pixel, count, scratch,
-                                    {p, s, sum, label, nullptr});
+                                    {p, s, sum, label, nullptr, weight});
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "contract.h"
 #include "parallel.h"
 
 namespace {
@@ -211,16 +212,22 @@ void push_exact_worker(int64_t, int64_t, void *context) {
 }  // namespace
 
 int lovasz_exact(const lovasz_problem *problem, lovasz_exact_result *result, int32_t threads) {
+  if (!contract::kept(*problem, 0) || result->slopes == nullptr || result->losses == nullptr ||
+      result->positives == nullptr || result->pixels == nullptr || result->invalid == nullptr ||
+      problem->classes > places / problem->images / problem->length) {
+    return LOVASZ_MISUSE;
+  }
   ExactJob job{*problem, *result, Chunks(*problem), {}, {}, {}, {}};
   run(threads, job.chunks.workers(threads), errors_worker, &job);
   if (!job.failed) run(threads, job.chunks.workers(threads), sort_worker, &job);
   result->bad_labels = job.bad_labels;
-  return job.failed ? -1 : 0;
+  return job.failed ? LOVASZ_NO_MEMORY : LOVASZ_OK;
 }
 
 int lovasz_push_exact(const lovasz_problem *problem, const float *slopes, const float *factors,
                       const lovasz_scores *gradient, int32_t threads) {
+  if (!contract::kept(*problem, 0, slopes, *gradient)) return LOVASZ_MISUSE;
   PushExactJob job{*problem, {slopes, factors, 0.0f}, *gradient, Chunks(*problem), {}, {}};
   run(threads, job.chunks.workers(threads), push_exact_worker, &job);
-  return job.failed ? -1 : 0;
+  return job.failed ? LOVASZ_NO_MEMORY : LOVASZ_OK;
 }

@@ -117,15 +117,21 @@ inline const Score *narrowed(const float *values, int64_t count, Score *buffer) 
   return buffer;
 }
 
-// Rows of the working memory to points that follow each other.
+// Rows of the working memory to points `stride` apart.
 template <int T, class Score>
-void store_points(const float *rows, int64_t classes, int64_t count, Score *out, float *buffer,
-                  bool past) {
+void store_points(const float *rows, int64_t classes, int64_t count, Score *out, int64_t stride,
+                  float *buffer, bool past) {
   Score *narrow_buffer = reinterpret_cast<Score *>(buffer + strip * classes);
   for (int64_t first = 0; first < count; first += strip) {
     const int64_t size = count - first < strip ? count - first : strip;
     transpose(rows + first, padded<T>, classes, size, buffer, classes);
-    put(narrowed(buffer, size * classes, narrow_buffer), size * classes, out + first * classes, past);
+    const Score *points = narrowed(buffer, size * classes, narrow_buffer);
+    // In one piece, unless points of other images lie between these.
+    const int64_t pieces = stride == classes ? 1 : size;
+    const int64_t length = stride == classes ? size * classes : classes;
+    for (int64_t i = 0; i < pieces; ++i) {
+      put(points + i * length, length, out + (first + i) * stride, past);
+    }
   }
 }
 
@@ -147,7 +153,7 @@ void store_tile(const lovasz_problem &problem, const lovasz_scores &gradient, in
     }
   } else {
     for (int64_t c = 0; c < problem.classes; ++c) row(c, rows + c * padded<T>);
-    store_points<T>(rows, problem.classes, count, out, strip_buffer, past);
+    store_points<T>(rows, problem.classes, count, out, gradient.pixel_stride, strip_buffer, past);
   }
 }
 

@@ -11,6 +11,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.distributed.tensor import Shard, distribute_tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
 import lovasz
@@ -175,12 +176,121 @@ def test_the_loss_can_be_changed_in_place(name, method):
     assert torch.equal(got, expected)
 
 
+class Sum(nn.Module):
+    """A loss that is added to cross-entropy, so that a gradient that is lost is lost in silence."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, scores, target):
+        return scores.float().square().mean() + 2 * self.loss(scores, target)
+
+
+def exported(module, inputs, **options):
+    return torch.export.export(module, inputs, **options)
+
+
+RECORDERS = {
+    "export": lambda module, inputs: exported(module, inputs).module(),
+    "strict export": lambda module, inputs: exported(module, inputs, strict=True).module(),
+    "decomposed export": lambda module, inputs: (
+        exported(module, inputs).run_decompositions().module()
+    ),
+    "unflattened export": lambda module, inputs: torch.export.unflatten(exported(module, inputs)),
+    "make_fx": lambda module, inputs: make_fx(module)(*inputs),
+    "make_fx before autograd": lambda module, inputs: make_fx(module, pre_dispatch=True)(*inputs),
+    "jit.trace": torch.jit.trace,
+}
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("recorder", RECORDERS)
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_what_is_recorded_has_its_gradient(name, method, recorder):
+    module = Sum(loss_of(name, **method))
+    inputs = inputs_of(name)
+    recorded = RECORDERS[recorder](module, inputs)
+    assert_same(value_and_gradient(recorded, *inputs), value_and_gradient(module, *inputs))
+
+
 @EVERY_MODULE
 def test_modules_are_exported(name):
     module, scores, target = module_of(name)
     module.eval()
-    exported = torch.export.export(module, (scores, target)).module()
-    torch.testing.assert_close(exported(scores, target), module(scores, target))
+    recorded = torch.export.export(module, (scores, target)).module()
+    assert_same(
+        value_and_gradient(recorded, scores, target), value_and_gradient(module, scores, target)
+    )
+
+
+def test_the_gradient_of_class_weights_is_recorded():
+    scores, target = multiclass()
+
+    def loss(scores, target, weight):
+        return lovasz.lovasz_softmax(scores, target, ignore_index=255, weight=weight)
+
+    class Weighted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+
+        def forward(self, scores, target):
+            return loss(scores, target, self.weight)
+
+    module = Weighted()
+    recorded = torch.export.export(module, (scores, target)).module()
+    scores.requires_grad_()
+    want = torch.autograd.grad(module(scores, target), (scores, module.weight))
+    got = torch.autograd.grad(recorded(scores, target), (scores, recorded.weight))
+    assert_same(got, want)
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("transform", ["grad", "vmap of grad"])
+def test_compiles_whole_under_transforms(name, method, transform):
+    torch._dynamo.reset()
+    gradient = torch.func.grad(loss_of(name, **method))
+    scores, target = inputs_of(name)
+    if transform == "vmap of grad":
+        gradient, scores, target = torch.func.vmap(gradient), scores[:, None], target[:, None]
+    compiled = torch.compile(gradient, fullgraph=True, backend="aot_eager")
+    assert_same((compiled(scores, target),), (gradient(scores, target),))
+
+
+@EVERY_LOSS
+def test_the_compiled_gradient_by_inductor(name):
+    torch._dynamo.reset()
+    module = Sum(loss_of(name))
+    compiled = torch.compile(module, fullgraph=True)
+    inputs = inputs_of(name)
+    assert_same(value_and_gradient(compiled, *inputs), value_and_gradient(module, *inputs))
+
+
+def test_a_package_of_aot_inductor_has_value_and_gradient(tmp_path):
+    def step(scores, target):
+        loss = lovasz.cross_entropy_lovasz_softmax(scores, target, ignore_index=255)
+        return loss, torch.autograd.grad(loss, scores)[0]
+
+    class Step(nn.Module):
+        def forward(self, scores, target):
+            return step(scores, target)
+
+    scores, target = multiclass()
+    scores.requires_grad_()
+    package = torch._inductor.aoti_compile_and_package(
+        torch.export.export(Step(), (scores, target)), package_path=str(tmp_path / "step.pt2")
+    )
+    compiled = torch._inductor.aoti_load_package(package)
+    assert_same(compiled(scores, target), step(scores, target))
+
+
+@EVERY_WAY
+def test_forward_mode_is_refused(name, method):
+    scores, target = inputs_of(name)
+    loss = loss_of(name, **method)
+    with pytest.raises(RuntimeError, match="jvp"):
+        torch.func.jvp(lambda x: loss(x, target), (scores,), (torch.ones_like(scores),))
 
 
 @EVERY_WAY

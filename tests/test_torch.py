@@ -91,9 +91,11 @@ def test_operators_pass_opcheck(softmax, per_image):
     slopes = torch.rand(counts.shape)
     torch.library.opcheck(ops.count, (scores, target, 16, 255, per_image, softmax))
     torch.library.opcheck(ops.rank, (scores, target, 255, per_image, softmax))
-    torch.library.opcheck(ops.push, (scores, target, lse, slopes, 255, softmax))
+    link = "softmax" if softmax else "probabilities"
+    tail = (None, 255, link, None, None, 0.0, None, None)
+    torch.library.opcheck(ops.backward, (scores, target, lse, slopes, *tail))
     by_pixel = torch.rand(scores.shape)
-    torch.library.opcheck(ops.push_ranked, (scores, target, lse, by_pixel, 255, softmax))
+    torch.library.opcheck(ops.backward, (scores, target, lse, by_pixel, *tail))
 
 
 def test_modules_are_copied_and_saved():

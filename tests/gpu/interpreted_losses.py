@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 import lovasz
 from lovasz.ops import gpu
+from lovasz.ops.backward import backward_by
 from lovasz.ops.gpu import channels as gpu_channels
 from tests.gpu.launches import kernels
 from tests.operators import Counter
@@ -14,8 +15,13 @@ from tests.ops.cases import relative
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 OPERATORS = {
-    gpu: ("count", "weigh", "reduce", "push", "exact", "push_ranked"),
-    gpu_channels: ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"),
+    "count": gpu.count,
+    "weigh": gpu.weigh,
+    "reduce": gpu.reduce,
+    "exact": gpu.exact,
+    "count_channels": gpu_channels.count_channels,
+    "exact_channels": gpu_channels.exact_channels,
+    "backward": backward_by(gpu, gpu_channels),
 }
 WEIGHT = torch.tensor([1.0, 2.0, 0.5, 0.0, 1.0])
 LOSSES = {
@@ -60,9 +66,8 @@ def by_kernels(monkeypatch):
     """Call when the expected values are there: from then on every loss runs on the kernels."""
 
     def choose():
-        for module, names in OPERATORS.items():
-            for name in names:
-                monkeypatch.setattr(torch.ops.lovasz, name, getattr(module, name))
+        for name, kernel in OPERATORS.items():
+            monkeypatch.setattr(torch.ops.lovasz, name, kernel)
 
     return choose
 

@@ -15,14 +15,15 @@ SHAPES = [
     (1, 150, 300),
     (1, 1001, 70),
 ]
-LAYOUTS = ["pixels", "classes", "some of the classes", "neither"]
+LAYOUTS = ["pixels", "classes", "some of the classes", "interleaved images", "neither"]
 IGNORE = 77
 
 
 def scores_of(shape: tuple[int, int, int], layout: str, dtype: torch.dtype, scale: float) -> Tensor:
     """Random scores whose pixels, classes, or neither, lie next to each other.
 
-    With some of the classes of a wider tensor, others lie between two pixels.
+    With some of the classes of a wider tensor, others lie between two pixels; interleaved are the
+    images of networks that keep the sequence first.
     """
     images, classes, length = shape
     generator = torch.Generator().manual_seed(classes * 1000 + length)
@@ -32,6 +33,8 @@ def scores_of(shape: tuple[int, int, int], layout: str, dtype: torch.dtype, scal
     if layout == "some of the classes":
         wide = scores.new_zeros(images, length, 2 * classes + 3)
         return wide[..., :classes].transpose(1, 2).copy_(scores)
+    if layout == "interleaved images":
+        return scores.permute(2, 0, 1).contiguous().permute(1, 2, 0)
     if layout == "neither":
         return scores.new_zeros(images, classes, 2 * length)[:, :, ::2].copy_(scores)
     return scores

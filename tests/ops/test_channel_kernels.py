@@ -121,7 +121,9 @@ def test_operators_pass_opcheck():
     counts = ops.count_channels(scores, target, 16, IGNORE, True, "sigmoid")[0]
     slopes, by_pixel = torch.rand(counts.shape), torch.rand(scores.shape)
     torch.library.opcheck(ops.count_channels, (scores, target, 16, IGNORE, True, "hinge"))
-    torch.library.opcheck(ops.push_channels, (scores, target, slopes, IGNORE, "elu"))
+    none = scores.new_empty(0)
+    tail = (None, IGNORE, "elu", None, None, 0.0, None, None)
+    torch.library.opcheck(ops.backward, (scores, target, none, slopes, *tail))
+    torch.library.opcheck(ops.backward, (scores, target, none, by_pixel, *tail))
     torch.library.opcheck(ops.rank_channels, (scores, target, IGNORE, True, "sigmoid"))
     torch.library.opcheck(ops.exact_channels, (scores, target, IGNORE, True, "hinge", 1.0, 1.0))
-    torch.library.opcheck(ops.push_ranked_channels, (scores, target, by_pixel, IGNORE, "hinge"))

@@ -143,8 +143,8 @@ def test_opcheck():
     torch.library.opcheck(operators.count, arguments)
     slopes, lse = torch.rand(1, 5, 2, 64), operators.count(*arguments)[1]
     scale = torch.tensor(0.5, dtype=torch.float64)
-    pushing = (scores, target, lse, slopes, None, True, scale, *riding, None, torch.rand(1, 5))
-    torch.library.opcheck(operators.push, pushing)
+    head = (scores, target, lse, slopes, torch.rand(1, 5), None, "softmax")
+    torch.library.opcheck(operators.backward, (*head, scale, *riding, None, torch.rand(2, 70)))
     torch.library.opcheck(operators.weigh, (torch.ones(1, 5, 2, 64).long(), 1.0, 2.0, False))
     losses, counting = torch.rand(2, 5, dtype=torch.float64), torch.rand(2, 5) < 0.5
     arguments = (losses, counting, torch.zeros(2).long(), torch.rand(5), True, True, True, False)

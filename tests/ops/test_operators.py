@@ -16,7 +16,22 @@ def test_opcheck(layout, per_image):
     torch.library.opcheck(operators.count, (scores, target, 64, IGNORE, per_image, True))
     lse = operators.count(scores, target, 64, IGNORE, per_image, True)[1]
     slopes = slopes_of(2 if per_image else 1, 5, 64)
-    torch.library.opcheck(operators.push, (scores, target, lse, slopes, IGNORE, True))
+    factors = torch.rand(len(slopes), 5)
+    tail = (None, None, 0.0, None, None)
+    arguments = (scores.requires_grad_(), target, lse, slopes, factors, IGNORE, "softmax", *tail)
+    torch.library.opcheck(operators.backward, arguments)
+
+
+@pytest.mark.parametrize("mean", [None, torch.rand(())])
+def test_opcheck_of_what_attaches_the_gradient(mean):
+    shape = (2, 5, 70)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
+    lse, slopes, factors = scores.logsumexp(1), slopes_of(1, 5, 64), torch.rand(1, 5)
+    kept = (scores.requires_grad_(), target, lse, slopes, factors)
+    by_sum = None if mean is None else torch.rand(())
+    tail = (by_sum, None, None, None, IGNORE, "softmax", 0.0)
+    value = torch.rand((), dtype=torch.float64)
+    torch.library.opcheck(torch.ops.lovasz.attach, (value, mean, *kept, *tail))
 
 
 # dynamo itself makes an instance of the autograd function, which torch deprecates

@@ -18,7 +18,6 @@ Shapes: scores (N, C, L) with any strides, target (N, L) or for channels (N, C, 
 with ``per_image``, as many as clouds with ``group``, else 1.
 """
 
-from lovasz.ops.autograd import attach
 from lovasz.ops.between import images_of, seen_in
 from lovasz.ops.bins import (
     DEFAULT_BINS,
@@ -28,7 +27,17 @@ from lovasz.ops.bins import (
     relative_bound,
     unbounded_bin_centres,
 )
-from lovasz.ops.calls import Counted, Entropy, Scores, Weighed, count, exact, reduce, weigh
+from lovasz.ops.calls import (
+    Counted,
+    Entropy,
+    Scores,
+    Weighed,
+    attach,
+    count,
+    exact,
+    reduce,
+    weigh,
+)
 from lovasz.ops.precision import float64_device, wide_dtype
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 from lovasz.ops.validity import SPARE_LABEL

@@ -1,246 +1,200 @@
-"""Attaching the gradient: a value goes in without one and comes out with one.
+"""The operators that own a gradient: ``attach`` and ``backward``.
 
 The extension is computed without autograd, from counts or sorted errors; its slopes are constants
-almost everywhere, so the gradient of the scores is the push of (slopes × incoming gradient), and
-the second derivative is the derivative of that push.
+almost everywhere. ``attach`` takes a value without a gradient and gives it one: the gradient of the
+scores is ``backward`` of (slopes × incoming gradient), and the second derivative is the derivative
+of ``backward``.
 
-``torch.autograd.Function`` with ``setup_context`` rather than ``register_autograd``, which breaks
-``torch.func.grad`` in torch 2.13, and without ``jvp``, which would break
-``torch.compile(fullgraph=True)``.
+Both are registered for two keys of torch's dispatcher, so that the gradient belongs to the
+operator and not to the Python code that calls it: whoever records the operator (``torch.export``,
+``make_fx``, ``torch.compile``) has recorded its gradient.
+
+==================================  ===========================================================
+``Autograd``                        eager mode, and every trace of it: ``_Attach``, ``_Backward``
+``FuncTorchDynamicLayerFrontMode``  transforms of ``torch.func``: their ``...UnderTransforms``
+==================================  ===========================================================
+
+Not ``torch.library.register_autograd``: it knows the first alone, and ``torch.func.grad`` fails. No
+``jvp``, which the second kind could not have; forward mode has an error of torch's own.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lovasz.ops import channels, reference
-from lovasz.ops.calls import Entropy, Scores
-from lovasz.ops.links import MULTICLASS
+from lovasz.ops.backward import backward_by
+from lovasz.ops.batching import one_by_one
 from lovasz.ops.precision import wide_dtype
 
-
-class Reading(NamedTuple):
-    """How the operators that push read their tensors; one argument, because each costs time."""
-
-    ignore_index: int | None
-    link: str
-    ranked: bool
-    smoothing: float = 0.0
+_reference_backward = backward_by(reference, channels)
 
 
-def attach(
-    value: Tensor,
-    factors: Tensor | None,
-    given: Scores,
-    slopes: Tensor,
-    lse: Tensor,
-    mean: Tensor,
-    entropy: Entropy | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Give a linear function of the losses, and the cross-entropy, their gradient.
-
-    Args:
-        value: of the losses, without gradient.
-        factors: derivatives of the value by the losses, which times its gradient are (G, C); None
-            for ones.
-        given: scores, to which the gradient flows, and labels.
-        slopes: (G, C, 2, B), derivatives of the losses with respect to the errors by bin, or
-            (N, C, L) by pixel; the weights of the pixels are in the latter already.
-        lse: as ``count`` and ``exact`` return it.
-        mean: with ``entropy``, the mean cross-entropy and its derivative by the sum, (2,).
-        entropy: as for ``count``.
-
-    Returns:
-        The same value in wide precision, connected to ``scores``; and so, with ``entropy``, the
-        mean cross-entropy, ().
-    """
-    ranked = slopes.dim() == 3
-    first, by_sum, weight, smoothing = None, None, None, 0.0
-    if entropy is not None:
-        first, by_sum = mean[0], mean[1]
-        weight, smoothing = entropy
-    tensors = (lse, slopes, factors, by_sum, weight, given.group)
-    pixel_weight = None if ranked else given.pixel_weight
-    reading = Reading(given.ignore_index, given.link, ranked, smoothing)
-    attached = _attach(value, first, given.scores, given.target, *tensors, pixel_weight, reading)
-    return attached[0], None if entropy is None else attached[1]
+def attach_values(
+    value: Tensor, mean: Tensor | None, scores: Tensor, *_: Any
+) -> tuple[Tensor, Tensor]:
+    """``lovasz::attach`` below autograd: the values, in memory of their own."""
+    dtype = wide_dtype(scores)
+    if mean is None:
+        return value.to(dtype, copy=True), scores.new_empty(0, dtype=dtype)
+    return value.to(dtype, copy=True), mean.to(dtype, copy=True)
 
 
-def _attach(*inputs: Any) -> tuple[Tensor, ...]:
-    attached: tuple[Tensor, ...] = _Attach.apply(*inputs)  # type: ignore[no-untyped-call]
-    return attached
+class Attached(NamedTuple):
+    """What ``attach`` keeps for its gradient."""
 
+    scores: Tensor
+    target: Tensor
+    lse: Tensor
+    slopes: Tensor
+    factors: Tensor | None
+    by_sum: Tensor | None
+    weight: Tensor | None
+    group: Tensor | None
+    pixel_weight: Tensor | None
 
-class _Signature(inspect.Signature):
-    """A signature of arguments that are all given in their order, which leaves nothing to bind.
-
-    In every call torch finds out the signature of ``forward``, binds the arguments to their names
-    and fills in the defaults. That takes longer than all else that ``apply`` does.
-    """
-
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
-        return super().bind(*args, **kwargs) if kwargs else _Bound(args)
-
-
-class _Bound(NamedTuple):
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any] = {}  # noqa: RUF012 - nobody adds to it
-
-    def apply_defaults(self) -> None:
-        pass
-
-
-def _signed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A ``forward`` that torch need not look at."""
-    parameters = inspect.signature(forward).parameters.values()
-    forward.__signature__ = _Signature(list(parameters))  # type: ignore[attr-defined]
-    return forward
+    def gradient(
+        self, reading: tuple[Any, ...], grad: Tensor | None, grad_mean: Tensor | None
+    ) -> Tensor:
+        """The gradient of the scores from those of the value and of the mean cross-entropy."""
+        ignore_index, link, smoothing = reading
+        if grad is None:  # the cross-entropy alone is asked for
+            by_loss = self.slopes.new_zeros(self.slopes.shape[:2])
+        else:
+            by_loss = grad if self.factors is None else grad * self.factors  # (G, C)
+        slopes = self.slopes
+        factors: Tensor | None = by_loss
+        if slopes.dim() == 3 and self.group is not None:
+            # Pixels of a row are of many clouds.
+            slopes, factors = slopes * by_loss[self.group].transpose(1, 2), None
+        scale = None if self.by_sum is None or grad_mean is None else grad_mean * self.by_sum
+        gradient: Tensor = torch.ops.lovasz.backward(
+            self.scores, self.target, self.lse, slopes, factors, ignore_index, link,
+            scale, self.weight, smoothing, self.group, self.pixel_weight,
+        )  # fmt: skip
+        return gradient
 
 
 class _Attach(torch.autograd.Function):
-    generate_vmap_rule = True
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        _keep_for_attach(ctx, inputs)
+        return _below_autograd(torch.ops.lovasz.attach, inputs)  # type: ignore[no-any-return]
 
     @staticmethod
-    @_signed
-    def forward(
-        value: Tensor,
-        mean: Tensor | None,
-        scores: Tensor,
-        target: Tensor,
-        lse: Tensor,
-        slopes: Tensor,
-        factors: Tensor | None,
-        by_sum: Tensor | None,
-        weight: Tensor | None,
-        group: Tensor | None,
-        pixel_weight: Tensor | None,
-        reading: Reading,
-    ) -> tuple[Tensor, ...]:
-        dtype = wide_dtype(scores)
-        # Torch would make views of what is returned as it came, which nobody may change in place.
-        return tuple(t.detach().to(dtype) for t in (value, mean) if t is not None)
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        gradient = Attached(*ctx.saved_tensors).gradient(ctx.reading, *grads)
+        return None, None, gradient, *(None,) * 11
+
+
+class _AttachUnderTransforms(_Attach):
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
+        return _below_autograd(torch.ops.lovasz.attach, inputs)  # type: ignore[no-any-return]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *_, ctx.reading = inputs
-        ctx.save_for_backward(*inputs[2:11])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _keep_for_attach(ctx, inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, grad_mean: Tensor | None = None) -> tuple[Any, ...]:
-        scores, target, lse, slopes, factors, by_sum, weight, group, pixel_weight = (
-            ctx.saved_tensors
-        )
-        by_loss = grad if factors is None else grad * factors  # (G, C)
-        if ctx.reading.ranked and group is not None:
-            # Pixels of a row are of many clouds.
-            slopes, by_loss = slopes * by_loss[group].transpose(1, 2), None
-        scale = None if grad_mean is None else grad_mean * by_sum
-        tensors = (scores, slopes, by_loss, scale, target, lse, weight, group)
-        gradient = _pushed(*tensors, ctx.reading)
-        if pixel_weight is not None:
-            # Slopes and cross-entropies of a pixel are all multiplied by its weight.
-            gradient = gradient * _by_channel(pixel_weight, scores)
-        return None, None, gradient, *(None,) * 9
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
+        return one_by_one(torch.ops.lovasz.attach, info, in_dims, inputs)
 
 
-def _by_channel(pixel_weight: Tensor, scores: Tensor) -> Tensor:
-    """Weights (N, L) or (N, C, L), broadcastable against the scores; 0 for those that are none."""
-    weight = pixel_weight.to(scores.dtype)
-    return weight if weight.dim() == scores.dim() else weight.unsqueeze(1)
+def _keep_for_attach(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[2:11])
+    ctx.reading = inputs[11:]
 
 
-class _Push(torch.autograd.Function):
-    generate_vmap_rule = True
-
+class _Backward(torch.autograd.Function):
     @staticmethod
-    @_signed
-    def forward(
-        scores: Tensor,
-        slopes: Tensor,
-        factors: Tensor | None,
-        scale: Tensor | None,
-        target: Tensor,
-        lse: Tensor,
-        weight: Tensor | None,
-        group: Tensor | None,
-        reading: Reading,
-    ) -> Tensor:
-        tensors = (scores, slopes, factors, scale, target, lse, weight, group)
-        return _push(torch.ops.lovasz, *tensors, reading)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, ctx.reading = inputs
-        ctx.save_for_backward(*tensors)
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        _keep_for_backward(ctx, inputs)
+        return _below_autograd(torch.ops.lovasz.backward, inputs)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Second derivative, from the reference in plain torch."""
-        *floating, target, lse, weight, group = ctx.saved_tensors
+        scores, target, lse, slopes, factors, scale, *rest = ctx.saved_tensors
+        ignore_index, link, smoothing = ctx.reading
+        weight, group, pixel_weight = rest
         with torch.enable_grad():
-            # scores, slopes, factors and scale
-            inputs: list[Any] = [None if tensor is None else _leaf(tensor) for tensor in floating]
-            # push takes the log-sum-exp as given; here it has to depend on the scores
-            lse = reference.log_sum_exp(inputs[0]) if ctx.reading.link == "softmax" else lse
-            tensors: Any = (*inputs, target, lse, weight, group, ctx.reading)
-            pushed = _push(_Reference, *tensors)
-            there = [tensor for tensor in inputs if tensor is not None]
+            leaves: list[Any] = [
+                None if tensor is None else tensor.detach().requires_grad_()
+                for tensor in (scores, slopes, factors, scale)
+            ]
+            scores, slopes, factors, scale = leaves
+            # The pass takes the log-sum-exp as given; here it has to depend on the scores.
+            lse = reference.log_sum_exp(scores) if link == "softmax" else lse
+            gradient = _reference_backward(
+                scores, target, lse, slopes, factors, ignore_index, link,
+                scale, weight, smoothing, group, pixel_weight,
+            )  # fmt: skip
             found = iter(
-                torch.autograd.grad(pushed, there, grad, allow_unused=True, materialize_grads=True)
+                torch.autograd.grad(
+                    gradient,
+                    [leaf for leaf in leaves if leaf is not None],
+                    grad,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
             )
-        return *(None if tensor is None else next(found) for tensor in inputs), *(None,) * 5
+        of_scores, of_slopes, of_factors, of_scale = (
+            None if leaf is None else next(found) for leaf in leaves
+        )
+        head = (of_scores, None, None, of_slopes, of_factors, None, None, of_scale)
+        return *head, *(None,) * 4
 
 
-def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().requires_grad_()
+class _BackwardUnderTransforms(_Backward):
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        return _below_autograd(torch.ops.lovasz.backward, inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _keep_for_backward(ctx, inputs)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
+        return one_by_one(torch.ops.lovasz.backward, info, in_dims, inputs)
 
 
-def _pushed(*inputs: Any) -> Tensor:
-    """The push, which can itself be differentiated where that is asked for."""
-    if torch.is_grad_enabled():
-        gradient: Tensor = _Push.apply(*inputs)  # type: ignore[no-untyped-call]
-        return gradient
-    return _push(torch.ops.lovasz, *inputs)
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    scores, target, lse, slopes, factors, ignore_index, link, scale, weight, smoothing, *rest = (
+        inputs
+    )
+    ctx.save_for_backward(scores, target, lse, slopes, factors, scale, weight, *rest)
+    ctx.reading = (ignore_index, link, smoothing)
 
 
-class _Reference:
-    """The same operators in plain torch, which can be differentiated."""
-
-    push = staticmethod(reference.push)
-    push_ranked = staticmethod(reference.push_ranked)
-    push_channels = staticmethod(channels.push_channels)
-    push_ranked_channels = staticmethod(channels.push_ranked_channels)
+def _below_autograd(operator: Any, inputs: tuple[Any, ...]) -> Any:
+    """The operator without its gradient, by the kernel of the device; recorded all the same."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*inputs)
 
 
-def _push(
-    operators: Any,
-    scores: Tensor,
-    slopes: Tensor,
-    factors: Tensor | None,
-    scale: Tensor | None,
-    target: Tensor,
-    lse: Tensor,
-    weight: Tensor | None,
-    group: Tensor | None,
-    reading: Reading,
-) -> Tensor:
-    """The operator for link and method."""
-    ignore_index, link, ranked, smoothing = reading
-    if link in MULTICLASS:
-        common = (scores, target, lse, slopes, ignore_index, link == "softmax")
-        if ranked:
-            pushed: Tensor = operators.push_ranked(*common, factors)
-        else:
-            pushed = operators.push(*common, scale, weight, smoothing, group, factors)
-        return pushed
-    if ranked:
-        pushed = operators.push_ranked_channels(scores, target, slopes, ignore_index, link, factors)
-    else:
-        options = (ignore_index, link, scale, weight, group, factors)
-        pushed = operators.push_channels(scores, target, slopes, *options)
-    return pushed
+def _kernel(operator: Any, function: type[torch.autograd.Function]) -> Any:
+    """The kernel of an operator for ``Autograd``."""
+
+    def kernel(*inputs: Any) -> Any:
+        if torch.is_grad_enabled():
+            return function.apply(*inputs)
+        return _below_autograd(operator, inputs)
+
+    return kernel
+
+
+def register(library: torch.library.Library) -> None:
+    """Give ``attach`` and ``backward``, which are defined, their gradients."""
+    for name, function, under_transforms in (
+        ("attach", _Attach, _AttachUnderTransforms),
+        ("backward", _Backward, _BackwardUnderTransforms),
+    ):
+        operator = getattr(torch.ops.lovasz, name)
+        library.impl(name, _kernel(operator, function), "Autograd")
+        library.impl(name, under_transforms.apply, "FuncTorchDynamicLayerFrontMode")

@@ -245,3 +245,40 @@ def _with_bad_weights(invalid: Tensor, given: Scores) -> Tensor:
     if given.ignore_index is not None:
         bad = bad & (given.target != given.ignore_index)
     return invalid + per_group(bad if bad.dim() == 2 else bad.sum(1), given.arrangement)
+
+
+def attach(
+    value: Tensor,
+    factors: Tensor | None,
+    given: Scores,
+    slopes: Tensor,
+    lse: Tensor,
+    mean: Tensor,
+    entropy: Entropy | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Give a linear function of the losses, and the cross-entropy, their gradient.
+
+    Args:
+        value: of the losses, without gradient.
+        factors: derivatives of the value by the losses, which times its gradient are (G, C); None
+            for ones.
+        given: scores, to which the gradient flows, and labels.
+        slopes: (G, C, 2, B), derivatives of the losses with respect to the errors by bin, or
+            (N, C, L) by pixel; the weights of the pixels are in the latter already.
+        lse: as ``count`` and ``exact`` return it.
+        mean: with ``entropy``, the mean cross-entropy and its derivative by the sum, (2,).
+        entropy: as for ``count``.
+
+    Returns:
+        The same value in wide precision, connected to ``scores``; and so, with ``entropy``, the
+        mean cross-entropy, ().
+    """
+    first, by_sum, weight, smoothing = None, None, None, 0.0
+    if entropy is not None:
+        first, by_sum = mean[0], mean[1]
+        weight, smoothing = entropy
+    pixel_weight = None if slopes.dim() == 3 else given.pixel_weight
+    tensors = (value, first, given.scores, given.target, lse, slopes, factors, by_sum, weight)
+    reading = (given.ignore_index, given.link, smoothing)
+    total, cross_entropy = torch.ops.lovasz.attach(*tensors, given.group, pixel_weight, *reading)
+    return total, None if entropy is None else cross_entropy

@@ -64,8 +64,9 @@ def push_channels(
     positive_weight: Tensor | None = None,
     group: Tensor | None = None,
     factors: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """Reference of ``lovasz::push_channels``, differentiable in everything that is floating."""
+    """The gradient from slopes by bin, differentiable in everything that is floating."""
     slopes = times(slopes, factors)
     seen = look(scores, target, ignore_index, link)
     bins = slopes.shape[-1]
@@ -75,6 +76,8 @@ def push_channels(
     pushed = by_error * channel_rates(wide(scores), seen.positive, link)
     if entropy_scale is not None:
         pushed = pushed + entropy_scale * _entropy_gradient(scores, seen, positive_weight)
+    if pixel_weight is not None:
+        pushed = pushed * pixel_weight.to(pushed.dtype)
     return finish(pushed, seen.valid, scores)
 
 
@@ -117,7 +120,7 @@ def push_ranked_channels(
     link: str,
     factors: Tensor | None = None,
 ) -> Tensor:
-    """Reference of ``lovasz::push_ranked_channels``, differentiable like ``push_channels``."""
+    """The gradient from slopes by pixel, differentiable like ``push_channels``."""
     seen = look(scores, target, ignore_index, link)
     slopes = times(slopes, factors)
     return finish(slopes * channel_rates(wide(scores), seen.positive, link), seen.valid, scores)

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import between, library, reference
-from lovasz.ops.bins import bin_centres, unbounded_bin_centres
+from lovasz.ops.bins import bin_centres, check_bins, unbounded_bin_centres
+from lovasz.ops.contract import check_counts, check_pixels, check_reduction
 from lovasz.ops.links import function_of
 from lovasz.ops.problems import (
     SCORE_TYPES,
     SORTED_SCORES,
     add_entropy,
+    add_pixel_mass,
     add_pixel_weight,
     address,
     check,
@@ -43,6 +45,10 @@ def count(
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::count`` for CPU tensors."""
+    link = "softmax" if softmax else "probabilities"
+    tensors = {"pixel_weight": pixel_weight, "class_weight": entropy_weight, "group": group}
+    check_pixels("count", scores, target, link, **tensors)
+    check_bins("lovasz::count", bins)
     kernels = library.load()
     options = (ignore_index, per_image, softmax, entropy, entropy_weight, smoothing)
     if kernels is None or group is not None or not _supported(scores, softmax):
@@ -55,7 +61,7 @@ def count(
     scores, target = readable(scores), pixels_contiguous(target)
     problem = make_problem(scores, target, lse, bins, ignore_index, per_image, softmax)
     kept = add_entropy(problem, entropy, entropy_weight, smoothing)
-    kept += add_pixel_weight(problem, pixel_weight)
+    kept += add_pixel_weight(problem, pixel_weight) + add_pixel_mass(problem, pixel_weight)
     result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
     check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
     if result.bad_labels:
@@ -77,18 +83,20 @@ def push(
     smoothing: float = 0.0,
     group: Tensor | None = None,
     factors: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """``lovasz::push`` for CPU tensors."""
+    """The gradient from slopes by bin, for CPU tensors."""
     kernels = library.load()
     if kernels is None or group is not None or not _supported(scores, softmax):
         options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing, group, factors)
-        return reference.push(scores, target, lse, slopes, *options)
+        return reference.push(scores, target, lse, slopes, *options, pixel_weight)
     gradient, out = gradient_of(scores, kernels)
     scores, target = readable(scores), pixels_contiguous(target)
-    slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
+    slopes, lse = (tensor.to(torch.float32).contiguous() for tensor in (slopes, lse))
     groups, _, _, bins = slopes.shape
     problem = make_problem(scores, target, lse, bins, ignore_index, groups > 1, softmax)
     kept = add_entropy(problem, entropy_scale is not None, entropy_weight, smoothing)
+    kept += add_pixel_weight(problem, pixel_weight)
     scale = 0.0 if entropy_scale is None else entropy_scale.item()
     threads = torch.get_num_threads()
     factors, factor = narrow(factors)
@@ -107,6 +115,7 @@ def exact(
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::exact`` for CPU tensors."""
+    check_pixels("exact", scores, target, "softmax" if softmax else "probabilities")
     kernels = library.load()
     if kernels is None or not _supported(scores, softmax) or scores.numel() > SORTED_SCORES:
         return reference.exact(scores, target, ignore_index, per_image, softmax, alpha, beta)
@@ -129,13 +138,13 @@ def push_ranked(
     softmax: bool,
     factors: Tensor | None = None,
 ) -> Tensor:
-    """``lovasz::push_ranked`` for CPU tensors."""
+    """The gradient from slopes by pixel, for CPU tensors."""
     kernels = library.load()
     if kernels is None or not _supported(scores, softmax):
         return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax, factors)
     gradient, out = gradient_of(scores, kernels)
     scores, target = readable(scores), pixels_contiguous(target)
-    slopes, lse = slopes.to(torch.float32).contiguous(), lse.contiguous()
+    slopes, lse = (tensor.to(torch.float32).contiguous() for tensor in (slopes, lse))
     per_image = factors is not None and factors.shape[0] > 1
     problem = make_problem(scores, target, lse, 0, ignore_index, per_image, softmax)
     threads = torch.get_num_threads()
@@ -154,6 +163,7 @@ def weigh(
     unbounded: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::weigh`` for CPU tensors."""
+    check_counts("weigh", counts, unit)
     kernels = library.load()
     if kernels is None:
         return between.weigh(counts, alpha, beta, wide, unit, unbounded)
@@ -191,13 +201,14 @@ def reduce(
     sums: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::reduce`` for CPU tensors."""
+    check_reduction("reduce", losses, counting, invalid, weight, sums)
     kernels = library.load()
     if kernels is None:
         options = (normalize, mean, per_image, wide, sums)
         return between.reduce(losses, counting, invalid, weight, *options)
     dtype = torch.float64 if wide else torch.float32
     losses, counting, invalid = losses.contiguous(), counting.contiguous(), invalid.contiguous()
-    weight = None if weight is None else weight.contiguous()
+    weight = None if weight is None else weight.to(dtype).contiguous()
     sums = None if sums is None else sums.contiguous()
     total, factors = torch.empty((), dtype=dtype), torch.empty(losses.shape, dtype=dtype)
     entropy = torch.empty(0 if sums is None else 2, dtype=dtype)

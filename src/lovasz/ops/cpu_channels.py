@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import channels, library
+from lovasz.ops.bins import check_bins
+from lovasz.ops.contract import check_pixels
 from lovasz.ops.links import function_of
 from lovasz.ops.problems import (
     LABEL_TYPES,
     SCORE_TYPES,
     SORTED_SCORES,
     add_entropy,
+    add_pixel_mass,
     add_pixel_weight,
     address,
     check,
@@ -44,6 +47,9 @@ def count_channels(
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::count_channels`` for CPU tensors."""
+    tensors = {"pixel_weight": pixel_weight, "class_weight": positive_weight, "group": group}
+    check_pixels("count_channels", scores, target, link, **tensors)
+    check_bins("lovasz::count_channels", bins)
     kernels = _kernels(scores, target, link, group)
     if kernels is None:
         options = (ignore_index, per_image, link, entropy, positive_weight, pixel_weight)
@@ -55,7 +61,7 @@ def count_channels(
     scores, target = readable(scores), pixels_contiguous(target)
     problem = _problem(scores, target, bins, ignore_index, per_image, link)
     kept = add_entropy(problem, entropy, positive_weight, 0.0)
-    kept += add_pixel_weight(problem, pixel_weight)
+    kept += add_pixel_weight(problem, pixel_weight) + add_pixel_mass(problem, pixel_weight)
     result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
     check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
     if result.bad_labels:
@@ -75,11 +81,12 @@ def push_channels(
     positive_weight: Tensor | None = None,
     group: Tensor | None = None,
     factors: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """``lovasz::push_channels`` for CPU tensors."""
+    """The gradient from slopes by bin, for CPU tensors."""
     kernels = _kernels(scores, target, link, group)
     if kernels is None:
-        options = (ignore_index, link, entropy_scale, positive_weight, group, factors)
+        options = (ignore_index, link, entropy_scale, positive_weight, group, factors, pixel_weight)
         return channels.push_channels(scores, target, slopes, *options)
     gradient, out = gradient_of(scores, kernels)
     scores, target = readable(scores), pixels_contiguous(target)
@@ -87,6 +94,7 @@ def push_channels(
     groups, _, _, bins = slopes.shape
     problem = _problem(scores, target, bins, ignore_index, groups > 1, link)
     kept = add_entropy(problem, entropy_scale is not None, positive_weight, 0.0)
+    kept += add_pixel_weight(problem, pixel_weight)
     scale = 0.0 if entropy_scale is None else entropy_scale.item()
     threads = torch.get_num_threads()
     factors, factor = narrow(factors)
@@ -105,6 +113,7 @@ def exact_channels(
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::exact_channels`` for CPU tensors."""
+    check_pixels("exact_channels", scores, target, link)
     kernels = _kernels(scores, target, link, None)
     if kernels is None or scores.numel() > SORTED_SCORES:
         options = (ignore_index, per_image, link, alpha, beta)
@@ -126,7 +135,7 @@ def push_ranked_channels(
     link: str,
     factors: Tensor | None = None,
 ) -> Tensor:
-    """``lovasz::push_ranked_channels`` for CPU tensors."""
+    """The gradient from slopes by pixel, for CPU tensors."""
     kernels = _kernels(scores, target, link, None)
     if kernels is None:
         return channels.push_ranked_channels(scores, target, slopes, ignore_index, link, factors)

@@ -2,7 +2,7 @@
 
 A plain C interface called through ctypes: no symbol of torch is linked, so one build serves every
 Python and every torch. Threads are torch's own: the library is given the address of
-``torch_parallel_for``, which every torch from 2.10 on exports, so ``torch.set_num_threads`` holds.
+``torch_parallel_for``, so ``torch.set_num_threads`` holds.
 """
 
 from __future__ import annotations

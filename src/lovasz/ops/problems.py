@@ -12,6 +12,7 @@ from lovasz.ops.tables import fixed_point
 
 # An element of the sort holds its place in 32 bits.
 SORTED_SCORES = 2**32
+_NO_MEMORY = -1
 
 SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 LABEL_TYPES = {
@@ -76,16 +77,23 @@ def entropy_of(result: library.CountResult, entropy: bool) -> Tensor:
 
 
 def add_pixel_weight(problem: library.Problem, weight: Tensor | None) -> list[Tensor]:
-    """Ask for weighted counts; the result has to live as long as the problem is in use."""
+    """Weights (N, L), or (N, C, L) of channels; the result has to live as long as the problem."""
+    if weight is None:
+        return []
+    weight = weight.to(torch.float32).contiguous()
+    problem.pixel_weight = weight.data_ptr()
+    problem.weight_image_stride = weight.stride(0)
+    problem.weight_class_stride = weight.stride(1) if weight.dim() == 3 else 0
+    return [weight]
+
+
+def add_pixel_mass(problem: library.Problem, weight: Tensor | None) -> list[Tensor]:
+    """The same weights in the units that are counted, of which the first pass alone has need."""
     if weight is None:
         return []
     mass = fixed_point(weight).contiguous()
-    weight = weight.to(torch.float32).contiguous()
-    problem.pixel_weight, problem.pixel_mass = weight.data_ptr(), mass.data_ptr()
-    # (N, L) for classes, (N, C, L) for channels
-    problem.weight_image_stride = weight.stride(0)
-    problem.weight_class_stride = weight.stride(1) if weight.dim() == 3 else 0
-    return [weight, mass]
+    problem.pixel_mass = mass.data_ptr()
+    return [mass]
 
 
 def sort_exactly(
@@ -147,9 +155,14 @@ def address(scores: Tensor) -> library.Scores:
 
 
 def check(status: int) -> None:
-    """Raise where the kernels could not work."""
-    if status != 0:
+    """Raise where the kernels could not work, ``lovasz_status`` in csrc/lovasz.h."""
+    if status == _NO_MEMORY:
         raise MemoryError("lovasz: the CPU kernels could not allocate their tables")
+    if status != 0:
+        raise RuntimeError(
+            "lovasz: expected arguments that csrc/lovasz.h allows, and the CPU kernels got others;"
+            " this is an error of lovasz, please report it with the shapes and strides of the call"
+        )
 
 
 def _in_place(scores: Tensor) -> bool:

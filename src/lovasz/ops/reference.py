@@ -108,8 +108,9 @@ def push(
     smoothing: float = 0.0,
     group: Tensor | None = None,
     factors: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """Reference of ``lovasz::push``, differentiable in everything that is floating."""
+    """The gradient from slopes by bin, differentiable in everything that is floating."""
     slopes = times(slopes, factors)
     pixels = look(scores, target, lse, ignore_index, softmax)
     groups, _, _, bins = slopes.shape
@@ -119,6 +120,8 @@ def push(
     if entropy_scale is not None:
         weight = _entropy_weight(entropy_weight, scores)
         pushed = pushed + entropy_scale * _entropy_gradient(pixels, target, weight, smoothing)
+    if pixel_weight is not None:
+        pushed = pushed * pixel_weight.unsqueeze(1).to(pushed.dtype)
     return finish(pushed, pixels.valid, scores)
 
 
@@ -174,7 +177,7 @@ def push_ranked(
     softmax: bool,
     factors: Tensor | None = None,
 ) -> Tensor:
-    """Reference of ``lovasz::push_ranked``, differentiable like ``push``."""
+    """The gradient from slopes by pixel, differentiable like ``push``."""
     pixels = look(scores, target, lse, ignore_index, softmax)
     return finish(_pull_back(pixels, times(slopes, factors), softmax), pixels.valid, scores)
 

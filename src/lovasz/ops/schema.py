@@ -7,12 +7,12 @@ float32 for everything narrower.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from lovasz.ops import between, channels, cpu, cpu_channels, gpu, reference
+from lovasz.ops import autograd, between, channels, cpu, cpu_channels, gpu, reference
+from lovasz.ops.backward import backward_by
+from lovasz.ops.batching import vmap_rule
 from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.ops.precision import wide_dtype
 from lovasz.ops.tables import Groups, group_count
@@ -38,15 +38,16 @@ _library.define(
     " bool mean, bool per_image, bool wide, Tensor? sums=None)"
     " -> (Tensor total, Tensor factors, Tensor entropy)"
 )
+# No defaults in what has a gradient: the dispatcher leaves out arguments that are equal to theirs.
 _library.define(
-    "push(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index, bool softmax,"
-    " Tensor? entropy_scale=None, Tensor? entropy_weight=None, float smoothing=0.,"
-    " Tensor? group=None, Tensor? factors=None) -> Tensor"
+    "backward(Tensor scores, Tensor target, Tensor lse, Tensor slopes, Tensor? factors,"
+    " int? ignore_index, str link, Tensor? entropy_scale, Tensor? entropy_weight, float smoothing,"
+    " Tensor? group, Tensor? pixel_weight) -> Tensor"
 )
 _library.define(
-    "push_channels(Tensor scores, Tensor target, Tensor slopes, int? ignore_index, str link,"
-    " Tensor? entropy_scale=None, Tensor? positive_weight=None, Tensor? group=None,"
-    " Tensor? factors=None) -> Tensor"
+    "attach(Tensor value, Tensor? mean, Tensor scores, Tensor target, Tensor lse, Tensor slopes,"
+    " Tensor? factors, Tensor? by_sum, Tensor? entropy_weight, Tensor? group, Tensor? pixel_weight,"
+    " int? ignore_index, str link, float smoothing) -> (Tensor value, Tensor mean)"
 )
 _library.define(
     "rank(Tensor scores, Tensor target, int? ignore_index, bool per_image, bool softmax,"
@@ -67,37 +68,24 @@ _library.define(
     " float alpha, float beta) -> (Tensor losses, Tensor slopes, Tensor positives, Tensor pixels,"
     " Tensor invalid)"
 )
-_library.define(
-    "push_ranked(Tensor scores, Tensor target, Tensor lse, Tensor slopes, int? ignore_index,"
-    " bool softmax, Tensor? factors=None) -> Tensor"
-)
-_library.define(
-    "push_ranked_channels(Tensor scores, Tensor target, Tensor slopes, int? ignore_index,"
-    " str link, Tensor? factors=None) -> Tensor"
-)
 _BETWEEN = ("weigh", "reduce")
-_MULTICLASS = ("count", "push", "rank", "exact", "push_ranked")
-_CHANNELS = (
-    "count_channels",
-    "push_channels",
-    "rank_channels",
-    "exact_channels",
-    "push_ranked_channels",
-)
-for _name in _BETWEEN:
-    _library.impl(_name, getattr(between, _name), "CompositeExplicitAutograd")
-for _name in _MULTICLASS:
-    _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
-for _name in _CHANNELS:
-    _library.impl(_name, getattr(channels, _name), "CompositeExplicitAutograd")
-for _name in ("count", "weigh", "reduce", "push", "exact", "push_ranked"):
-    _library.impl(_name, getattr(cpu, _name), "CPU")
-for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
-    _library.impl(_name, getattr(cpu_channels, _name), "CPU")
-for _name in ("count", "weigh", "reduce", "push", "exact", "push_ranked"):
-    _library.impl(_name, getattr(gpu, _name), "CUDA")
-for _name in ("count_channels", "push_channels", "exact_channels", "push_ranked_channels"):
-    _library.impl(_name, getattr(gpu_channels, _name), "CUDA")
+_MULTICLASS = ("count", "rank", "exact")
+_CHANNELS = ("count_channels", "rank_channels", "exact_channels")
+for _names, _module in ((_BETWEEN, between), (_MULTICLASS, reference), (_CHANNELS, channels)):
+    for _name in _names:
+        _library.impl(_name, getattr(_module, _name), "CompositeExplicitAutograd")
+for _key, _classes, _of_channels in (("CPU", cpu, cpu_channels), ("CUDA", gpu, gpu_channels)):
+    for _name in ("count", "weigh", "reduce", "exact"):
+        _library.impl(_name, getattr(_classes, _name), _key)
+    for _name in ("count_channels", "exact_channels"):
+        _library.impl(_name, getattr(_of_channels, _name), _key)
+    _library.impl("backward", backward_by(_classes, _of_channels), _key)
+# Without a gradient: a program from which a compiler has taken ``detach`` must not look for one.
+for _name in (*_BETWEEN, *_MULTICLASS, *_CHANNELS):
+    _library.impl(_name, torch.library.fallthrough_kernel, "Autograd")
+_library.impl("backward", backward_by(reference, channels), "CompositeExplicitAutograd")
+_library.impl("attach", autograd.attach_values, "CompositeExplicitAutograd")
+autograd.register(_library)
 
 
 def _groups(scores: Tensor, per_image: bool, group: Tensor | None, groups: int) -> int:
@@ -215,34 +203,20 @@ def _extended(scores: Tensor, per_image: bool) -> tuple[Tensor, Tensor, Tensor, 
     )
 
 
-def _like_the_scores(scores, *_, **__):  # type: ignore[no-untyped-def]
+@torch.library.register_fake("lovasz::backward")
+def _(scores, *_):  # type: ignore[no-untyped-def]
     return torch.empty_like(scores)
 
 
-for _name in ("push", "push_channels", "push_ranked", "push_ranked_channels"):
-    torch.library.register_fake(f"lovasz::{_name}", _like_the_scores)
+@torch.library.register_fake("lovasz::attach")
+def _(value, mean, scores, *_):  # type: ignore[no-untyped-def]
+    dtype = wide_dtype(scores)
+    return (
+        value.new_empty(value.shape, dtype=dtype),
+        value.new_empty((0,) if mean is None else mean.shape, dtype=dtype),
+    )
 
 
-def _one_by_one(operator: Any) -> Any:
-    """The rule of ``torch.vmap``: a loop, because losses of a batch are batches already."""
-
-    def rule(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        calls = [
-            operator(
-                *(
-                    argument if dim is None else argument.select(dim, index)
-                    for argument, dim in zip(arguments, in_dims, strict=True)
-                )
-            )
-            for index in range(info.batch_size)
-        ]
-        if isinstance(calls[0], Tensor):
-            return torch.stack(calls), 0
-        results = tuple(map(torch.stack, zip(*calls, strict=True)))
-        return results, (0,) * len(results)
-
-    return rule
-
-
+# Those of ``backward`` and ``attach`` are part of their gradients.
 for _name in (*_BETWEEN, *_MULTICLASS, *_CHANNELS):
-    torch.library.register_vmap(f"lovasz::{_name}", _one_by_one(getattr(torch.ops.lovasz, _name)))
+    torch.library.register_vmap(f"lovasz::{_name}", vmap_rule(getattr(torch.ops.lovasz, _name)))

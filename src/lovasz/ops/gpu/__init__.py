@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import between, reference
+from lovasz.ops.bins import check_bins
+from lovasz.ops.contract import check_counts, check_pixels, check_reduction
 from lovasz.ops.gpu.availability import launches, supported
 from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
@@ -36,6 +38,10 @@ def count(
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::count`` for CUDA tensors."""
+    link = "softmax" if softmax else "probabilities"
+    tensors = {"pixel_weight": pixel_weight, "class_weight": entropy_weight, "group": group}
+    check_pixels("count", scores, target, link, **tensors)
+    check_bins("lovasz::count", bins)
     launch = _launch(scores, softmax) if group is None else None
     if launch is None:
         return reference.count(
@@ -59,6 +65,7 @@ def weigh(
     unbounded: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::weigh`` for CUDA tensors, of classes and of channels."""
+    check_counts("weigh", counts, unit)
     launch = launches("weigh_launch") if counts.numel() > 0 else None
     if launch is None:
         return between.weigh(counts, alpha, beta, wide, unit, unbounded)
@@ -79,6 +86,7 @@ def reduce(
     sums: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::reduce`` for CUDA tensors."""
+    check_reduction("reduce", losses, counting, invalid, weight, sums)
     arguments = (losses, counting, invalid, weight, normalize, mean, per_image, wide, sums)
     launch = launches("weigh_launch") if counting.numel() > 0 else None
     if launch is None or not launch.reduces(counting):
@@ -100,18 +108,21 @@ def push(
     smoothing: float = 0.0,
     group: Tensor | None = None,
     factors: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """``lovasz::push`` for CUDA tensors."""
+    """The gradient from slopes by bin, for CUDA tensors."""
     launch = _launch(scores, softmax) if group is None else None
     if launch is None:
         return reference.push(
             scores, target, lse, slopes, ignore_index, softmax, entropy_scale, entropy_weight,
-            smoothing, group, factors,
+            smoothing, group, factors, pixel_weight,
         )  # fmt: skip
     riding = None if entropy_scale is None else Entropy.of(entropy_weight, smoothing)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        gradient: Tensor = launch.push(scores, labels, lse, slopes, factors, entropy_scale, riding)
+        gradient: Tensor = launch.push(
+            scores, labels, lse, slopes, factors, entropy_scale, riding, pixel_weight
+        )
     return gradient
 
 
@@ -125,6 +136,7 @@ def exact(
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::exact`` for CUDA tensors."""
+    check_pixels("exact", scores, target, "softmax" if softmax else "probabilities")
     launch = _launch(scores, softmax)
     if launch is None:
         return reference.exact(scores, target, ignore_index, per_image, softmax, alpha, beta)
@@ -145,7 +157,7 @@ def push_ranked(
     softmax: bool,
     factors: Tensor | None = None,
 ) -> Tensor:
-    """``lovasz::push_ranked`` for CUDA tensors."""
+    """The gradient from slopes by pixel, for CUDA tensors."""
     launch = _launch(scores, softmax)
     if launch is None:
         return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax, factors)

@@ -205,6 +205,21 @@ def whole_block(scores: Tensor) -> tuple[bool, int, int]:
     return False, block_c, block_t
 
 
+def new_gradient(scores: Tensor, *, weighted: bool) -> Tensor:
+    """What the second pass writes; in float32 where it is multiplied before it is rounded."""
+    return torch.empty_like(scores, dtype=torch.float32 if weighted else scores.dtype)
+
+
+def times_weight(gradient: Tensor, pixel_weight: Tensor | None, scores: Tensor) -> Tensor:
+    """The gradient in the dtype of the scores, times the weights of pixels or of scores."""
+    if pixel_weight is None:
+        return gradient
+    # Those of ignored pixels, whose gradient is 0, may be anything.
+    weight = pixel_weight.to(torch.float32).nan_to_num()
+    weight = weight if weight.dim() == gradient.dim() else weight.unsqueeze(1)
+    return (gradient * weight).to(scores.dtype)
+
+
 def factors_of(slopes: Tensor, factors: Tensor | None) -> tuple[Tensor | None, bool]:
     """Factors (G, C) as the kernels read them, and whether images have rows of their own."""
     if factors is not None:

@@ -76,11 +76,12 @@ def push(
     link: str,
     scale: Tensor | None = None,
     entropy: Entropy | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """Gradient of the scores, as ``lovasz::push_channels``; slopes (G, C, 2, B), or (N, C, L)."""
+    """Gradient of the scores from slopes by bin (G, C, 2, B), or by pixel (N, C, L)."""
     images, classes, length = scores.shape
     ranked = slopes.dim() == 3
-    gradient = torch.empty_like(scores)
+    gradient = blocks.new_gradient(scores, weighted=pixel_weight is not None)
     slopes = slopes.to(torch.float32)
     slopes = slopes if ranked else slopes.contiguous()
     factors, per_image = blocks.factors_of(slopes, factors)
@@ -95,7 +96,7 @@ def push(
         PER_IMAGE=per_image, RANKED=ranked, BLOCK_C=block_c,
         BLOCK_T=block_t, num_warps=blocks.WARPS,
     )  # fmt: skip
-    return gradient
+    return blocks.times_weight(gradient, pixel_weight, scores)
 
 
 def exact(

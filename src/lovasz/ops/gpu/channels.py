@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from lovasz.ops import channels
+from lovasz.ops.bins import check_bins
+from lovasz.ops.contract import check_pixels
 from lovasz.ops.gpu.availability import launches, supported
 from lovasz.ops.gpu.inputs import Entropy, Labels, Weights
 
@@ -31,6 +33,9 @@ def count_channels(
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::count_channels`` for CUDA tensors."""
+    tensors = {"pixel_weight": pixel_weight, "class_weight": positive_weight, "group": group}
+    check_pixels("count_channels", scores, target, link, **tensors)
+    check_bins("lovasz::count_channels", bins)
     launch = _launch(scores) if group is None else None
     if launch is None:
         options = (ignore_index, per_image, link, entropy, positive_weight, pixel_weight)
@@ -53,17 +58,20 @@ def push_channels(
     positive_weight: Tensor | None = None,
     group: Tensor | None = None,
     factors: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """``lovasz::push_channels`` for CUDA tensors."""
+    """The gradient from slopes by bin, for CUDA tensors."""
     launch = _launch(scores) if group is None else None
     if launch is None:
-        options = (ignore_index, link, entropy_scale, positive_weight, group, factors)
+        options = (ignore_index, link, entropy_scale, positive_weight, group, factors, pixel_weight)
         return channels.push_channels(scores, target, slopes, *options)
     riding = None if entropy_scale is None else Entropy.of(positive_weight)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
         tables = (slopes, factors)
-        gradient: Tensor = launch.push(scores, labels, *tables, link, entropy_scale, riding)
+        gradient: Tensor = launch.push(
+            scores, labels, *tables, link, entropy_scale, riding, pixel_weight
+        )
     return gradient
 
 
@@ -77,6 +85,7 @@ def exact_channels(
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::exact_channels`` for CUDA tensors."""
+    check_pixels("exact_channels", scores, target, link)
     launch = _launch(scores)
     if launch is None:
         options = (ignore_index, per_image, link, alpha, beta)
@@ -98,7 +107,7 @@ def push_ranked_channels(
     link: str,
     factors: Tensor | None = None,
 ) -> Tensor:
-    """``lovasz::push_ranked_channels`` for CUDA tensors."""
+    """The gradient from slopes by pixel, for CUDA tensors."""
     launch = _launch(scores)
     if launch is None:
         return channels.push_ranked_channels(scores, target, slopes, ignore_index, link, factors)

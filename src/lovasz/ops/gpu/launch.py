@@ -153,11 +153,12 @@ def push(
     factors: Tensor | None,
     scale: Tensor | None = None,
     entropy: Entropy | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """Gradient of the scores, as ``lovasz::push``; slopes by bin (G, C, 2, B), or (N, C, L)."""
+    """Gradient of the scores from slopes by bin (G, C, 2, B), or by pixel (N, C, L)."""
     images, classes, length = scores.shape
     ranked = slopes.dim() == 3
-    gradient = torch.empty_like(scores)
+    gradient = blocks.new_gradient(scores, weighted=pixel_weight is not None)
     weight, smoothing = (None, 0.0) if entropy is None else entropy
     slopes = slopes.to(torch.float32)
     slopes = slopes if ranked else slopes.contiguous()
@@ -187,13 +188,13 @@ def push(
             *given, *where, CLASSES=classes,
             BLOCK_T=block_t, **options,
         )  # fmt: skip
-        return gradient
+        return blocks.times_weight(gradient, pixel_weight, scores)
     whole, block_c, block_t = blocks.whole_block(scores)
     pushing.push[(images * ceil_div(length, block_t),)](
         *given, classes // unit, *where, WHOLE=whole, UNIT=unit, BLOCK_C=block_c, BLOCK_T=block_t,
         **options,
     )  # fmt: skip
-    return gradient
+    return blocks.times_weight(gradient, pixel_weight, scores)
 
 
 def exact(

@@ -1,0 +1,62 @@
+// What lovasz.h asks of its callers, checked at the entry points, so that a wrong stride becomes an
+// error code instead of memory that nobody wrote or that belongs to somebody else.
+#pragma once
+
+#include <utility>
+
+#include "lovasz.h"
+
+namespace contract {
+
+inline bool within(int64_t value, int64_t lowest, int64_t highest) {
+  return value >= lowest && value <= highest;
+}
+
+// One of the last two strides is 1; then the kernels know how to read the scores.
+inline bool strided(const lovasz_scores &scores) {
+  return scores.data != nullptr && (scores.pixel_stride == 1 || scores.class_stride == 1) &&
+         scores.image_stride >= 0 && scores.class_stride >= 0 && scores.pixel_stride >= 0;
+}
+
+// No two elements in one place: each axis steps over all of those with smaller strides.
+inline bool apart(const lovasz_problem &problem, const lovasz_scores &gradient) {
+  struct Axis {
+    int64_t stride, size;
+  };
+  Axis axes[] = {{gradient.image_stride, problem.images},
+                 {gradient.class_stride, problem.classes},
+                 {gradient.pixel_stride, problem.length}};
+  for (int i = 0; i < 2; ++i) {
+    for (int j = 0; j < 2 - i; ++j) {
+      if (axes[j].stride > axes[j + 1].stride) std::swap(axes[j], axes[j + 1]);
+    }
+  }
+  int64_t reach = 0;
+  for (const Axis &axis : axes) {
+    if (axis.size == 1) continue;
+    if (axis.stride <= reach) return false;
+    reach += axis.stride * (axis.size - 1);
+  }
+  return true;
+}
+
+// What every pass reads; `bins` is at least this. Where there are no scores there is nothing to read.
+inline bool kept(const lovasz_problem &problem, int64_t bins) {
+  if (problem.images < 1 || problem.classes < 1 || problem.length < 1) return false;
+  const bool softmax = problem.link == LOVASZ_CLASSES;
+  const bool places = strided(problem.scores) && problem.target != nullptr &&
+                      problem.target_stride >= 0 && problem.target_class_stride >= 0 &&
+                      problem.weight_image_stride >= 0 && problem.weight_class_stride >= 0;
+  return places && (!softmax || problem.lse != nullptr) && problem.bins >= bins &&
+         within(problem.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
+         within(problem.label_type, LOVASZ_UINT8, LOVASZ_UINT64) &&
+         within(problem.link, LOVASZ_CLASSES, LOVASZ_ELU);
+}
+
+// And what is written: the gradient.
+inline bool kept(const lovasz_problem &problem, int64_t bins, const float *slopes,
+                 const lovasz_scores &gradient) {
+  return kept(problem, bins) && slopes != nullptr && strided(gradient) && apart(problem, gradient);
+}
+
+}  // namespace contract
