@@ -1,9 +1,32 @@
 """What all tests share."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# What is drawn is the same in every run, so that a failure belongs to the change that is tested.
+# `pytest tests/test_any_input.py --hypothesis-profile=long` draws anew, for an hour.
+COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
+settings.register_profile("short", max_examples=150, derandomize=True, **COMMON)
+settings.register_profile("long", max_examples=20_000, **COMMON)
+settings.load_profile("short")
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(20180618)
+
+
+@pytest.fixture
+def poison() -> Iterator[None]:
+    """Fill new memory with NaN, or the largest integer, where otherwise it may hold zeros by luck.
+
+    So torch does what a kernel that leaves a part of its result unwritten needs to be found out.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(before)

@@ -11,20 +11,20 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-Delta = Callable[[int, int, int], float]
+Delta = Callable[[float, float, float], float]
 
 
-def jaccard(fn: int, fp: int, positives: int) -> float:
+def jaccard(fn: float, fp: float, positives: float) -> float:
     union = positives + fp
     return (fn + fp) / union if union else 0.0
 
 
-def missed_positives(fn: int, fp: int, positives: int) -> float:
+def missed_positives(fn: float, fp: float, positives: float) -> float:
     return float(fn)
 
 
 def tversky(alpha: float, beta: float) -> Delta:
-    def delta(fn: int, fp: int, positives: int) -> float:
+    def delta(fn: float, fp: float, positives: float) -> float:
         mistakes = alpha * fp + beta * fn
         whole = positives - fn + mistakes
         return mistakes / whole if whole else 0.0
@@ -54,6 +54,29 @@ def slopes(errors: Sequence[float], positive: Sequence[bool], delta: Delta) -> l
         fn, fp = sum(above), len(above) - sum(above)
         joined = (fn + is_positive, fp + (not is_positive))
         result.append(delta(*joined, total) - delta(fn, fp, total))
+    return result
+
+
+def mean_slopes(
+    errors: Sequence[float], positive: Sequence[bool], mass: Sequence[float], delta: Delta
+) -> list[float]:
+    """Slopes where errors may be equal: the mean over "positives first" and "negatives first".
+
+    A pixel of mass w counts as w equal pixels, and its slope is that of all of them.
+    """
+    pixels = list(zip(errors, positive, mass, strict=True))
+    total = sum(w for _, p, w in pixels if p)
+    result = [0.0] * len(pixels)
+    for level in set(errors):
+        fn0 = sum(w for e, p, w in pixels if p and e > level)
+        fp0 = sum(w for e, p, w in pixels if not p and e > level)
+        fn1 = fn0 + sum(w for e, p, w in pixels if p and e == level)
+        fp1 = fp0 + sum(w for e, p, w in pixels if not p and e == level)
+        by_fn = sum(delta(fn1, fp, total) - delta(fn0, fp, total) for fp in (fp0, fp1)) / 2
+        by_fp = sum(delta(fn, fp1, total) - delta(fn, fp0, total) for fn in (fn0, fn1)) / 2
+        for i, (error, is_positive, w) in enumerate(pixels):
+            if error == level and w:
+                result[i] = w * (by_fn / (fn1 - fn0) if is_positive else by_fp / (fp1 - fp0))
     return result
 
 

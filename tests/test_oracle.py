@@ -29,6 +29,24 @@ def test_slopes_of_two_pixels():
     assert oracle.slopes([0.25, 0.5], [True, False], oracle.jaccard) == pytest.approx([0.5, 0.5])
 
 
+def test_mean_slopes_of_distinct_errors_are_the_slopes():
+    errors, positive = [0.1, 0.7, 0.4, 0.2], [True, False, True, False]
+    want = oracle.slopes(errors, positive, oracle.jaccard)
+    assert oracle.mean_slopes(errors, positive, [1] * 4, oracle.jaccard) == pytest.approx(want)
+
+
+def test_mean_slopes_of_a_tie():
+    # Δ = (fn + fp) / (1 + fp) goes 0, 1, 1 with the positive first, and 0, 1/2, 1 otherwise.
+    got = oracle.mean_slopes([0.3, 0.3], [True, False], [1, 1], oracle.jaccard)
+    assert got == pytest.approx([3 / 4, 1 / 4])
+
+
+def test_a_mass_of_two_is_two_pixels():
+    twice = oracle.mean_slopes([0.5, 0.5, 0.2], [True, True, False], [1, 1, 1], oracle.jaccard)
+    once = oracle.mean_slopes([0.5, 0.2], [True, False], [2, 1], oracle.jaccard)
+    assert once == pytest.approx([twice[0] + twice[1], twice[2]])
+
+
 def test_slopes_are_derivatives_of_the_extension():
     errors, positive = [0.1, 0.7, 0.4, 0.2], [True, False, True, False]
     step = 1e-6

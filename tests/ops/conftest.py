@@ -18,6 +18,11 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
     kernels.lovasz_choose_level(b"best")
 
 
+@pytest.fixture(autouse=True)
+def _poisoned(poison: None) -> None:
+    """Every kernel has to write all of its results."""
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     """Puts the number of threads back."""

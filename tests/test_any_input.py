@@ -1,0 +1,285 @@
+"""Any layout, dtype and option against a plain copy in float64, and against the definition.
+
+Float64 goes through the reference in torch, everything else through the kernels where there are
+any, so that the comparison is one of two implementations; the oracle is a third.
+"""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from lovasz.ops import bin_centres, unbounded_bin_centres
+from tests import oracle
+from tests.any_input import (
+    FUSED,
+    LABELS,
+    LOSSES,
+    MULTICLASS,
+    UNSIGNED,
+    Case,
+    Inputs,
+    Layout,
+    Rows,
+    flat,
+    inputs_of,
+    rows_of,
+)
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+MODES = ("grad", "backward", "func", "checkpoint", "value")
+# One rounding of every element of the gradient to its dtype, half a unit in the last place, and a
+# quarter more for what was computed in float32; two roundings do not fit.
+ROUNDING = {
+    torch.float64: 1e-9,
+    torch.float32: 1e-4,
+    torch.bfloat16: 1.25 * 2**-8,
+    torch.float16: 1.25 * 2**-11,
+}
+# What becomes of elements that cancel: relative to the largest one.
+CANCELLED = {dtype: 1e-10 if dtype == torch.float64 else 2e-5 for dtype in DTYPES}
+# Scores of inputs for which there is time to go back to the definition.
+SMALL = 150
+UNDERFLOW = {dtype: 2.0**-24 if dtype == torch.float16 else 0.0 for dtype in DTYPES}
+
+pytestmark = pytest.mark.usefixtures("poison")
+
+
+# --- what is drawn --------------------------------------------------------------------------------
+
+
+def views(dims: int) -> st.SearchStrategy:
+    """A view of so many axes."""
+    axis = st.integers(0, dims - 1)
+    return st.one_of(
+        st.tuples(st.just("permute"), st.permutations(range(dims)).map(tuple), st.just(0)),
+        st.tuples(st.just("step"), axis, st.integers(2, 3)),
+        st.tuples(st.just("narrow"), axis, st.integers(0, 3)),
+        st.tuples(st.just("select"), st.integers(0, dims), st.integers(0, 1)),
+        st.tuples(st.just("expand"), axis, st.just(0)),
+    )
+
+
+@st.composite
+def layouts(draw, dims: int) -> Layout:
+    steps: Layout = ()
+    for _ in range(draw(st.integers(0, 4))):
+        steps = (draw(views(dims)), *steps)
+        dims += steps[0][0] == "select"
+    return steps
+
+
+@st.composite
+def shapes(draw) -> tuple[int, ...]:
+    classes = draw(st.sampled_from([1, 2, 3, 4, 7, 19]))
+    images = draw(st.integers(1, 3))
+    kind = draw(st.sampled_from(["points", "line", "image"]))
+    if kind == "points":
+        return draw(st.sampled_from([1, 2, 9, 30, 90])), classes
+    if kind == "line":
+        return images, classes, draw(st.sampled_from([1, 2, 5, 17, 64, 150]))
+    return images, classes, draw(st.integers(1, 9)), draw(st.integers(1, 9))
+
+
+@st.composite
+def options_of(draw, loss: str, classes: int, labels: torch.dtype) -> dict:
+    """Options that are no tensors; weights as lists, because they are shown."""
+    options = {"per_image": draw(st.booleans())}
+    weights = st.none() | st.lists(st.sampled_from([0.5, 1, 3]), min_size=classes, max_size=classes)
+    some = st.lists(st.integers(0, classes - 1), min_size=1, unique=True)
+    options["classes"] = draw(st.sampled_from(["present", "all"]) | some)
+    fitting = [None, 255] if labels in UNSIGNED or labels == torch.bool else [None, -1, -100]
+    options["ignore_index"] = draw(st.sampled_from(fitting))
+    options["normalize_weight"] = draw(st.booleans())
+    if loss not in FUSED:
+        options["method"] = draw(st.sampled_from(["histogram", "sort"]))
+        options["reduction"] = draw(st.sampled_from(["mean", "sum", "none"]))
+        options["weight"] = draw(weights)
+    else:
+        options["lovasz_weight"] = draw(st.sampled_from([1.0, 0.5]))
+        options["lovasz_class_weight"] = draw(weights)
+        options["weight" if loss in MULTICLASS else "pos_weight"] = draw(weights)
+    if options.get("method") != "sort":
+        options["bins"] = draw(st.sampled_from([2, 16, 100, 1024]))
+    if loss == "cross-entropy":
+        options["label_smoothing"] = draw(st.sampled_from([0.0, 0.1]))
+    if loss not in MULTICLASS:
+        options["symmetric"] = draw(st.booleans())
+    return options
+
+
+@st.composite
+def cases(draw) -> Case:
+    loss, shape = draw(st.sampled_from(list(LOSSES))), draw(shapes())
+    labels, layout = draw(st.sampled_from(LABELS)), draw(layouts(len(shape)))
+    dims = len(shape) - (loss in MULTICLASS)
+    options = draw(options_of(loss, shape[1], labels))
+    overlapping = any(kind == "expand" for kind, _, _ in layout)
+    weights = st.tuples(
+        st.sampled_from([4.0, 4.0, 60_000.0]), st.sampled_from(DTYPES), layouts(dims)
+    )
+    clouds = len(shape) == 2 and options["per_image"]
+    return Case(
+        loss=loss,
+        dtype=draw(st.sampled_from(DTYPES)),
+        shape=shape,
+        layout=layout,
+        labels=labels,
+        labels_layout=draw(layouts(dims)),
+        options=options,
+        values=draw(st.sampled_from(["spread", "tied"])),
+        # Numbers that lie in two pixels cannot be ignored in one.
+        in_ignored=None if overlapping else draw(st.sampled_from([None, torch.inf, torch.nan])),
+        pixel_weight=draw(st.none() | weights),
+        ignore_mask=draw(st.none() | layouts(dims)),
+        clouds=draw(st.sampled_from([None, "offsets", "batch_index"])) if clouds else None,
+        mode=draw(st.sampled_from(MODES)),
+        threads=draw(st.integers(1, 2)),
+        seed=draw(st.integers(0, 2**31 - 1)),
+    )
+
+
+# --- what is computed -----------------------------------------------------------------------------
+
+
+def loss_of(case: Case, inputs: Inputs):
+    """A scalar function of the scores; of several losses a sum in which each has another part."""
+    function, fixed, _ = LOSSES[case.loss]
+    count = {"batch_size": 3} if case.clouds == "batch_index" else {}
+
+    def call(scores: Tensor) -> Tensor:
+        options = {**fixed, **case.options, **inputs.extras, **count}
+        loss = function(scores, inputs.target, **options)
+        return (loss * parts(loss)).sum()
+
+    return call
+
+
+def parts(loss: Tensor) -> Tensor:
+    """Factors of many losses, all different."""
+    return torch.linspace(1, 2, loss.numel(), dtype=loss.dtype).view(loss.shape)
+
+
+def value_and_gradient(call, scores: Tensor, mode: str) -> tuple[Tensor, Tensor | None]:
+    if mode == "func":
+        gradient, value = torch.func.grad_and_value(call)(scores)
+        return value, gradient
+    leaf = scores.detach().requires_grad_(mode != "value")
+    loss = checkpoint(call, leaf, use_reentrant=False) if mode == "checkpoint" else call(leaf)
+    if mode == "value":
+        return loss, None
+    if mode == "backward":
+        loss.backward()
+        return loss.detach(), leaf.grad
+    return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+
+# --- by the definition ----------------------------------------------------------------------------
+
+
+def by_definition(case: Case, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """The same loss, and its gradient, by the oracle; of plain inputs."""
+    scores = inputs.scores.clone().requires_grad_()
+    rows = rows_of(case, inputs, scores)
+    groups = range(3 if case.clouds else int(rows.group.max()) + 1)
+    own = [rows.valid & (rows.group == group) for group in groups]
+    losses = [[class_loss(case, rows, o[:, c], c) for c in range(case.shape[1])] for o in own]
+    loss = reduced(case, losses) + 0 * scores.sum()
+    if case.loss in FUSED:
+        entropy = cross_entropy if case.multiclass else binary_cross_entropy
+        loss = case.options["lovasz_weight"] * loss + entropy(case, rows, scores)
+    return loss.detach(), torch.autograd.grad(loss, scores)[0]
+
+
+def class_loss(case: Case, rows: Rows, own: Tensor, c: int) -> Tensor | None:
+    """Loss of a class at its own pixels (N, L), None if it does not count."""
+    errors, positive = rows.errors[:, c][own], rows.positive[:, c][own]
+    chosen = case.options["classes"]
+    counts = positive.any() if chosen == "present" else len(errors) > 0
+    if not counts or not (isinstance(chosen, str) or c in chosen):
+        return None
+    levels = errors.detach()
+    if case.bins is not None:
+        centres = (unbounded_bin_centres if case.unbounded else bin_centres)(case.bins)
+        levels = centres[case.bin_of(levels)]
+    slopes = slopes_at(levels, positive, rows.weight[:, c][own])
+    if case.options.get("symmetric"):
+        slopes = (slopes + slopes_at(levels, ~positive, rows.weight[:, c][own])) / 2
+    # The value is that at the levels, and the gradient goes to the errors.
+    return (slopes * (levels + errors - errors.detach())).sum()
+
+
+def slopes_at(levels: Tensor, positive: Tensor, mass: Tensor) -> Tensor:
+    lists = (levels.tolist(), positive.tolist(), mass.tolist())
+    return torch.tensor(oracle.mean_slopes(*lists, oracle.jaccard), dtype=torch.float64)
+
+
+def reduced(case: Case, losses: list[list[Tensor | None]]) -> Tensor | float:
+    """Sum or mean of the losses of the classes that count, by group."""
+    options = case.options
+    weight = options["lovasz_class_weight" if case.loss in FUSED else "weight"]
+    weight = weight or [1.0] * case.shape[1]
+    shares = weight if options["normalize_weight"] else [1.0] * case.shape[1]
+    counting = [[c for c, loss in enumerate(row) if loss is not None] for row in losses]
+    weighted = [
+        {c: weight[c] * row[c] for c in own} for row, own in zip(losses, counting, strict=True)
+    ]
+    reduction = options.get("reduction", "mean")
+    if reduction == "sum":
+        return sum(sum(row.values()) for row in weighted)
+    if reduction == "none":
+        part = parts(torch.zeros(len(losses), case.shape[1])).tolist()
+        return sum(part[g][c] * loss for g, row in enumerate(weighted) for c, loss in row.items())
+    means = [sum(row.values()) / sum(shares[c] for c in row) for row in weighted if row]
+    return sum(means) / max(1, len(means))
+
+
+def cross_entropy(case: Case, rows: Rows, scores: Tensor) -> Tensor:
+    """As torch defines it: a mean weighted by the weights of the classes."""
+    smoothing, count = case.options["label_smoothing"], case.shape[1]
+    weight = torch.tensor(case.options["weight"] or [1.0] * count, dtype=torch.float64).view(-1, 1)
+    surprise = -weight * flat(scores, case.points, 0).log_softmax(1)
+    wanted = (1 - smoothing) * rows.positive + smoothing / count
+    mass = rows.weight * rows.valid
+    total = (mass * rows.positive * weight).sum()
+    return (mass * wanted * surprise).sum() / (total if total else 1.0)
+
+
+def binary_cross_entropy(case: Case, rows: Rows, scores: Tensor) -> Tensor:
+    weight = torch.tensor(case.options["pos_weight"] or [1.0] * case.shape[1]).double().view(-1, 1)
+    x = flat(scores, case.points, 0)
+    surprise = torch.where(rows.positive, weight * F.softplus(-x), F.softplus(x))
+    mass = rows.weight * rows.valid
+    return (mass * surprise).sum() / (mass.sum() if mass.any() else 1.0)
+
+
+# --- the test -------------------------------------------------------------------------------------
+
+
+def check(case: Case, got: tuple, want: tuple) -> None:
+    """Value and gradient, the latter to its rounding."""
+    rtol = 1e-9 if case.dtype == torch.float64 else 2e-5
+    torch.testing.assert_close(got[0].double(), want[0], rtol=rtol, atol=rtol)
+    if case.mode == "value":
+        return
+    assert got[1].dtype == case.dtype
+    largest = want[1].abs().max().item()
+    atol = CANCELLED[case.dtype] * largest + UNDERFLOW[case.dtype]
+    torch.testing.assert_close(got[1].double(), want[1], rtol=ROUNDING[case.dtype], atol=atol)
+
+
+@given(cases())
+def test_any_input(case):
+    inputs = inputs_of(case)
+    plain = inputs.plain(case)
+    before = torch.get_num_threads()
+    torch.set_num_threads(case.threads)
+    got = value_and_gradient(loss_of(case, inputs), inputs.scores, case.mode)
+    torch.set_num_threads(before)
+    mode = "value" if case.mode == "value" else "grad"
+    check(case, got, value_and_gradient(loss_of(case, plain), plain.scores, mode))
+    if plain.scores.numel() <= SMALL:
+        check(case, got, by_definition(case, plain))
