@@ -231,7 +231,7 @@ def reduced(case: Case, losses: list[list[Tensor | None]]) -> Tensor | float:
     if reduction == "sum":
         return sum(sum(row.values()) for row in weighted)
     if reduction == "none":
-        part = parts(torch.zeros(len(losses), case.shape[1])).tolist()
+        part = parts(torch.zeros(len(losses), case.shape[1], dtype=torch.float64)).tolist()
         return sum(part[g][c] * loss for g, row in enumerate(weighted) for c, loss in row.items())
     means = [sum(row.values()) / sum(shares[c] for c in row) for row in weighted if row]
     return sum(means) / max(1, len(means))
