@@ -212,7 +212,7 @@ def inputs_of(case: Case) -> Inputs:
     arrangement = Arrangement(case.shape, case.layout)
     base = numbers_of(case, arrangement.base_shape, generator)
     place = arrangement(torch.arange(base.numel()).view(base.shape))
-    for _ in range(30):
+    for _ in range(10):
         inputs = Inputs(arrangement(base), target, extras)
         unclear = near(case, inputs)
         if not unclear.any():
@@ -296,7 +296,7 @@ def near(case: Case, inputs: Inputs) -> Tensor:
     rows = rows_of(case, inputs, scores)
     reach = 2.0**-21 * (1 + rows.errors)
     if case.bins is None:
-        unclear = close_by(rows, reach)
+        unclear = close_by(rows, reach, kinds_of(scores, case))
     else:
         low, high = torch.maximum(rows.errors - reach, rows.errors / 2), rows.errors + reach
         unclear = case.bin_of(low) != case.bin_of(high)
@@ -305,17 +305,29 @@ def near(case: Case, inputs: Inputs) -> Tensor:
     return unclear[0].t() if case.points else unclear.reshape(case.shape)
 
 
-def close_by(rows: Rows, reach: Tensor) -> Tensor:
-    """Which errors lie next to one of the same group and class, but are not equal to it."""
+def kinds_of(scores: Tensor, case: Case) -> Tensor:
+    """Numbers of pixels whose equal errors are equal in every precision, (N, C, L).
+
+    Under a softmax those with the same scores, because the log-sum-exp is rounded; else all.
+    """
+    x = flat(scores, case.points, 0)
+    if case.link != "softmax" or x.shape[1] == 1:
+        return torch.zeros(x.shape, dtype=torch.int64)
+    _, pixel = x.transpose(1, 2).flatten(0, 1).unique(dim=0, return_inverse=True)
+    return pixel.view(len(x), 1, -1).expand_as(x)
+
+
+def close_by(rows: Rows, reach: Tensor, kind: Tensor) -> Tensor:
+    """Which errors lie next to one of the same group and class, and are not equal to it."""
     images, classes, length = rows.errors.shape
-    errors, reach, valid, group = (
-        t.transpose(0, 1).flatten(1) for t in (rows.errors, reach, rows.valid, rows.group)
+    errors, reach, valid, group, kind = (
+        t.transpose(0, 1).flatten(1) for t in (rows.errors, reach, rows.valid, rows.group, kind)
     )
     unclear = torch.zeros_like(valid)
     for own in group.unique():
         rising, order = torch.where(valid & (group == own), errors, torch.inf).sort(-1)
-        gaps = rising.diff()
-        close = (gaps > 0) & (gaps < 2 * reach.gather(-1, order)[:, 1:])
+        gaps, other = rising.diff(), kind.gather(-1, order).diff() != 0
+        close = ((gaps > 0) | other) & (gaps < 2 * reach.gather(-1, order)[:, 1:])
         either = F.pad(close, (1, 0)) | F.pad(close, (0, 1))
         unclear |= torch.zeros_like(valid).scatter(-1, order, either)
     return unclear.view(classes, images, length).transpose(0, 1)

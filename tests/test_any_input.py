@@ -242,7 +242,7 @@ def cross_entropy(case: Case, rows: Rows, scores: Tensor) -> Tensor:
     smoothing, count = case.options["label_smoothing"], case.shape[1]
     weight = torch.tensor(case.options["weight"] or [1.0] * count, dtype=torch.float64).view(-1, 1)
     surprise = -weight * flat(scores, case.points, 0).log_softmax(1)
-    wanted = (1 - smoothing) * rows.positive + smoothing / count
+    wanted = (1 - smoothing) * rows.positive.double() + smoothing / count
     mass = rows.weight * rows.valid
     total = (mass * rows.positive * weight).sum()
     return (mass * wanted * surprise).sum() / (total if total else 1.0)

@@ -89,6 +89,16 @@ def test_a_class_counts_while_a_pixel_of_it_is_left():
     assert losses[2] == 0  # three quarters of one
 
 
+def test_with_all_classes_those_without_a_pixel_in_the_window_count():
+    (logits, target), *_ = batches(1)
+    target.clamp_(max=1)  # classes 2 and 3 have never been there
+    losses = lovasz_softmax(logits, target, classes="all", reduction="none", window=Window(0.9))
+    assert losses[2:].min() > 0
+    mean = lovasz_softmax(logits, target, classes="all", window=Window(0.9))
+    torch.testing.assert_close(mean, losses.mean())
+    torch.testing.assert_close(mean, lovasz_softmax(logits, target, classes="all"))
+
+
 def test_false_positives_of_a_class_that_is_only_in_the_window_are_punished():
     window = Window(0.9)
     (logits, target), (other, _) = batches(2)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lovasz import lovasz_softmax
+from lovasz import lovasz_sigmoid, lovasz_softmax
 from lovasz.ops import WEIGHT_UNIT, cpu, library, reference
 from tests.ops.cases import (
     IGNORE,
@@ -256,3 +256,32 @@ def test_levels_give_the_same_loss():
             kernels.lovasz_choose_level(b"best")
     for loss in losses[1:]:
         assert (loss - losses[0]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("method", ["histogram", "sort"])
+@pytest.mark.parametrize("layout", ["pixels", "classes"])
+def test_every_image_has_its_own_factors(level, layout, method):
+    # With one, two, three and four classes present, images have factors of 1, 1/2, 1/3 and 1/4.
+    scores = scores_of((4, 5, 130), layout, torch.float32, 2.0).requires_grad_()
+    target = torch.arange(130) % torch.arange(1, 5).view(4, 1)
+    loss = lovasz_softmax(scores, target, per_image=True, method=method)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    for image, labels, got in zip(scores, target, gradient, strict=True):
+        alone = lovasz_softmax(image[None], labels[None], method=method)
+        (want,) = torch.autograd.grad(alone / len(scores), image)
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["histogram", "sort"])
+def test_every_image_has_its_own_factors_of_channels(level, method):
+    scores = scores_of((4, 5, 130), "pixels", torch.float32, 2.0).requires_grad_()
+    # image n has pixels of the first n + 1 channels
+    there = torch.arange(5) <= torch.arange(4).view(4, 1)
+    target = (torch.arange(130) % 3 == 0).long() * there.unsqueeze(-1)
+    options = {"multilabel": True, "classes": "present", "method": method}
+    loss = lovasz_sigmoid(scores, target, per_image=True, **options)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    for image, labels, got in zip(scores, target, gradient, strict=True):
+        alone = lovasz_sigmoid(image[None], labels[None], **options)
+        (want,) = torch.autograd.grad(alone / len(scores), image)
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-8)
