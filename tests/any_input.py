@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import lovasz
 from lovasz.ops.bins import bin_index, unbounded_bin_index
+from tests.layouts import Arrangement, Layout
 
 UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 LABELS = (torch.bool, *UNSIGNED, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -29,9 +30,6 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], dict[str, Any], str]] = {
 }
 MULTICLASS = ("softmax", "softmax probabilities", "cross-entropy")
 FUSED = ("cross-entropy", "binary cross-entropy")
-
-# Views, one of the other, each as (kind, axis or axes, number).
-Layout = tuple[tuple[str, Any, int], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,50 +107,6 @@ class Inputs:
             for name, tensor in self.extras.items()
         }
         return Inputs(scores, self.target.to(torch.int64).contiguous(), extras)
-
-
-# --- layouts --------------------------------------------------------------------------------------
-
-
-def below(shape: list[int], kind: str, axis: Any, number: int) -> list[int]:
-    """Shape of the tensor of which a view has the given shape."""
-    if kind == "permute":
-        return [shape[axis.index(i)] for i in range(len(shape))]
-    if kind == "select":
-        return [*shape[:axis], 2, *shape[axis:]]
-    size = shape[axis]
-    wider = {"step": number * size, "narrow": size + number + 1, "expand": min(size, 1)}
-    return [*shape[:axis], wider.get(kind, size), *shape[axis + 1 :]]
-
-
-def view(tensor: Tensor, shape: list[int], kind: str, axis: Any, number: int) -> Tensor:
-    """The view of the given shape."""
-    if kind == "permute":
-        return tensor.permute(axis)
-    if kind == "select":
-        return tensor.select(axis, number)
-    if kind == "step":
-        return tensor.unflatten(axis, (shape[axis], number)).select(axis + 1, number - 1)
-    if kind == "narrow":
-        return tensor.narrow(axis, number, shape[axis])
-    return tensor.expand(shape)
-
-
-class Arrangement:
-    """A tensor of some shape as a chain of views of another one."""
-
-    def __init__(self, shape: tuple[int, ...], layout: Layout):
-        self.views = []
-        for step in reversed(layout):
-            self.views.append((list(shape), *step))
-            shape = below(list(shape), *step)
-        self.views.reverse()
-        self.base_shape = tuple(shape)
-
-    def __call__(self, base: Tensor) -> Tensor:
-        for step in self.views:
-            base = view(base, *step)
-        return base
 
 
 # --- numbers --------------------------------------------------------------------------------------
