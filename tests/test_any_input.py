@@ -4,7 +4,9 @@ Float64 goes through the reference in torch, everything else through the kernels
 any, so that the comparison is one of two implementations; the oracle is a third.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -33,19 +35,20 @@ from tests.layouts import layouts
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 MODES = ("grad", "backward", "func", "checkpoint", "value")
-# One rounding of every element of the gradient to its dtype, half a unit in the last place, and a
-# quarter more for what was computed in float32; two roundings do not fit.
+# What one rounding of a gradient to its dtype may change every element by, and a quarter more; two
+# roundings need up to twice as much. In float32 it is the softmax of scores of about 8 that counts.
 ROUNDING = {
     torch.float64: 1e-9,
     torch.float32: 1e-4,
     torch.bfloat16: 1.25 * 2**-8,
     torch.float16: 1.25 * 2**-11,
 }
-# What becomes of elements that cancel: relative to the largest one.
+# What may be left where an element cancels, relative to the largest one.
 CANCELLED = {dtype: 1e-10 if dtype == torch.float64 else 2e-5 for dtype in DTYPES}
+# What is next to nothing in float16.
+UNDERFLOW = {dtype: 2.0**-24 if dtype == torch.float16 else 0.0 for dtype in DTYPES}
 # Scores of inputs for which there is time to go back to the definition.
 SMALL = 150
-UNDERFLOW = {dtype: 2.0**-24 if dtype == torch.float16 else 0.0 for dtype in DTYPES}
 
 pytestmark = pytest.mark.usefixtures("poison")
 
@@ -253,14 +256,22 @@ def check(case: Case, got: tuple, want: tuple) -> None:
     torch.testing.assert_close(got[1].double(), want[1], rtol=ROUNDING[case.dtype], atol=atol)
 
 
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def compare(case: Case) -> None:
     """The loss of a case with that of the plain numbers, and with the definition."""
     inputs = inputs_of(case)
     plain = inputs.plain(case)
-    before = torch.get_num_threads()
-    torch.set_num_threads(case.threads)
-    got = value_and_gradient(loss_of(case, inputs), inputs.scores, case.mode)
-    torch.set_num_threads(before)
+    with threads(case.threads):
+        got = value_and_gradient(loss_of(case, inputs), inputs.scores, case.mode)
     mode = "value" if case.mode == "value" else "grad"
     check(case, got, value_and_gradient(loss_of(case, plain), plain.scores, mode))
     if plain.scores.numel() <= SMALL:
