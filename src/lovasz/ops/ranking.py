@@ -54,7 +54,8 @@ def extend_ranked(
     positives = arrange(positive, arrangement, False).gather(-1, order) & valid
     mass, unit = None, 1
     if pixel_weight is not None:
-        weight = fixed_point(pixel_weight).reshape(len(positive), -1, positive.shape[2])
+        weight = fixed_point(pixel_weight)
+        weight = weight if weight.dim() == 3 else weight.unsqueeze(1)
         unit = WEIGHT_UNIT
         mass = arrange(weight.expand_as(positive), arrangement, 0).gather(-1, order)
     losses, slopes = extend_sorted(errors, positives, valid, delta, mass, unit)
