@@ -14,7 +14,7 @@ from lovasz import (
     cross_entropy_lovasz_softmax,
     lovasz_softmax,
 )
-from lovasz.window import PIXEL
+from lovasz.window import PIXEL, Remembered
 
 CLASSES = 4
 
@@ -73,7 +73,8 @@ def test_counts_decay():
     assert window.counts[1, 1, 3] == 1.5 * PIXEL
     assert window.counts[2, 0, 7] == 3 * PIXEL
     assert window.batches == 1.75 * PIXEL
-    assert window.average()[1, 1, 3] == round(1.5 / 1.75 * PIXEL)
+    average = Remembered(window.counts, window.batches).average()
+    assert average[1, 1, 3] == round(1.5 / 1.75 * PIXEL)
 
 
 def test_a_class_counts_while_a_pixel_of_it_is_left():
@@ -129,6 +130,72 @@ def test_evaluation_neither_uses_nor_changes_the_window():
     assert torch.equal(criterion.window.counts, before)
     criterion.train()
     assert criterion(second, other) != lovasz_softmax(second, other)
+
+
+WITHOUT_GRADIENT = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}
+
+
+@pytest.mark.parametrize("mode", WITHOUT_GRADIENT)
+@pytest.mark.parametrize("loss", [LovaszSoftmaxLoss, CrossEntropyLovaszSoftmaxLoss])
+def test_a_validation_loop_leaves_the_window_alone(mode, loss):
+    """The network alone is in evaluation mode, as in most loops that people write."""
+    criterion, alone = loss(momentum=0.9), loss(momentum=0.9)
+    (first, target), (second, other), (third, last) = batches(3)
+    criterion(first, target)
+    alone(first, target)
+    with WITHOUT_GRADIENT[mode]():
+        values = [criterion(third.clone(), last) for _ in range(3)]
+    assert values[0] == values[1] == values[2]
+    assert values[0] == copy.deepcopy(alone)(third, last)  # of the window that ends with it
+    got, want = (value_and_gradient(c(second, other), second) for c in (criterion, alone))
+    assert torch.equal(got[0], want[0])
+    assert torch.equal(got[1], want[1])
+    assert torch.equal(criterion.window.counts, alone.window.counts)
+    assert criterion.window.batches == alone.window.batches
+
+
+def test_logits_without_a_gradient_are_not_remembered():
+    criterion = LovaszSoftmaxLoss(momentum=0.9)
+    (first, target), *_ = batches(1)
+    criterion(first.detach(), target)
+    assert criterion.window.batches == 0
+
+
+@pytest.mark.parametrize("made_there", [False, True])
+def test_a_window_begun_in_inference_mode_can_be_trained(made_there):
+    (first, target), (second, other) = batches(2)
+    alone = LovaszSoftmaxLoss(momentum=0.9)
+    with torch.inference_mode(made_there):
+        criterion = LovaszSoftmaxLoss(momentum=0.9)
+        criterion.load_state_dict(alone.state_dict())
+    criterion.reset_window()
+    with torch.inference_mode():
+        criterion(first.detach(), target)
+    for logits, labels in ((first, target), (second, other)):
+        got, want = (value_and_gradient(c(logits, labels), logits) for c in (criterion, alone))
+        assert torch.equal(got[0], want[0])
+        assert torch.equal(got[1], want[1])
+
+
+def test_validation_between_checkpoints_counts_no_batch():
+    criterion, plain = LovaszSoftmaxLoss(momentum=0.9), LovaszSoftmaxLoss(momentum=0.9)
+    for reentrant, (logits, target) in zip((True, False, True), batches(3), strict=True):
+        with torch.no_grad():
+            criterion(logits.clone(), target)
+        plain(logits, target)
+        checkpoint(criterion, logits, target, use_reentrant=reentrant).backward()
+        assert torch.equal(criterion.window.counts, plain.window.counts)
+
+
+def test_compiled_validation_leaves_the_window_alone():
+    plain, compiled = LovaszSoftmaxLoss(momentum=0.9), LovaszSoftmaxLoss(momentum=0.9)
+    run = torch.compile(compiled, fullgraph=True, backend="aot_eager")
+    for logits, target in batches(3):
+        with torch.no_grad():
+            run(logits.clone(), target)
+        want = value_and_gradient(plain(logits, target), logits)
+        torch.testing.assert_close(value_and_gradient(run(logits, target), logits), want)
+        assert torch.equal(compiled.window.counts, plain.window.counts)
 
 
 def test_reset():

@@ -49,7 +49,8 @@ def by_counting(
     ranks = recipe.ranks
     # The losses of images are each rank's own; their mean is taken over all of them afterwards.
     shared = None if given.per_image else ranks
-    pooled = pool(counted, given.unit, chosen.absent, shared, recipe.window)
+    trained = torch.is_grad_enabled() and given.scores.requires_grad
+    pooled = pool(counted, given.unit, chosen.absent, shared, recipe.window, trained=trained)
     losses, slopes, present = _weigh(pooled, recipe, given.unbounded, ops.wide_dtype(given.scores))
     seen = present[0 if chosen.absent else 1] if pooled.seen is None else pooled.seen
     counting = chosen.among(seen)

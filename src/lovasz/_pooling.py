@@ -26,17 +26,24 @@ class Pooled(NamedTuple):
 
 
 def pool(
-    counted: Counted, unit: int, absent: bool, ranks: Ranks | None, window: Window | None
+    counted: Counted,
+    unit: int,
+    absent: bool,
+    ranks: Ranks | None,
+    window: Window | None,
+    *,
+    trained: bool,
 ) -> Pooled:
     """Counts of the batch, in ``unit`` a pixel, or of the window that ends with it.
 
-    Where ``absent`` classes count too, a pixel of another class is enough.
+    Where ``absent`` classes count too, a pixel of another class is enough. A window remembers what
+    is ``trained`` on.
     """
     counts, invalid = counted.counts, counted.invalid
     if ranks is not None:
         counts, invalid = _over_ranks(counts, invalid, unit, ranks)
     batch = Pooled(counts, unit, None, invalid)
-    return batch if window is None else _over_time(batch, absent, window)
+    return batch if window is None else _over_time(batch, absent, window, trained)
 
 
 def _over_ranks(counts: Tensor, invalid: Tensor, unit: int, ranks: Ranks) -> tuple[Tensor, Tensor]:
@@ -48,16 +55,16 @@ def _over_ranks(counts: Tensor, invalid: Tensor, unit: int, ranks: Ranks) -> tup
     return summed[: counts.numel()].reshape(counts.shape), summed[-2:-1] + at_odds
 
 
-def _over_time(batch: Pooled, absent: bool, window: Window) -> Pooled:
+def _over_time(batch: Pooled, absent: bool, window: Window, trained: bool) -> Pooled:
     """The average batch of the window.
 
     A class counts while it has a pixel in the batch, or a whole one is left in the window.
     """
     valid = (batch.invalid == 0).all()
-    remembered = window.add(batch.counts[0] * (PIXEL // batch.unit), valid)
+    remembered = window.add(batch.counts[0] * (PIXEL // batch.unit), valid, remember=trained)
     seen = _that_count(batch.counts, absent).any(-1)
-    seen = seen | (_that_count(remembered.unsqueeze(0), absent).sum(-1) >= PIXEL)
-    return Pooled(window.average().unsqueeze(0), PIXEL, seen, batch.invalid)
+    seen = seen | (_that_count(remembered.counts.unsqueeze(0), absent).sum(-1) >= PIXEL)
+    return Pooled(remembered.average().unsqueeze(0), PIXEL, seen, batch.invalid)
 
 
 def _that_count(counts: Tensor, absent: bool) -> Tensor:

@@ -8,7 +8,7 @@ last few. ``docs/window.md`` derives it, and says what it costs and when it pays
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,18 @@ __all__ = ["Window"]
 PIXEL = 2**20
 
 
+class Remembered(NamedTuple):
+    """The counts of a window, and how many batches they are."""
+
+    counts: Tensor  # (C, 2, B) int64, H in units of 2**-20 pixels
+    batches: Tensor  # () int64, n in units of 2**-20
+
+    def average(self) -> Tensor:
+        """Counts of the average batch, (C, 2, B) int64, in units of 2**-20 pixels."""
+        batches = self.batches.clamp(min=PIXEL).double() / PIXEL
+        return (self.counts.double() / batches).round().to(torch.int64)
+
+
 class Window(nn.Module):
     r"""Decayed counts of the batches seen so far.
 
@@ -31,6 +43,10 @@ class Window(nn.Module):
 
     and the loss and its slopes are those of the average batch $H_t / n_t$. The gradient flows
     to the pixels of the present batch alone.
+
+    Only batches that are trained on are remembered: one whose logits have no gradient (under
+    ``torch.no_grad`` or ``torch.inference_mode``, as in a validation loop) gets the loss of the
+    window that would end with it, and leaves the window as it was.
 
     Args:
         momentum: β in [0, 1): the window is about 1 / (1 − β) batches long. With 0 it is the batch.
@@ -47,7 +63,8 @@ class Window(nn.Module):
         >>> import torch
         >>> from lovasz import lovasz_softmax
         >>> window = Window(0.9)
-        >>> logits, target = torch.randn(8, 3), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> logits = torch.randn(8, 3, requires_grad=True)
+        >>> target = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
         >>> first = lovasz_softmax(logits, target, window=window)
         >>> bool(first == lovasz_softmax(logits, target))
         True
@@ -62,48 +79,79 @@ class Window(nn.Module):
         super().__init__()
         check_momentum(type(self).__name__, momentum)
         self.momentum = float(momentum)
+        self._without_gradient = 0
         self.register_buffer("counts", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def reset(self) -> None:
         """Forget everything."""
-        self.counts.zero_()
-        self.batches.zero_()
+        self.counts = torch.zeros_like(self.counts)
+        self.batches = torch.zeros_like(self.batches)
 
-    def add(self, counts: Tensor, valid: Tensor) -> Tensor:
-        """Remember a batch and return the window's counts.
+    def add(self, counts: Tensor, valid: Tensor, *, remember: bool = True) -> Remembered:
+        """The window that ends with a batch.
 
         Args:
             counts: (C, 2, B) int64, in units of 2**-20 pixels.
-            valid: () bool; a batch that is not valid (NaN logits, say) is not remembered.
+            valid: () bool; a batch that is not valid (NaN logits, say) is not added.
+            remember: False leaves the window as it was before, for a batch that is not trained on.
 
         Returns:
-            (C, 2, B) int64, H, as ``counts`` itself afterwards.
+            H and n of the window with the batch.
 
         Raises:
             ValueError: if the window holds another number of classes or bins.
         """
+        remembered = self._on(counts)
+        if _recomputing() and not self._without_gradient:
+            return remembered  # with the batch already
+        with_batch = Remembered(
+            *(
+                torch.where(valid, _decayed(memory, self.momentum) + new, memory)
+                for memory, new in zip(remembered, (counts, PIXEL), strict=True)
+            )
+        )
+        if not torch.compiler.is_compiling():
+            self._note(remember)
+        if remember:
+            self._remember(with_batch)
+        return with_batch
+
+    def _on(self, counts: Tensor) -> Remembered:
+        """What is remembered, on the device of the counts and of their shape."""
         if self.counts.numel() == 0:
-            self.counts = torch.zeros_like(counts)
-        if self.batches.device != counts.device or self.counts.device != counts.device:
-            # moved with a module whose loss is computed elsewhere, or loaded there
-            self.counts = self.counts.to(counts.device)
-            self.batches = self.batches.to(counts.device)
+            return Remembered(torch.zeros_like(counts), self.batches.to(counts.device))
         if self.counts.shape != counts.shape:
             raise ValueError(
                 f"Window: expected {self.counts.shape[0]} classes and {self.counts.shape[2]} bins"
                 f" as in the batches before (reset by making another window), got"
                 f" {counts.shape[0]} and {counts.shape[2]}"
             )
-        if not _recomputing():
-            for memory, new in ((self.counts, counts), (self.batches, PIXEL)):
-                memory.copy_(torch.where(valid, _decayed(memory, self.momentum) + new, memory))
-        return self.counts
+        return Remembered(self.counts.to(counts.device), self.batches.to(counts.device))
 
-    def average(self) -> Tensor:
-        """Counts of the average batch, (C, 2, B) int64, in units of 2**-20 pixels."""
-        batches = self.batches.clamp(min=PIXEL).double() / PIXEL
-        return (self.counts.double() / batches).round().to(torch.int64)
+    def _remember(self, window: Remembered) -> None:
+        for name, new in window._asdict().items():
+            memory = getattr(self, name)
+            # Memory of another shape before the first batch, on another device after the module was
+            # moved, or made in inference mode, which nobody may change afterwards.
+            fits = memory.shape == new.shape and memory.device == new.device
+            if fits and (torch.compiler.is_compiling() or not memory.is_inference()):
+                memory.copy_(new)
+            else:
+                setattr(self, name, new.clone())
+
+    def _note(self, remember: bool) -> None:
+        """How many batches came without a gradient since the last that had one.
+
+        With ``use_reentrant=True`` a checkpoint runs forward without gradients, and what it
+        computes anew in the backward pass is the batch to remember.
+        """
+        if not remember:
+            self._without_gradient += 1
+        elif _recomputing():
+            self._without_gradient -= 1
+        else:
+            self._without_gradient = 0
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take over counts of any shape: they have none before the first batch."""
