@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -34,7 +34,9 @@ from tests.any_input import (
 from tests.layouts import layouts
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-MODES = ("grad", "backward", "func", "checkpoint", "value")
+# Recording takes a thousand times as long as computing, so few cases are recorded.
+COMMON_MODES = ("grad", "backward", "func", "checkpoint", "value")
+MODES = (*COMMON_MODES * 5, "export", "compile")
 # What one rounding of a gradient to its dtype may change every element by, and a quarter more; two
 # roundings need up to twice as much. In float32 it is the softmax of scores of about 8 that counts.
 ROUNDING = {
@@ -57,8 +59,8 @@ pytestmark = pytest.mark.usefixtures("poison")
 
 
 @st.composite
-def shapes(draw) -> tuple[int, ...]:
-    classes = draw(st.sampled_from([1, 2, 3, 4, 7, 19]))
+def shapes(draw, fewest: int) -> tuple[int, ...]:
+    classes = draw(st.sampled_from([fewest, 2, 3, 4, 7, 19]))
     images = draw(st.integers(1, 3))
     kind = draw(st.sampled_from(["points", "line", "line", "image"]))
     if kind == "points":
@@ -97,7 +99,8 @@ def options_of(draw, loss: str, classes: int, labels: torch.dtype) -> dict:
 
 @st.composite
 def cases(draw) -> Case:
-    loss, shape = draw(st.sampled_from(list(LOSSES))), draw(shapes())
+    loss = draw(st.sampled_from(list(LOSSES)))
+    shape = draw(shapes(fewest=2 if loss in MULTICLASS else 1))
     labels, layout = draw(st.sampled_from(LABELS)), draw(layouts(len(shape)))
     dims = len(shape) - (loss in MULTICLASS)
     options = draw(options_of(loss, shape[1], labels))
@@ -147,11 +150,33 @@ def parts(loss: Tensor) -> Tensor:
     return torch.linspace(1, 2, loss.numel(), dtype=loss.dtype).view(loss.shape)
 
 
+class Recorded(nn.Module):
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+    def forward(self, scores):
+        return self.call(scores)
+
+
+def compiled(call, _):
+    torch._dynamo.reset()
+    return torch.compile(call, fullgraph=True, backend="aot_eager")
+
+
+RECORDERS = {
+    "export": lambda call, scores: torch.export.export(Recorded(call), (scores,)).module(),
+    "compile": compiled,
+}
+
+
 def value_and_gradient(call, scores: Tensor, mode: str) -> tuple[Tensor, Tensor | None]:
     if mode == "func":
         gradient, value = torch.func.grad_and_value(call)(scores)
         return value, gradient
     leaf = scores.detach().requires_grad_(mode != "value")
+    if mode in RECORDERS:
+        call = RECORDERS[mode](call, scores.detach())
     loss = checkpoint(call, leaf, use_reentrant=False) if mode == "checkpoint" else call(leaf)
     if mode == "value":
         return loss, None

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import lovasz
 from lovasz import error_bound, lovasz_softmax, lovasz_softmax_from_probabilities
 
 METHODS = pytest.mark.parametrize("method", ["histogram", "sort"])
@@ -93,13 +94,30 @@ def test_one_pixel(method, shape):
     assert loss == pytest.approx(1 - logits.softmax(1).flatten()[3].item(), abs=2e-5)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (6, 1), (0, 1)])
+@pytest.mark.parametrize(
+    ("loss", "binary"),
+    [
+        (lovasz.lovasz_softmax, "lovasz_sigmoid"),
+        (lovasz.LovaszSoftmaxLoss(), "lovasz_sigmoid"),
+        (lovasz.cross_entropy_lovasz_softmax, "binary_cross_entropy_lovasz_sigmoid"),
+        (lovasz.CrossEntropyLovaszSoftmaxLoss(), "binary_cross_entropy_lovasz_sigmoid"),
+    ],
+)
+def test_one_class_has_nothing_to_learn(loss, binary, shape):
+    target = torch.zeros((shape[0], *shape[2:]), dtype=torch.long)
+    with pytest.raises(ValueError, match=rf"expected logits of two classes .* use {binary}$"):
+        loss(torch.zeros(shape), target)
+
+
 @METHODS
-def test_one_class(method):
-    loss, gradient = run(
-        torch.randn(2, 1, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long), method=method
+def test_the_probability_of_one_class(method):
+    probabilities = torch.rand(2, 1, 4, 4)
+    target = torch.zeros(2, 4, 4, dtype=torch.long)
+    loss = lovasz.lovasz_softmax_from_probabilities(
+        probabilities, target, method=method, bins=2**16
     )
-    assert loss == pytest.approx(0, abs=1e-5)
-    assert not gradient.any()
+    assert loss.item() == pytest.approx(1 - probabilities.mean().item(), abs=1e-4)
 
 
 @METHODS

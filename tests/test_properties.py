@@ -20,7 +20,7 @@ methods = st.sampled_from(["histogram", "sort"])
 def problems(draw, ignored=True):
     """Logits (P, C) of any sharpness, with equal rows here and there, and labels."""
     generator = torch.Generator().manual_seed(draw(seeds))
-    count, classes = draw(st.integers(1, 40)), draw(st.integers(1, 6))
+    count, classes = draw(st.integers(1, 40)), draw(st.integers(2, 6))
     logits = torch.randn(count, classes, generator=generator, dtype=torch.float64)
     logits = logits * draw(st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0]))
     if draw(st.booleans()):

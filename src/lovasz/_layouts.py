@@ -21,6 +21,13 @@ from lovasz._tensors import (
 from lovasz.ops import SPARE_LABEL, Scores, good_weight
 
 
+# What a loss of classes is for one channel.
+_BINARY = {
+    "lovasz_softmax": "lovasz_sigmoid",
+    "cross_entropy_lovasz_softmax": "binary_cross_entropy_lovasz_sigmoid",
+}
+
+
 class Extras(NamedTuple):
     """Optional tensors beside scores and labels."""
 
@@ -44,6 +51,12 @@ def multiclass(
 ) -> Scores:
     """Check scores (N, C, *) or (P, C) against target (N, *) or (P,) and flatten both."""
     check_pair(name, scores_name, scores, target)
+    if link == "softmax" and scores.shape[1] == 1:
+        raise ValueError(
+            f"{name}: expected {scores_name} of two classes or more, because the softmax of one is"
+            f" always 1 and has no gradient, got shape {tuple(scores.shape)}; for one channel and"
+            f" labels 0 and 1 use {_BINARY[name]}"
+        )
     points = scores.dim() == 2  # one image whose pixels are the points
     flat = scores.t().unsqueeze(0) if points else scores.flatten(2)
 
