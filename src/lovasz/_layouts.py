@@ -20,7 +20,6 @@ from lovasz._tensors import (
 )
 from lovasz.ops import SPARE_LABEL, Scores, good_weight
 
-
 # What a loss of classes is for one channel.
 _BINARY = {
     "lovasz_softmax": "lovasz_sigmoid",

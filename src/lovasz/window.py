@@ -105,12 +105,11 @@ class Window(nn.Module):
         remembered = self._on(counts)
         if _recomputing() and not self._without_gradient:
             return remembered  # with the batch already
-        with_batch = Remembered(
-            *(
-                torch.where(valid, _decayed(memory, self.momentum) + new, memory)
-                for memory, new in zip(remembered, (counts, PIXEL), strict=True)
-            )
-        )
+
+        def later(memory: Tensor, new: Tensor | int) -> Tensor:
+            return torch.where(valid, _decayed(memory, self.momentum) + new, memory)
+
+        with_batch = Remembered(later(remembered.counts, counts), later(remembered.batches, PIXEL))
         if not torch.compiler.is_compiling():
             self._note(remember)
         if remember:

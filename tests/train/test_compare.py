@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from lovasz.train import commands
 from lovasz.train.commands import run
 from lovasz.train.config import CompareConfig
+from lovasz.train.figures import loss_colours
 from lovasz.train.runs import Task, chosen_lr, open_tasks
+from lovasz.train.summary import TITLES
 
 LOSSES = ["cross-entropy", "lovasz-softmax"]
 
@@ -117,6 +121,53 @@ def test_report_has_the_numbers_of_the_runs(done):
         results = [json.loads(p.read_text()) for p in done[0].glob(f"runs/{loss}-*/result.json")]
         values = [result["miou"] for result in results]
         assert f">{Spread(values)}</td>" in text
+
+
+def test_a_report_that_fails_loses_nothing(done, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise PermissionError("no room")
+
+    out, arguments = done
+    monkeypatch.setattr(commands, "write_report", fail)
+    assert run([*arguments, "--resume"]) == 2
+    printed = capsys.readouterr()
+    assert "mIoU on the test part" in printed.out
+    assert "could not be written (PermissionError: no room); all runs are kept" in printed.err
+    assert "--resume" in printed.err
+    assert len(list(out.glob("runs/*/result.json"))) == 2 * 2
+
+
+def test_every_loss_of_many_is_in_the_report(make_squares, tmp_path):
+    make_squares(tmp_path / "data", {"train": 4, "val": 2, "test": 3})
+    (tmp_path / "data/classes.txt").write_text("dark\nred\ngreen\n", encoding="utf-8")
+    arguments = [
+        "compare",
+        f"--data={tmp_path / 'data'}",
+        '--model_args={"channels": [4, 8]}',
+        "--crop=12",
+        "--batch_size=2",
+        "--epochs=1",
+        "--accelerator=cpu",
+        f"--losses={json.dumps(list(TITLES))}",
+        "--learning_rates=[0.001]",
+        "--seeds=[3]",
+        f"--out={tmp_path / 'out'}",
+    ]
+    assert run(arguments) == 0
+    text = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    rows = re.findall(
+        r'<tr><td><span class="swatch" style="background:(.*?)"></span>(.*?)</td>', text
+    )
+    assert [title for _, title in rows[: len(TITLES)]] == list(TITLES.values())
+    assert len({colour for colour, _ in rows[: len(TITLES)]}) == len(TITLES) > 3
+    for uri in re.findall(r"data:image/svg\+xml;base64,([^\"]*)", text):
+        drawn = base64.b64decode(uri).decode()
+        assert all(colour in drawn for colour, _ in rows[: len(TITLES)])
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 8, 40])
+def test_losses_have_colours_of_their_own(count):
+    assert len(set(loss_colours(count))) == count
 
 
 def test_a_complete_comparison_is_not_run_again(done):

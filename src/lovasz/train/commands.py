@@ -153,19 +153,23 @@ def _conclude(
     complete: bool,
     console: Console,
 ) -> int:
-    """Write the report, print its main table and how to go on."""
-    write_report(out / "report.html", config, summary, complete=complete)
+    """Print the main table, write the report, and say how to go on."""
+    command = "train" if isinstance(config, TrainConfig) else "compare"
+    again = f"lovasz {command} --config {out / 'config.yaml'} --resume"
+    # Before the report: whatever happens to that, what took hours is on the screen.
     if summary.losses:
         console.print(_table(summary))
+    try:
+        write_report(out / "report.html", config, summary, complete=complete)
+    except Exception as error:
+        raise UserError(
+            f"{command}: the report could not be written ({type(error).__name__}: {error}); all"
+            f" runs are kept in {out}, and this writes it without training again: {again}"
+        ) from error
     console.print(f"Report: {out / 'report.html'}", highlight=False, soft_wrap=True)
     if complete:
         return 0
-    command = "train" if isinstance(config, TrainConfig) else "compare"
-    console.print(
-        f"Interrupted. Continue with: lovasz {command} --config {out / 'config.yaml'} --resume",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"Interrupted. Continue with: {again}", highlight=False, soft_wrap=True)
     return INTERRUPTED
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import hsv_to_rgb, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -16,13 +17,16 @@ from PIL import Image
 from lovasz.train.data import IGNORE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
 
     from lovasz.train.summary import LossSummary, Summary
 
+LEGEND_COLUMNS = 3  # as many titles of losses as fit the width
 BAR_CLASSES = 30  # more are not read in a picture; the table has all
 # Told apart by colour-blind readers too (Okabe and Ito).
-LOSS_COLOURS = ("#0072b2", "#d55e00", "#009e73")
+_LOSS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _INK, _GRID = "#33373d", "#e3e6ea"
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -45,6 +49,17 @@ _STYLE: Any = {
 }
 
 
+def loss_colours(count: int) -> list[str]:
+    """A colour for each of so many losses.
+
+    >>> loss_colours(2)
+    ['#0072b2', '#d55e00']
+    """
+    if count <= len(_LOSS_COLOURS):
+        return list(_LOSS_COLOURS[:count])
+    return [to_hex(tuple(hsv_to_rgb((k / count, 0.9, 0.75)).tolist())) for k in range(count)]
+
+
 def learning_curves(summary: Summary) -> list[str]:
     """Validation mIoU and training loss over the epochs, two pictures."""
     return [
@@ -57,12 +72,16 @@ def _curves(summary: Summary, key: str, factor: float, title: str) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.8, 3.3), layout="constrained")
         axes = figure.subplots()
-        for loss, colour in zip(summary.losses, LOSS_COLOURS, strict=False):
+        for loss, colour in _coloured(summary):
             _curve(axes, loss, key, factor, colour)
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         return _svg(figure)
+
+
+def _coloured(summary: Summary) -> Iterator[tuple[LossSummary, str]]:
+    return zip(summary.losses, loss_colours(len(summary.losses)), strict=True)
 
 
 def _curve(axes: Axes, loss: LossSummary, key: str, factor: float, colour: str) -> None:
@@ -90,7 +109,7 @@ def class_bars(summary: Summary) -> str:
             figsize=(9.6, 1.0 + len(present) * (0.16 + 0.14 * count)), layout="constrained"
         )
         axes = figure.subplots()
-        for n, (loss, colour) in enumerate(zip(summary.losses, LOSS_COLOURS, strict=False)):
+        for n, (loss, colour) in enumerate(_coloured(summary)):
             spreads = [spread for k in present if (spread := loss.iou(k)) is not None]
             axes.barh(
                 places + (n - (count - 1) / 2) * height,
@@ -107,7 +126,7 @@ def class_bars(summary: Summary) -> str:
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"IoU on the {summary.part_name} part, %")
-        figure.legend(loc="outside upper left", ncols=count, borderaxespad=0)
+        figure.legend(loc="outside upper left", ncols=min(count, LEGEND_COLUMNS), borderaxespad=0)
         return _svg(figure)
 
 

@@ -21,10 +21,10 @@ from lovasz.train.config import CompareConfig, TrainConfig, options
 from lovasz.train.evaluate import WORST
 from lovasz.train.figures import (
     BAR_CLASSES,
-    LOSS_COLOURS,
     class_bars,
     label_picture,
     learning_curves,
+    loss_colours,
     picture,
 )
 from lovasz.train.summary import FINE, TITLES, Spread
@@ -65,7 +65,7 @@ def write_report(
         titles=TITLES,
         fine=FINE,
         worst=WORST,
-        loss_colours=LOSS_COLOURS,
+        loss_colours=loss_colours(len(summary.losses)),
         bar_classes=BAR_CLASSES,
         headline=_headline(summary),
         command=f"lovasz {'compare' if comparing else 'train'} --config config.yaml",
