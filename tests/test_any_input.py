@@ -365,6 +365,17 @@ EXAMPLES = {
     "complements and ties": case_of({"symmetric": True}, values="tied"),
     "complements, ties and weights": case_of({"symmetric": True}, values="tied", **WEIGHTED),
     "complements, ties and margins": case_of({"symmetric": True}, loss="hinge", values="tied"),
+    # Of five pixels with the same scores torch's sums over the classes round the last differently.
+    "weights and pixels that are all alike": dataclasses.replace(
+        case_of({"classes": "all", "ignore_index": -1}, **MULTICLASS_LOSS, **WEIGHTED),
+        shape=(1, 19, 5),
+        layout=(("select", 0, 1), ("expand", 3, 0), ("select", 0, 1)),
+        labels=torch.int8,
+        values="tied",
+        pixel_weight=(4.0, torch.float64, ()),
+        ignore_mask=(("select", 0, 1), ("expand", 0, 0), ("select", 0, 1)),
+        seed=64,
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lovasz.ops import ranking
 from lovasz.ops.bins import LARGEST_ERROR, bin_index, unbounded_bin_index
 from lovasz.ops.links import UNBOUNDED, channel_errors, channel_rates, function_of
-from lovasz.ops.precision import wide
+from lovasz.ops.precision import wide, wide_dtype
 from lovasz.ops.tables import Groups, finish, histogram, histogram_row, per_group, times
 from lovasz.ops.validity import outside, raise_for_channel_labels, raise_for_probabilities
 from lovasz.set_functions import Tversky
@@ -91,8 +91,10 @@ def rank_channels(
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::rank_channels``."""
-    arrangement = Groups(per_image, group, groups)
-    seen = look(scores, target, ignore_index, link)
+    arrangement, dtype = Groups(per_image, group, groups), wide_dtype(scores)
+    # In float64, so that equal errors are equal, as in ``reference.rank``.
+    seen = look(scores.to(torch.float64), target, ignore_index, link)
+    seen = seen._replace(errors=seen.errors.to(dtype))
     invalid = _find_invalid(scores, target, seen, ignore_index, link, arrangement, torch.inf)
     return *ranking.sort_errors(seen.errors, seen.valid, arrangement), invalid
 

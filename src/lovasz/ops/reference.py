@@ -144,11 +144,15 @@ def rank(
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::rank``."""
-    arrangement = Groups(per_image, group, groups)
-    lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide_dtype(scores))
+    arrangement, dtype = Groups(per_image, group, groups), wide_dtype(scores)
+    # Pixels with the same scores have to have the same errors, or one order of a tie would be taken
+    # for the mean of both. In float32 torch's own sums depend on where a pixel lies.
+    scores = scores.to(torch.float64)
+    lse = log_sum_exp(scores) if softmax else scores.new_empty(0)
     pixels = look(scores, target, lse, ignore_index, softmax)
     invalid = find_invalid(scores, target, lse, ignore_index, arrangement, softmax)
-    return *ranking.sort_errors(pixels.errors, pixels.valid, arrangement), lse, invalid
+    errors = _errors(pixels.probabilities.to(dtype), pixels.positive)
+    return *ranking.sort_errors(errors, pixels.valid, arrangement), lse.to(dtype), invalid
 
 
 def exact(
@@ -198,9 +202,12 @@ def look(
     else:
         probabilities = wide(scores)
     positive = positives_of(labels, scores.shape[1], ignore_index)
+    return Pixels(probabilities, _errors(probabilities, positive), positive, valid)
+
+
+def _errors(probabilities: Tensor, positive: Tensor) -> Tensor:
     # Rounding can carry a probability past 1; an error outside [0, 1] would have no bin.
-    errors = torch.where(positive, 1 - probabilities, probabilities).clamp(0.0, 1.0)
-    return Pixels(probabilities, errors, positive, valid)
+    return torch.where(positive, 1 - probabilities, probabilities).clamp(0.0, 1.0)
 
 
 def positives_of(target: Tensor, classes: int, ignore_index: int | None) -> Tensor:
