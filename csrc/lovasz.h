@@ -90,8 +90,9 @@ struct lovasz_reduction {
   const void *weight;       // (C), or null for ones
   void *factors;            // (G, C)
   const double *sums;       // (2), of cross-entropies and of their weights, or null
-  void *total;              // float, or double if wide, as are weight, factors and entropy
-  void *entropy;            // (2) with sums: the mean cross-entropy, its derivative by the sum
+  void *total;              // float, or double if wide, as are weight, factors and the next two
+  void *entropy;            // with sums: the mean cross-entropy
+  void *by_sum;             // with sums: its derivative by the first of them
   int64_t groups, classes;
   int32_t mean;       // over the classes of a group, not a sum
   int32_t normalize;  // divide by the weights of the classes, not by their number

@@ -51,8 +51,8 @@ void reduce(const lovasz_reduction &r) {
   if (r.sums == nullptr) return;
   // The mean of nothing is 0.
   const double divisor = r.sums[1] <= 0.0 ? std::numeric_limits<double>::infinity() : r.sums[1];
-  static_cast<Real *>(r.entropy)[0] = static_cast<Real>(r.sums[0] / divisor);
-  static_cast<Real *>(r.entropy)[1] = static_cast<Real>(1.0 / divisor);
+  *static_cast<Real *>(r.entropy) = static_cast<Real>(r.sums[0] / divisor);
+  *static_cast<Real *>(r.by_sum) = static_cast<Real>(1.0 / divisor);
 }
 
 }  // namespace

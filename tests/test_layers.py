@@ -25,7 +25,7 @@ FLOORS = [
     ["ops.gpu.channel_launch"],
     ["ops.problems"],
     ["ops.cpu", "ops.cpu_channels", "ops.gpu", "ops.gpu.channels"],
-    ["ops.backward", "ops.batching"],
+    ["ops.backward", "ops.batching", "ops.reduction"],
     ["ops.autograd"],
     ["ops.schema"],
     ["ops.calls"],

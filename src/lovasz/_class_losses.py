@@ -26,7 +26,7 @@ class ClassLosses(NamedTuple):
     losses: Tensor  # (G, C) float64
     counting: Tensor  # (G, C) bool, classes that take part in sums and means
     invalid: Tensor  # (G,) int64, invalid pixels; of a group with one nothing is known
-    slopes: Tensor  # derivatives of the losses by the errors, see ``ops.attach``
+    slopes: Tensor  # derivatives of the losses by the errors, see ``ops.reduce``
     lse: Tensor  # (N, L), or (0,)
     sums: Tensor | None = None  # (2,) float64, of the cross-entropies and of their weights
 

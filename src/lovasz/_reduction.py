@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-
+import torch
 from torch import Tensor
 
 from lovasz import ops
@@ -40,35 +39,34 @@ def reduce_classes(
     mean, by_image = reduction == "mean", given.per_image
     shared = ranks if mean and by_image else None  # whose images the mean is taken over
     weight = weight if weight is None else weight.to(dtype)
-    reduce = functools.partial(
-        ops.reduce,
-        counting=found.counting,
-        invalid=found.invalid,
-        weight=weight,
-        sums=found.sums,
-        normalize=normalize_weight,
-        mean=mean,
-        per_image=by_image and shared is None,
-        dtype=dtype,
-    )
-    losses = found.losses
-    value, factors, entropies = reduce(losses)
-    attach = functools.partial(
-        ops.attach, given=given, slopes=found.slopes, lse=found.lse, mean=entropies, entropy=entropy
-    )
-    # With a weight that has a gradient, losses have one before they are reduced, not afterwards.
+    # A weight that has a gradient multiplies losses that have one.
     learned = weight is not None and weight.requires_grad
+    images = by_image and shared is None
+    value, cross_entropy = ops.reduce(
+        found.losses,
+        found.counting,
+        found.invalid,
+        None if learned else weight,
+        found.sums,
+        normalize=normalize_weight,
+        reduction="none" if learned else reduction,
+        per_image=images,
+        given=given,
+        slopes=found.slopes,
+        lse=found.lse,
+        entropy=entropy,
+    )
     if learned:
-        losses, cross_entropy = attach(losses, None)
-        value, factors, _ = reduce(losses)
+        options = (weight, normalize_weight, mean, images, dtype == torch.float64)
+        total, factors, *_ = ops.reduce_with_gradient(
+            value, found.counting, found.invalid, *options
+        )
+        value = value * factors if reduction == "none" else total
     if shared is not None:
-        images = ops.images_of(found.counting, (found.invalid > 0).unsqueeze(-1))
-        share = shared.total(images).clamp(min=1)
-        value, factors = value / share, factors / share
-    if reduction == "none":
-        value = losses * factors if by_image else (losses * factors).squeeze(0)
-    if not learned:
-        value, cross_entropy = attach(value, factors)
+        bad = (found.invalid > 0).unsqueeze(-1)
+        value = value / shared.total(ops.images_of(found.counting, bad)).clamp(min=1)
+    if reduction == "none" and not by_image:
+        value = value.squeeze(0)
     if ranks is None:
         return value, cross_entropy
     # The losses of images are each rank's own.

@@ -8,6 +8,7 @@ import lovasz
 from lovasz.ops import gpu
 from lovasz.ops.backward import backward_by
 from lovasz.ops.gpu import channels as gpu_channels
+from lovasz.ops.reduction import reduce_by
 from tests.gpu.launches import kernels
 from tests.operators import Counter
 from tests.ops.cases import relative
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 OPERATORS = {
     "count": gpu.count,
     "weigh": gpu.weigh,
-    "reduce": gpu.reduce,
+    "reduce": reduce_by(gpu.reduce),
     "exact": gpu.exact,
     "count_channels": gpu_channels.count_channels,
     "exact_channels": gpu_channels.exact_channels,

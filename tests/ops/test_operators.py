@@ -22,16 +22,17 @@ def test_opcheck(layout, per_image):
     torch.library.opcheck(operators.backward, arguments)
 
 
-@pytest.mark.parametrize("mean", [None, torch.rand(())])
-def test_opcheck_of_what_attaches_the_gradient(mean):
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize("sums", [None, torch.tensor([3.0, 2.0], dtype=torch.float64)])
+def test_opcheck_of_what_has_the_gradient(sums, reduction):
     shape = (2, 5, 70)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
-    lse, slopes, factors = scores.logsumexp(1), slopes_of(1, 5, 64), torch.rand(1, 5)
-    kept = (scores.requires_grad_(), target, lse, slopes, factors)
-    by_sum = None if mean is None else torch.rand(())
-    tail = (by_sum, None, None, None, IGNORE, "softmax", 0.0)
-    value = torch.rand((), dtype=torch.float64)
-    torch.library.opcheck(torch.ops.lovasz.attach, (value, mean, *kept, *tail))
+    losses, counting = torch.rand(2, 5, dtype=torch.float64), torch.rand(2, 5) < 0.5
+    options = (torch.rand(5), True, reduction, True, sums)
+    kept = (scores.requires_grad_(), target, scores.logsumexp(1).detach(), slopes_of(2, 5, 64))
+    arguments = (losses, counting, torch.zeros(2).long(), *options, *kept)
+    tail = (torch.rand(5), None, None, IGNORE, "softmax", 0.1)
+    torch.library.opcheck(torch.ops.lovasz.reduce, (*arguments, *tail))
 
 
 # dynamo itself makes an instance of the autograd function, which torch deprecates

@@ -18,13 +18,13 @@ def test_a_mean_over_the_images_in_which_a_class_counts(reduce):
     losses = torch.tensor([[0.5, 0.25, 9.0], [0.75, 9.0, 9.0], [9.0, 9.0, 9.0]]).double()
     counting, weight = losses < 1, torch.tensor([1.0, 3.0, 2.0])
     valid = torch.zeros(3, dtype=torch.int64)
-    total, factors, _ = reduce(losses, counting, valid, weight, True, True, True, False)
+    total, factors, *_ = reduce(losses, counting, valid, weight, True, True, True, False)
     # (0.5 + 3 · 0.25) / 4 and 0.75 of two images
     assert total.item() == pytest.approx((1.25 / 4 + 0.75) / 2)
     assert factors.tolist() == [[0.125, 0.375, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]
-    total, factors, _ = reduce(losses, counting, valid, weight, False, True, True, False)
+    total, factors, *_ = reduce(losses, counting, valid, weight, False, True, True, False)
     assert total.item() == pytest.approx((1.25 / 2 + 0.75) / 2)
-    total, factors, _ = reduce(losses, counting, valid, weight, True, False, False, False)
+    total, factors, *_ = reduce(losses, counting, valid, weight, True, False, False, False)
     assert total.item() == 2.0
     assert factors.tolist() == [[1.0, 3.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
@@ -33,7 +33,7 @@ def test_a_mean_over_the_images_in_which_a_class_counts(reduce):
 def test_nothing_is_known_of_a_group_with_invalid_pixels(reduce):
     losses, counting = torch.rand(2, 3).double(), torch.ones(2, 3, dtype=torch.bool)
     invalid = torch.tensor([0, 2])
-    total, factors, _ = reduce(losses, counting, invalid, None, False, True, True, True)
+    total, factors, *_ = reduce(losses, counting, invalid, None, False, True, True, True)
     assert total.isnan()
     assert factors.isnan().tolist() == [[False] * 3, [True] * 3]
 
@@ -43,7 +43,7 @@ def test_nothing_is_known_of_a_group_with_invalid_pixels(reduce):
 def test_where_nothing_counts(reduce, shape):
     losses, counting = torch.rand(shape).double(), torch.zeros(shape, dtype=torch.bool)
     invalid = torch.zeros(shape[0], dtype=torch.int64)
-    total, factors, _ = reduce(losses, counting, invalid, None, False, True, True, False)
+    total, factors, *_ = reduce(losses, counting, invalid, None, False, True, True, False)
     assert total.item() == 0
     assert torch.equal(factors, torch.zeros(shape))
 
@@ -63,5 +63,6 @@ def test_the_mean_of_the_cross_entropies(reduce):
     losses, counting = torch.rand(1, 3).double(), torch.ones(1, 3, dtype=torch.bool)
     tables = (losses, counting, torch.zeros(1).long(), None, False, True, False, True)
     for sums, mean in (((6.0, 4.0), (1.5, 0.25)), ((0.0, 0.0), (0.0, 0.0))):
-        assert reduce(*tables, torch.tensor(sums).double())[2].tolist() == list(mean)
+        *_, entropy, by_sum = reduce(*tables, torch.tensor(sums).double())
+        assert (entropy.item(), by_sum.item()) == mean
     assert reduce(*tables)[2].shape == (0,)

@@ -19,6 +19,7 @@ with ``per_image``, as many as clouds with ``group``, else 1.
 """
 
 from lovasz.ops.between import images_of, seen_in
+from lovasz.ops.between import reduce as reduce_with_gradient
 from lovasz.ops.bins import (
     DEFAULT_BINS,
     bin_centres,
@@ -32,7 +33,6 @@ from lovasz.ops.calls import (
     Entropy,
     Scores,
     Weighed,
-    attach,
     count,
     exact,
     reduce,
@@ -51,7 +51,6 @@ __all__ = [
     "Groups",
     "Scores",
     "Weighed",
-    "attach",
     "bin_centres",
     "bin_edges",
     "count",
@@ -62,6 +61,7 @@ __all__ = [
     "images_of",
     "per_group",
     "reduce",
+    "reduce_with_gradient",
     "relative_bound",
     "seen_in",
     "unbounded_bin_centres",

@@ -1,16 +1,15 @@
-"""The operators that own a gradient: ``attach`` and ``backward``.
+"""The operators that own a gradient: ``reduce`` and ``backward``.
 
 The extension is computed without autograd, from counts or sorted errors; its slopes are constants
-almost everywhere. ``attach`` takes a value without a gradient and gives it one: the gradient of the
-scores is ``backward`` of (slopes × incoming gradient), and the second derivative is the derivative
-of ``backward``.
+almost everywhere. ``reduce`` gives the loss its gradient: that of the scores is ``backward`` of
+(slopes × factors × incoming gradient), and the second derivative is the derivative of ``backward``.
 
 Both are registered for two keys of torch's dispatcher, so that the gradient belongs to the
 operator and not to the Python code that calls it: whoever records the operator (``torch.export``,
 ``make_fx``, ``torch.compile``) has recorded its gradient.
 
 ==================================  ===========================================================
-``Autograd``                        eager mode, and every trace of it: ``_Attach``, ``_Backward``
+``Autograd``                        eager mode, and every trace of it: ``_Reduce``, ``_Backward``
 ``FuncTorchDynamicLayerFrontMode``  transforms of ``torch.func``: their ``...UnderTransforms``
 ==================================  ===========================================================
 
@@ -28,86 +27,84 @@ from torch import Tensor
 from lovasz.ops import channels, reference
 from lovasz.ops.backward import backward_by
 from lovasz.ops.batching import one_by_one
-from lovasz.ops.precision import wide_dtype
 
 _reference_backward = backward_by(reference, channels)
 
 
-def attach_values(
-    value: Tensor, mean: Tensor | None, scores: Tensor, *_: Any
-) -> tuple[Tensor, Tensor]:
-    """``lovasz::attach`` below autograd: the values, in memory of their own."""
-    dtype = wide_dtype(scores)
-    if mean is None:
-        return value.to(dtype, copy=True), scores.new_empty(0, dtype=dtype)
-    return value.to(dtype, copy=True), mean.to(dtype, copy=True)
-
-
-class Attached(NamedTuple):
-    """What ``attach`` keeps for its gradient."""
+class _Kept(NamedTuple):
+    """What ``reduce`` keeps for its gradient."""
 
     scores: Tensor
     target: Tensor
     lse: Tensor
     slopes: Tensor
-    factors: Tensor | None
-    by_sum: Tensor | None
-    weight: Tensor | None
+    entropy_weight: Tensor | None
     group: Tensor | None
     pixel_weight: Tensor | None
+    factors: Tensor
+    by_sum: Tensor
 
     def gradient(
-        self, reading: tuple[Any, ...], grad: Tensor | None, grad_mean: Tensor | None
+        self, reading: tuple[Any, ...], grad: Tensor | None, grad_entropy: Tensor | None
     ) -> Tensor:
         """The gradient of the scores from those of the value and of the mean cross-entropy."""
         ignore_index, link, smoothing = reading
         if grad is None:  # the cross-entropy alone is asked for
-            by_loss = self.slopes.new_zeros(self.slopes.shape[:2])
+            by_loss = torch.zeros_like(self.factors)
         else:
-            by_loss = grad if self.factors is None else grad * self.factors  # (G, C)
-        slopes = self.slopes
+            by_loss = grad * self.factors  # (G, C)
+        slopes, pixel_weight = self.slopes, self.pixel_weight
         factors: Tensor | None = by_loss
-        if slopes.dim() == 3 and self.group is not None:
-            # Pixels of a row are of many clouds.
-            slopes, factors = slopes * by_loss[self.group].transpose(1, 2), None
-        scale = None if self.by_sum is None or grad_mean is None else grad_mean * self.by_sum
+        if slopes.dim() == 3:
+            pixel_weight = None  # by pixel they have the weights in them
+            if self.group is not None:
+                # Pixels of a row are of many clouds.
+                slopes, factors = slopes * by_loss[self.group].transpose(1, 2), None
+        if grad_entropy is None or self.by_sum.dim() == 1:  # of shape (0,) without cross-entropy
+            scale = None
+        else:
+            scale = grad_entropy * self.by_sum
         gradient: Tensor = torch.ops.lovasz.backward(
             self.scores, self.target, self.lse, slopes, factors, ignore_index, link,
-            scale, self.weight, smoothing, self.group, self.pixel_weight,
+            scale, self.entropy_weight, smoothing, self.group, pixel_weight,
         )  # fmt: skip
         return gradient
 
 
-class _Attach(torch.autograd.Function):
+def _keep_for_reduce(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, factors, _, by_sum = output
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(factors, by_sum)
+    ctx.save_for_backward(*inputs[8:15], factors, by_sum)
+    ctx.reading = inputs[15:]
+
+
+class _Reduce(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        _keep_for_attach(ctx, inputs)
-        return _below_autograd(torch.ops.lovasz.attach, inputs)  # type: ignore[no-any-return]
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output: tuple[Tensor, ...] = _below_autograd(torch.ops.lovasz.reduce, inputs)
+        _keep_for_reduce(ctx, inputs, output)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        gradient = Attached(*ctx.saved_tensors).gradient(ctx.reading, *grads)
-        return None, None, gradient, *(None,) * 11
+        grad, _, grad_entropy, _ = grads
+        gradient = _Kept(*ctx.saved_tensors).gradient(ctx.reading, grad, grad_entropy)
+        return *(None,) * 8, gradient, *(None,) * 9
 
 
-class _AttachUnderTransforms(_Attach):
+class _ReduceUnderTransforms(_Reduce):
     @staticmethod
-    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
-        return _below_autograd(torch.ops.lovasz.attach, inputs)  # type: ignore[no-any-return]
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        return _below_autograd(torch.ops.lovasz.reduce, inputs)  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        _keep_for_attach(ctx, inputs)
+        _keep_for_reduce(ctx, inputs, output)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
-        return one_by_one(torch.ops.lovasz.attach, info, in_dims, inputs)
-
-
-def _keep_for_attach(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[2:11])
-    ctx.reading = inputs[11:]
+        return one_by_one(torch.ops.lovasz.reduce, info, in_dims, inputs)
 
 
 class _Backward(torch.autograd.Function):
@@ -190,9 +187,9 @@ def _kernel(operator: Any, function: type[torch.autograd.Function]) -> Any:
 
 
 def register(library: torch.library.Library) -> None:
-    """Give ``attach`` and ``backward``, which are defined, their gradients."""
+    """Give ``reduce`` and ``backward``, which are defined, their gradients."""
     for name, function, under_transforms in (
-        ("attach", _Attach, _AttachUnderTransforms),
+        ("reduce", _Reduce, _ReduceUnderTransforms),
         ("backward", _Backward, _BackwardUnderTransforms),
     ):
         operator = getattr(torch.ops.lovasz, name)

@@ -40,8 +40,8 @@ def reduce(
     per_image: bool,
     wide: bool,
     sums: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Reference of ``lovasz::reduce``, differentiable in the losses and the weight.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Total, factors, mean cross-entropy and its derivative by the sum; all of it differentiable.
 
     NaN for groups with invalid pixels, so that value and gradient tell the same.
     """
@@ -61,16 +61,11 @@ def reduce(
     factors = factors.masked_fill(bad, torch.nan)
     # Images in which nothing counts change nothing, not even the order of this sum.
     total = (losses * factors).sum(1).sum()
-    return total.to(dtype), factors, _mean(sums, losses).to(dtype)
-
-
-def _mean(sums: Tensor | None, losses: Tensor) -> Tensor:
-    """A mean and its derivative by the sum, (2,), from the sum of the summands and of weights."""
     if sums is None:
-        return losses.new_empty(0)
-    total, weights = sums.unbind()
+        return total.to(dtype), factors, losses.new_empty(0, dtype=dtype), factors.new_empty(0)
+    summed, weights = sums.unbind()
     divisor = weights.masked_fill(weights <= 0, torch.inf)  # so that the mean of nothing is 0
-    return torch.stack((total / divisor, 1 / divisor))
+    return total.to(dtype), factors, (summed / divisor).to(dtype), (1 / divisor).to(dtype)
 
 
 def images_of(counting: Tensor, bad: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.ops import between, ranking, reference, schema
+from lovasz.ops import ranking, reference, schema
 from lovasz.ops.links import MULTICLASS, UNBOUNDED
 from lovasz.ops.tables import WEIGHT_UNIT, Groups, good_weight, per_group
 from lovasz.set_functions import SetFunction, as_tversky
@@ -142,46 +142,50 @@ def weigh(
     return Weighed(*torch.ops.lovasz.weigh(counts, alpha, beta, wide, unit, unbounded))
 
 
-class Reduced(NamedTuple):
-    """Result of ``reduce``."""
-
-    total: Tensor  # (), the sum or mean of the losses
-    factors: Tensor  # (G, C), what each of them is multiplied by in it
-    entropy: Tensor  # (2,), the mean cross-entropy and its derivative by the sum; else (0,)
-
-
 def reduce(
     losses: Tensor,
     counting: Tensor,
     invalid: Tensor,
     weight: Tensor | None,
-    sums: Tensor | None = None,
+    sums: Tensor | None,
     *,
     normalize: bool,
-    mean: bool,
+    reduction: str,
     per_image: bool,
-    dtype: torch.dtype,
-) -> Reduced:
-    """The sum of the losses, or a mean.
+    given: Scores,
+    slopes: Tensor,
+    lse: Tensor,
+    entropy: Entropy | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The sum of the losses, a mean, or all of them; connected to the scores.
 
     Args:
-        losses: (G, C).
+        losses: (G, C), without a gradient.
         counting: (G, C) bool, classes that take part.
-        invalid: (G,) invalid pixels; factors are NaN where there are any.
-        weight: (C,) of the dtype, or None for ones.
+        invalid: (G,) invalid pixels; NaN where there are any.
+        weight: (C,) of the wide dtype, or None for ones; no gradient flows to it.
         sums: (2,) of cross-entropies and of their weights, to take a mean of too.
         normalize: divide a mean by the weights of the counting classes, not by their number.
-        mean: whether it is a mean over classes, or a sum.
+        reduction: "none", "sum" or "mean".
         per_image: whether the groups are images, over which a mean is taken too; of those in which
             a class counts.
-        dtype: float32 or float64.
+        given: scores, to which the gradient flows, and labels.
+        slopes: (G, C, 2, B), derivatives of the losses with respect to the errors by bin, or
+            (N, C, L) by pixel; the weights of the pixels are in the latter already.
+        lse: as ``count`` and ``exact`` return it.
+        entropy: as for ``count``.
+
+    Returns:
+        The value in wide precision, () or for "none" (G, C); and with ``sums`` the mean
+        cross-entropy, ().
     """
-    options = (normalize, mean, per_image, dtype == torch.float64, sums)
-    # The operator has no gradient, and compilers fuse what it spares.
-    if losses.requires_grad or torch.compiler.is_compiling():
-        return Reduced(*between.reduce(losses, counting, invalid, weight, *options))
-    weight = weight if weight is None else weight.detach()
-    return Reduced(*torch.ops.lovasz.reduce(losses, counting, invalid, weight, *options))
+    class_weight, smoothing = (None, 0.0) if entropy is None else entropy
+    value, _, cross_entropy, _ = torch.ops.lovasz.reduce(
+        losses, counting, invalid, weight, normalize, reduction, per_image, sums,
+        given.scores, given.target, lse, slopes, class_weight, given.group, given.pixel_weight,
+        given.ignore_index, given.link, smoothing,
+    )  # fmt: skip
+    return value, None if sums is None else cross_entropy
 
 
 class Exact(NamedTuple):
@@ -245,40 +249,3 @@ def _with_bad_weights(invalid: Tensor, given: Scores) -> Tensor:
     if given.ignore_index is not None:
         bad = bad & (given.target != given.ignore_index)
     return invalid + per_group(bad if bad.dim() == 2 else bad.sum(1), given.arrangement)
-
-
-def attach(
-    value: Tensor,
-    factors: Tensor | None,
-    given: Scores,
-    slopes: Tensor,
-    lse: Tensor,
-    mean: Tensor,
-    entropy: Entropy | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Give a linear function of the losses, and the cross-entropy, their gradient.
-
-    Args:
-        value: of the losses, without gradient.
-        factors: derivatives of the value by the losses, which times its gradient are (G, C); None
-            for ones.
-        given: scores, to which the gradient flows, and labels.
-        slopes: (G, C, 2, B), derivatives of the losses with respect to the errors by bin, or
-            (N, C, L) by pixel; the weights of the pixels are in the latter already.
-        lse: as ``count`` and ``exact`` return it.
-        mean: with ``entropy``, the mean cross-entropy and its derivative by the sum, (2,).
-        entropy: as for ``count``.
-
-    Returns:
-        The same value in wide precision, connected to ``scores``; and so, with ``entropy``, the
-        mean cross-entropy, ().
-    """
-    first, by_sum, weight, smoothing = None, None, None, 0.0
-    if entropy is not None:
-        first, by_sum = mean[0], mean[1]
-        weight, smoothing = entropy
-    pixel_weight = None if slopes.dim() == 3 else given.pixel_weight
-    tensors = (value, first, given.scores, given.target, lse, slopes, factors, by_sum, weight)
-    reading = (given.ignore_index, given.link, smoothing)
-    total, cross_entropy = torch.ops.lovasz.attach(*tensors, given.group, pixel_weight, *reading)
-    return total, None if entropy is None else cross_entropy

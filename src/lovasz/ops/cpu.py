@@ -199,8 +199,8 @@ def reduce(
     per_image: bool,
     wide: bool,
     sums: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``lovasz::reduce`` for CPU tensors."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``between.reduce`` for CPU tensors, without a gradient."""
     check_reduction("reduce", losses, counting, invalid, weight, sums)
     kernels = library.load()
     if kernels is None:
@@ -211,7 +211,7 @@ def reduce(
     weight = None if weight is None else weight.to(dtype).contiguous()
     sums = None if sums is None else sums.contiguous()
     total, factors = torch.empty((), dtype=dtype), torch.empty(losses.shape, dtype=dtype)
-    entropy = torch.empty(0 if sums is None else 2, dtype=dtype)
+    entropy, by_sum = (torch.empty((0,) if sums is None else (), dtype=dtype) for _ in range(2))
     reduction = library.Reduction(
         losses=losses.data_ptr(),
         counting=counting.data_ptr(),
@@ -221,6 +221,7 @@ def reduce(
         sums=None if sums is None else sums.data_ptr(),
         total=total.data_ptr(),
         entropy=entropy.data_ptr(),
+        by_sum=by_sum.data_ptr(),
         groups=losses.shape[0],
         classes=losses.shape[1],
         mean=mean,
@@ -229,7 +230,7 @@ def reduce(
         wide=wide,
     )
     kernels.lovasz_reduce(reduction)
-    return total, factors, entropy
+    return total, factors, entropy, by_sum
 
 
 @functools.cache

@@ -117,6 +117,7 @@ class Reduction(ctypes.Structure):
         ("sums", ctypes.c_void_p),
         ("total", ctypes.c_void_p),
         ("entropy", ctypes.c_void_p),
+        ("by_sum", ctypes.c_void_p),
         ("groups", ctypes.c_int64),
         ("classes", ctypes.c_int64),
         ("mean", ctypes.c_int32),

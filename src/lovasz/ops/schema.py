@@ -15,6 +15,7 @@ from lovasz.ops.backward import backward_by
 from lovasz.ops.batching import vmap_rule
 from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.ops.precision import wide_dtype
+from lovasz.ops.reduction import reduce_by
 from lovasz.ops.tables import Groups, group_count
 
 _library = torch.library.Library("lovasz", "DEF")
@@ -33,11 +34,6 @@ _library.define(
     "weigh(Tensor counts, float alpha, float beta, bool wide, int unit=1, bool unbounded=False)"
     " -> (Tensor losses, Tensor slopes, Tensor seen)"
 )
-_library.define(
-    "reduce(Tensor losses, Tensor counting, Tensor invalid, Tensor? weight, bool normalize,"
-    " bool mean, bool per_image, bool wide, Tensor? sums=None)"
-    " -> (Tensor total, Tensor factors, Tensor entropy)"
-)
 # No defaults in what has a gradient: the dispatcher leaves out arguments that are equal to theirs.
 _library.define(
     "backward(Tensor scores, Tensor target, Tensor lse, Tensor slopes, Tensor? factors,"
@@ -45,9 +41,11 @@ _library.define(
     " Tensor? group, Tensor? pixel_weight) -> Tensor"
 )
 _library.define(
-    "attach(Tensor value, Tensor? mean, Tensor scores, Tensor target, Tensor lse, Tensor slopes,"
-    " Tensor? factors, Tensor? by_sum, Tensor? entropy_weight, Tensor? group, Tensor? pixel_weight,"
-    " int? ignore_index, str link, float smoothing) -> (Tensor value, Tensor mean)"
+    "reduce(Tensor losses, Tensor counting, Tensor invalid, Tensor? weight, bool normalize,"
+    " str reduction, bool per_image, Tensor? sums, Tensor scores, Tensor target, Tensor lse,"
+    " Tensor slopes, Tensor? entropy_weight, Tensor? group, Tensor? pixel_weight,"
+    " int? ignore_index, str link, float smoothing)"
+    " -> (Tensor value, Tensor factors, Tensor entropy, Tensor by_sum)"
 )
 _library.define(
     "rank(Tensor scores, Tensor target, int? ignore_index, bool per_image, bool softmax,"
@@ -68,23 +66,24 @@ _library.define(
     " float alpha, float beta) -> (Tensor losses, Tensor slopes, Tensor positives, Tensor pixels,"
     " Tensor invalid)"
 )
-_BETWEEN = ("weigh", "reduce")
+_BETWEEN = ("weigh",)
 _MULTICLASS = ("count", "rank", "exact")
 _CHANNELS = ("count_channels", "rank_channels", "exact_channels")
 for _names, _module in ((_BETWEEN, between), (_MULTICLASS, reference), (_CHANNELS, channels)):
     for _name in _names:
         _library.impl(_name, getattr(_module, _name), "CompositeExplicitAutograd")
 for _key, _classes, _of_channels in (("CPU", cpu, cpu_channels), ("CUDA", gpu, gpu_channels)):
-    for _name in ("count", "weigh", "reduce", "exact"):
+    for _name in ("count", "weigh", "exact"):
         _library.impl(_name, getattr(_classes, _name), _key)
     for _name in ("count_channels", "exact_channels"):
         _library.impl(_name, getattr(_of_channels, _name), _key)
+    _library.impl("reduce", reduce_by(_classes.reduce), _key)
     _library.impl("backward", backward_by(_classes, _of_channels), _key)
 # Without a gradient: a program from which a compiler has taken ``detach`` must not look for one.
 for _name in (*_BETWEEN, *_MULTICLASS, *_CHANNELS):
     _library.impl(_name, torch.library.fallthrough_kernel, "Autograd")
 _library.impl("backward", backward_by(reference, channels), "CompositeExplicitAutograd")
-_library.impl("attach", autograd.attach_values, "CompositeExplicitAutograd")
+_library.impl("reduce", reduce_by(between.reduce), "CompositeExplicitAutograd")
 autograd.register(_library)
 
 
@@ -148,10 +147,11 @@ def _(counts, alpha, beta, wide, unit=1, unbounded=False):  # type: ignore[no-un
 
 
 @torch.library.register_fake("lovasz::reduce")
-def _(losses, counting, invalid, weight, normalize, mean, per_image, wide, sums=None):  # type: ignore[no-untyped-def]
-    dtype = torch.float64 if wide else torch.float32
-    shapes = ((), losses.shape, (0 if sums is None else 2,))
-    return tuple(losses.new_empty(shape, dtype=dtype) for shape in shapes)
+def _(losses, counting, invalid, weight, normalize, reduction, per_image, sums, scores, *_):  # type: ignore[no-untyped-def]
+    shape = losses.shape if reduction == "none" else ()
+    entropy = (0,) if sums is None else ()
+    shapes = (shape, losses.shape, entropy, entropy)
+    return tuple(losses.new_empty(shape, dtype=wide_dtype(scores)) for shape in shapes)
 
 
 @torch.library.register_fake("lovasz::rank")
@@ -208,15 +208,6 @@ def _(scores, *_):  # type: ignore[no-untyped-def]
     return torch.empty_like(scores)
 
 
-@torch.library.register_fake("lovasz::attach")
-def _(value, mean, scores, *_):  # type: ignore[no-untyped-def]
-    dtype = wide_dtype(scores)
-    return (
-        value.new_empty(value.shape, dtype=dtype),
-        value.new_empty((0,) if mean is None else mean.shape, dtype=dtype),
-    )
-
-
-# Those of ``backward`` and ``attach`` are part of their gradients.
+# Those of ``reduce`` and ``backward`` are part of their gradients.
 for _name in (*_BETWEEN, *_MULTICLASS, *_CHANNELS):
     torch.library.register_vmap(f"lovasz::{_name}", vmap_rule(getattr(torch.ops.lovasz, _name)))

@@ -84,16 +84,16 @@ def reduce(
     per_image: bool,
     wide: bool,
     sums: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``lovasz::reduce`` for CUDA tensors."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``between.reduce`` for CUDA tensors, without a gradient."""
     check_reduction("reduce", losses, counting, invalid, weight, sums)
     arguments = (losses, counting, invalid, weight, normalize, mean, per_image, wide, sums)
     launch = launches("weigh_launch") if counting.numel() > 0 else None
     if launch is None or not launch.reduces(counting):
         return between.reduce(*arguments)
     with torch.cuda.device_of(counting):
-        total, factors, mean_entropy = launch.reduce(*arguments)
-    return total, factors, mean_entropy
+        total, factors, mean_entropy, by_sum = launch.reduce(*arguments)
+    return total, factors, mean_entropy, by_sum
 
 
 def push(

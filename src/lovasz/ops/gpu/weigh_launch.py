@@ -44,19 +44,21 @@ def reduce(
     per_image: bool,
     wide: bool,
     sums: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """As ``lovasz::reduce``; does not wait for the device."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As ``between.reduce``; does not wait for the device."""
     groups, classes = counting.shape
     dtype = torch.float64 if wide else torch.float32
     total, factors = losses.new_empty((), dtype=dtype), losses.new_empty(losses.shape, dtype=dtype)
-    entropy = losses.new_empty(0 if sums is None else 2, dtype=dtype)
+    shape = (0,) if sums is None else ()
+    entropy, by_sum = losses.new_empty(shape, dtype=dtype), losses.new_empty(shape, dtype=dtype)
     block_c = power_of_two(classes)
     weighing.reduce[(1,)](
         losses.contiguous(), counting.contiguous().view(torch.uint8), invalid.contiguous(),
         None if weight is None else weight.contiguous(),
-        None if sums is None else sums.contiguous(), total, factors, entropy, groups, classes,
-        NORMALIZE=normalize and weight is not None, MEAN=mean, PER_IMAGE=mean and per_image,
-        BLOCK_C=block_c, BLOCK_G=min(max(blocks.REDUCED // block_c, 1), power_of_two(groups)),
+        None if sums is None else sums.contiguous(), total, factors, entropy, by_sum, groups,
+        classes, NORMALIZE=normalize and weight is not None, MEAN=mean,
+        PER_IMAGE=mean and per_image, BLOCK_C=block_c,
+        BLOCK_G=min(max(blocks.REDUCED // block_c, 1), power_of_two(groups)),
         num_warps=blocks.WARPS,
     )  # fmt: skip
-    return total, factors, entropy
+    return total, factors, entropy, by_sum

@@ -196,7 +196,7 @@ def _one_if_empty(count):
 
 @triton.jit
 def reduce(
-    losses, counting, invalid, weight, sums, total, factors, entropy, groups, classes,
+    losses, counting, invalid, weight, sums, total, factors, entropy, by_sum, groups, classes,
     NORMALIZE: tl.constexpr, MEAN: tl.constexpr, PER_IMAGE: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_G: tl.constexpr,
 ):  # fmt: skip
@@ -234,7 +234,7 @@ def reduce(
         weights = tl.load(sums + 1)
         divisor = tl.where(weights <= 0.0, float("inf"), weights)  # the mean of nothing is 0
         tl.store(entropy, (tl.load(sums) / divisor).to(entropy.dtype.element_ty))
-        tl.store(entropy + 1, (1.0 / divisor).to(entropy.dtype.element_ty))
+        tl.store(by_sum, (1.0 / divisor).to(by_sum.dtype.element_ty))
 
 
 @triton.jit
