@@ -388,3 +388,23 @@ def test_nothing_waits_for_the_device_with_channels():
         _, slopes, *_ = gpu_channels.exact_channels(*exact)
         gpu_channels.push_ranked_channels(scores, target, slopes, IGNORE, "hinge")
     assert watch.waited == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_multiply_the_gradient_before_it_is_rounded(layout, dtype):
+    shape = (2, 19, 257)
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    lse, slopes, weight = (
+        scores.float().logsumexp(1),
+        slopes_of(2, 19, 64),
+        torch.rand(2, 257) * 300,
+    )
+    riding = (torch.tensor(0.3), None, 0.1)
+    tail = (IGNORE, True, *riding, None, factors_of(2, 19), weight)
+    got = gpu.push(scores, target, lse, slopes, *tail)
+    expected = reference.push(scores.double(), target, lse.double(), slopes.double(), *tail)
+    assert got.dtype == dtype
+    assert got.stride() == torch.empty_like(scores).stride()
+    rounding = {torch.float32: 2e-5, torch.bfloat16: 2**-9, torch.float16: 2**-12}[dtype]
+    assert relative(got, expected) < rounding

@@ -152,3 +152,10 @@ def test_the_constants_of_the_blocks_can_be_tuned():
             for operator in found.keys() & set(concerned):
                 assert set(found[operator][name]) == set(values)
     assert vars(blocks) == before
+
+
+@pytest.mark.parametrize("link", ["sigmoid", "hinge"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_multiply_the_gradient_before_it_is_rounded(layout, dtype, link):
+    checks.check_weighted_push(channels, dtype, layout, link)

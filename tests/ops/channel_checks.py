@@ -177,3 +177,18 @@ def check_largest(kernels: ModuleType) -> None:
     want = channels.exact_channels(scores.double(), target, None, False, "hinge", 1.0, 1.0)
     torch.testing.assert_close(got[0], want[0], rtol=1e-6, atol=0)
     torch.testing.assert_close(got[1].double(), want[1], rtol=1e-6, atol=1e-9)
+
+
+def check_weighted_push(kernels, dtype, layout, link):
+    """Weights multiply the gradient before it is rounded."""
+    shape = (2, 3, 257)
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    slopes, weight = slopes_of(2, 3, 64), torch.rand(shape) * 300
+    entropy = torch.tensor(0.3) if link == "sigmoid" else None
+    tail = (IGNORE, link, entropy, None, None, factors_of(2, 3), weight)
+    got = kernels.push_channels(scores, target, slopes, *tail)
+    expected = channels.push_channels(scores.double(), target, slopes.double(), *tail)
+    assert got.dtype == dtype
+    assert got.stride() == torch.empty_like(scores).stride()
+    rounding = {torch.float32: 2e-3, torch.bfloat16: 3e-3, torch.float16: 2e-3}[dtype]
+    assert relative(got, expected) < rounding

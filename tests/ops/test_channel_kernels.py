@@ -127,3 +127,10 @@ def test_operators_pass_opcheck():
     torch.library.opcheck(ops.backward, (scores, target, none, by_pixel, *tail))
     torch.library.opcheck(ops.rank_channels, (scores, target, IGNORE, True, "sigmoid"))
     torch.library.opcheck(ops.exact_channels, (scores, target, IGNORE, True, "hinge", 1.0, 1.0))
+
+
+@pytest.mark.parametrize("link", ["sigmoid", "hinge", "elu"])
+@pytest.mark.parametrize("dtype", checks.DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_multiply_the_gradient_before_it_is_rounded(level, layout, dtype, link):
+    checks.check_weighted_push(cpu_channels, dtype, layout, link)

@@ -285,3 +285,22 @@ def test_every_image_has_its_own_factors_of_channels(level, method):
         alone = lovasz_sigmoid(image[None], labels[None], **options)
         (want,) = torch.autograd.grad(alone / len(scores), image)
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_multiply_the_gradient_before_it_is_rounded(level, layout, dtype):
+    shape = (2, 19, 257)
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    lse, slopes, weight = (
+        scores.float().logsumexp(1),
+        slopes_of(2, 19, 64),
+        torch.rand(2, 257) * 300,
+    )
+    tail = (IGNORE, True, torch.tensor(0.3), None, 0.1, None, factors_of(2, 19), weight)
+    got = cpu.push(scores, target, lse, slopes, *tail)
+    expected = reference.push(scores.double(), target, lse.double(), slopes.double(), *tail)
+    assert got.dtype == dtype
+    assert got.stride() == torch.empty_like(scores).stride()
+    # of one rounding of every element, and not of two
+    assert relative(got, expected) < {4: 1e-3}.get(scores.element_size(), 3e-3)
