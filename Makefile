@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs wheel sanitize portable bench clean
+.PHONY: help demo test lint docs wheel sanitize portable any-input bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
@@ -17,6 +17,7 @@ help:
 	@echo "make wheel     build the wheels and try them in empty environments"
 	@echo "make sanitize  run the kernel tests under the address and undefined-behaviour sanitizers"
 	@echo "make portable  run the kernel tests on the kernels that processors other than x86-64 get"
+	@echo "make any-input draw 20,000 inputs of any layout, dtype and option (an hour)"
 	@echo "make bench     measure speed and memory on this machine (half an hour)"
 	@echo "make clean     remove what the above made"
 
@@ -72,6 +73,9 @@ portable: $(VENV)/.test
 	$(BIN)/cmake -S . -B build/portable -DLOVASZ_PORTABLE=ON
 	$(BIN)/cmake --build build/portable --parallel
 	LOVASZ_LIBRARY=$(CURDIR)/build/portable/_kernels.so $(BIN)/python -m pytest tests/ops -q
+
+any-input: $(VENV)/.test
+	$(BIN)/python -m pytest tests/test_any_input.py -q --hypothesis-profile=long
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json

@@ -1,14 +1,14 @@
-"""The two passes over the logits, count and push, as torch operators, and their autograd.
+"""The two passes over the logits as torch operators, and their autograd.
 
 ========================  =======================================================================
 ``count``, ``exact``      read scores and labels once: histograms of the errors, or slopes by pixel
-``push``, ``push_ranked`` turn slopes (derivatives by the errors) into the gradient of the scores
+``backward``              turns slopes (derivatives by the errors) into the gradient of the scores
 ========================  =======================================================================
 
 Between them ``weigh`` and ``reduce`` do at once what takes many operators of torch, each of them a
-launch on a device.
+launch on a device. ``reduce`` is where the gradient of the loss begins, see ``autograd``.
 
-The passes come in two kinds: for classes that exclude each other, and (``..._channels``) for
+The first pass comes in two kinds: for classes that exclude each other, and (``..._channels``) for
 channels that are sets of their own. They know links, labels, ``ignore_index``, weights of pixels
 and bins, and nothing of set functions, class weights or reductions. PyTorch's dispatcher picks the
 implementation by device; ``reference`` and ``channels`` are plain torch, serve every device that
