@@ -79,8 +79,7 @@ void merge(CountJob &job, lovasz_table &table, int64_t group) {
   }
   job.result.invalid[group] += table.invalid;
   job.result.bad_labels += table.bad_labels;
-  job.result.out_of_range += table.out_of_range;
-  table.invalid = table.bad_labels = table.out_of_range = 0;
+  table.invalid = table.bad_labels = 0;
 }
 
 void count_worker(int64_t, int64_t, void *context) {
@@ -98,7 +97,7 @@ void count_worker(int64_t, int64_t, void *context) {
   uint32_t *first = counts.aligned<uint32_t>();
   int64_t *weighted = problem.pixel_mass == nullptr ? nullptr : masses.aligned<int64_t>();
   lovasz_table table{first,    first + cells, static_cast<int64_t>(2 * cells),
-                     weighted, row,           0, 0, 0, nullptr};
+                     weighted, row,           0, 0, nullptr};
   int64_t group = -1;
   uint64_t pixels = 0;
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {

@@ -15,7 +15,7 @@ struct lovasz_table {
   int64_t half;         // second tables lie so far behind the first
   int64_t *masses;      // (2, C, row) instead of these where pixels have weights, else null
   int64_t row;          // bins, then one for an error of 1, one for what must not be counted
-  int64_t invalid, bad_labels, out_of_range;
+  int64_t invalid, bad_labels;
   double *entropy;  // sums of the current chunk
 };
 

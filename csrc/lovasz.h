@@ -12,6 +12,9 @@
 #define LOVASZ_API __attribute__((visibility("default")))
 #endif
 
+// Changes with everything that a binding has to know: a struct, an enumeration, a function.
+#define LOVASZ_ABI 1
+
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
 // Classes that share a softmax, or channels: what turns a score into an error.
@@ -34,7 +37,7 @@ struct lovasz_scores {
   int64_t image_stride, class_stride, pixel_stride;
 };
 
-// What both passes read. Keep in step with `_Problem` in src/lovasz/ops/cpu.py.
+// What both passes read.
 struct lovasz_problem {
   struct lovasz_scores scores;
   const void *target;  // (N, L), pixels contiguous
@@ -46,7 +49,6 @@ struct lovasz_problem {
   int32_t score_type, label_type;
   int32_t has_ignore_index;
   int32_t per_image;  // counts or slopes have a row for every image
-  int32_t softmax;    // scores are logits, not probabilities
   // Cross-entropy, which rides along where asked for.
   int32_t entropy;
   float smoothing;              // label smoothing
@@ -62,11 +64,10 @@ struct lovasz_problem {
 };
 
 struct lovasz_count_result {
-  int64_t *counts;       // (G, C, 2, B), zero on entry
-  int64_t *invalid;      // (G), zero on entry: pixels whose scores are no numbers
-  int64_t bad_labels;    // pixels whose label is neither a class nor ignored
-  int64_t out_of_range;  // pixels with a probability outside [0, 1]
-  double entropy[2];     // weighted sum of the cross-entropies, sum of the weights
+  int64_t *counts;     // (G, C, 2, B), zero on entry
+  int64_t *invalid;    // (G), zero on entry: pixels whose scores are no numbers
+  int64_t bad_labels;  // pixels whose label is neither a class nor ignored
+  double entropy[2];   // weighted sum of the cross-entropies, sum of the weights
 };
 
 // Losses and slopes of Tversky's set functions from counts.
@@ -104,9 +105,13 @@ struct lovasz_reduction {
 extern "C" {
 #endif
 
+// LOVASZ_ABI, then the size of every struct of this file and the offsets of its fields, in bytes.
+LOVASZ_API const int64_t *lovasz_layout(int64_t *count);
+
 // Address of torch_parallel_for, or null for one thread.
 LOVASZ_API void lovasz_set_parallel_for(void *address);
-// Instruction-set level in use, e.g. "x86-64-v3"; choose: force one, 0 if this processor lacks it.
+// Instruction-set level in use: baseline, v3 or v4. To choose one by its name, or "best": 0 if this
+// processor lacks it.
 LOVASZ_API const char *lovasz_level(void);
 LOVASZ_API int lovasz_choose_level(const char *name);
 
@@ -135,7 +140,7 @@ struct lovasz_exact_result {
   int64_t *pixels;     // (G, C), not ignored
   int64_t *invalid;    // (G), zero on entry
   double alpha, beta;
-  int64_t bad_labels, out_of_range;
+  int64_t bad_labels;
 };
 LOVASZ_API int lovasz_exact(const struct lovasz_problem *, struct lovasz_exact_result *,
                             int32_t threads);

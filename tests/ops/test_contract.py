@@ -133,7 +133,7 @@ def test_what_does_not_fit_has_a_sentence(name, bad):
 def pushed(gradient, **changes):
     """Status of the entry point for a gradient of these strides."""
     kernels = library.load()
-    problem = make_problem(SCORES, TARGET, LSE, 8, None, False, True)
+    problem = make_problem(SCORES, TARGET, LSE, 8, None, False)
     for field, value in changes.items():
         setattr(problem, field, value)
     return kernels.lovasz_push(problem, SLOPES.data_ptr(), None, 0.0, gradient, 1)

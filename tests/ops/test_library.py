@@ -1,5 +1,7 @@
 """Loading the library, and life without it."""
 
+import ctypes
+import ctypes.util
 import subprocess
 import sys
 
@@ -66,3 +68,28 @@ def test_threads_are_torchs_own():
     kernels = library.load()
     assert kernels is not None
     assert library._parallel_for() is not None
+
+
+def test_the_library_has_the_layout_of_its_bindings():
+    kernels = library.load()
+    count = ctypes.c_int64()
+    numbers = kernels.lovasz_layout(ctypes.byref(count))
+    assert numbers[: count.value] == library.layout()
+
+
+@pytest.mark.parametrize("struct", [library.Problem, library.Reduction])
+def test_a_library_with_other_structs_is_refused(struct, monkeypatch):
+    fields = list(struct._fields_)
+    swapped = type(struct.__name__, (ctypes.Structure,), {"_fields_": fields[::-1]})
+    monkeypatch.setattr(library, struct.__name__, swapped)
+    with pytest.raises(
+        RuntimeError, match=r"expected the compiled kernels .* install lovasz again"
+    ):
+        library._check_layout(library.load(), library._find())
+
+
+def test_a_library_of_another_kind_is_refused():
+    libc = ctypes.util.find_library("c")
+    result = run(LOSS, LOVASZ_LIBRARY=libc)
+    assert result.returncode != 0
+    assert "(ABI unknown)" in result.stderr

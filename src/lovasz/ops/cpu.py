@@ -59,7 +59,7 @@ def count(
     invalid = torch.zeros(groups, dtype=torch.int64)
     lse = torch.empty(target.shape, dtype=torch.float32)
     scores, target = readable(scores), pixels_contiguous(target)
-    problem = make_problem(scores, target, lse, bins, ignore_index, per_image, softmax)
+    problem = make_problem(scores, target, lse, bins, ignore_index, per_image)
     kept = add_entropy(problem, entropy, entropy_weight, smoothing)
     kept += add_pixel_weight(problem, pixel_weight) + add_pixel_mass(problem, pixel_weight)
     result = library.CountResult(counts.data_ptr(), invalid.data_ptr())
@@ -94,7 +94,7 @@ def push(
     scores, target = readable(scores), pixels_contiguous(target)
     slopes, lse = (tensor.to(torch.float32).contiguous() for tensor in (slopes, lse))
     groups, _, _, bins = slopes.shape
-    problem = make_problem(scores, target, lse, bins, ignore_index, groups > 1, softmax)
+    problem = make_problem(scores, target, lse, bins, ignore_index, groups > 1)
     kept = add_entropy(problem, entropy_scale is not None, entropy_weight, smoothing)
     kept += add_pixel_weight(problem, pixel_weight)
     scale = 0.0 if entropy_scale is None else entropy_scale.item()
@@ -121,7 +121,7 @@ def exact(
         return reference.exact(scores, target, ignore_index, per_image, softmax, alpha, beta)
     lse = torch.empty(target.shape, dtype=torch.float32)
     scores, target = readable(scores), pixels_contiguous(target)
-    problem = make_problem(scores, target, lse, 0, ignore_index, per_image, softmax)
+    problem = make_problem(scores, target, lse, 0, ignore_index, per_image)
     (*extended, invalid), bad_labels = sort_exactly(kernels, problem, alpha, beta)
     if bad_labels:
         raise_for_labels(function_of("softmax"), target, scores.shape[1], ignore_index)
@@ -146,7 +146,7 @@ def push_ranked(
     scores, target = readable(scores), pixels_contiguous(target)
     slopes, lse = (tensor.to(torch.float32).contiguous() for tensor in (slopes, lse))
     per_image = factors is not None and factors.shape[0] > 1
-    problem = make_problem(scores, target, lse, 0, ignore_index, per_image, softmax)
+    problem = make_problem(scores, target, lse, 0, ignore_index, per_image)
     threads = torch.get_num_threads()
     factors, factor = narrow(factors)
     check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), factor, address(out), threads))

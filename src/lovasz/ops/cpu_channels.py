@@ -171,7 +171,7 @@ def _problem(
     scores: Tensor, target: Tensor, bins: int, ignore_index: int | None, per_image: bool, link: str
 ) -> library.Problem:
     no_lse = scores.new_empty(0, dtype=torch.float32)
-    problem = make_problem(scores, target, no_lse, bins, ignore_index, per_image, False)
+    problem = make_problem(scores, target, no_lse, bins, ignore_index, per_image)
     problem.link = _LINKS[link]
     problem.target_class_stride = target.stride(1)
     return problem

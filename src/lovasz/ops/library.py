@@ -15,6 +15,9 @@ import sys
 import warnings
 from pathlib import Path
 
+# LOVASZ_ABI in csrc/lovasz.h.
+ABI = 1
+
 _NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
 
 
@@ -46,7 +49,6 @@ class Problem(ctypes.Structure):
         ("label_type", ctypes.c_int32),
         ("has_ignore_index", ctypes.c_int32),
         ("per_image", ctypes.c_int32),
-        ("softmax", ctypes.c_int32),
         ("entropy", ctypes.c_int32),
         ("smoothing", ctypes.c_float),
         ("entropy_weight", ctypes.c_void_p),
@@ -66,7 +68,6 @@ class CountResult(ctypes.Structure):
         ("counts", ctypes.c_void_p),
         ("invalid", ctypes.c_void_p),
         ("bad_labels", ctypes.c_int64),
-        ("out_of_range", ctypes.c_int64),
         ("entropy", ctypes.c_double * 2),
     )
 
@@ -83,7 +84,6 @@ class ExactResult(ctypes.Structure):
         ("alpha", ctypes.c_double),
         ("beta", ctypes.c_double),
         ("bad_labels", ctypes.c_int64),
-        ("out_of_range", ctypes.c_int64),
     )
 
 
@@ -140,6 +140,7 @@ def load() -> ctypes.CDLL | None:
         )
         return None
     library = ctypes.CDLL(str(path))
+    _check_layout(library, path)
     library.lovasz_set_parallel_for.argtypes = (ctypes.c_void_p,)
     library.lovasz_set_parallel_for.restype = None
     library.lovasz_level.restype = ctypes.c_char_p
@@ -176,6 +177,30 @@ def load() -> ctypes.CDLL | None:
             f" processor has, got {level!r}"
         )
     return library
+
+
+def layout() -> list[int]:
+    """The ABI that this file is written for, as ``lovasz_layout`` tells that of the library."""
+    numbers = [ABI]
+    for struct in (Scores, Problem, CountResult, Weighing, Reduction, ExactResult):
+        numbers.append(ctypes.sizeof(struct))
+        numbers += [getattr(struct, name).offset for name, _ in struct._fields_]
+    return numbers
+
+
+def _check_layout(library: ctypes.CDLL, path: Path) -> None:
+    """A library of another version would read other fields than are meant."""
+    found: list[int] = []
+    function = getattr(library, "lovasz_layout", None)
+    if function is not None:
+        function.restype, count = ctypes.POINTER(ctypes.c_int64), ctypes.c_int64()
+        numbers = function(ctypes.byref(count))
+        found = numbers[: count.value]
+    if found != layout():
+        raise RuntimeError(
+            f"lovasz: expected the compiled kernels of this version (ABI {ABI}), got others"
+            f" (ABI {found[0] if found else 'unknown'}) in {path.name}: install lovasz again"
+        )
 
 
 def _find() -> Path | None:

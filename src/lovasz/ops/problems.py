@@ -35,7 +35,6 @@ def make_problem(
     bins: int,
     ignore_index: int | None,
     per_image: bool,
-    softmax: bool,
 ) -> library.Problem:
     """What a kernel is told; the fields that are left out are zero."""
     images, classes, length = scores.shape
@@ -53,7 +52,6 @@ def make_problem(
         label_type=LABEL_TYPES[target.dtype],
         has_ignore_index=ignore_index is not None,
         per_image=per_image,
-        softmax=softmax,
     )
 
 
