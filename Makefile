@@ -47,6 +47,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp
+	$(PIP) cmake
+	$(BIN)/cmake -S . -B build/lint -DLOVASZ_WERROR=ON
+	$(BIN)/cmake --build build/lint --parallel
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict

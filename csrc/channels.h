@@ -69,11 +69,11 @@ void turn(const float *__restrict row, const int32_t *__restrict label, float *_
   for (int t = 0; t < T; ++t) toward[t] = label[t] == 1 ? -row[t] : row[t];
 }
 
-// Bins of the errors, those of positives `side` further on, and with Entropy the binary cross-entropy
-// of each pixel: in one loop, so that one exponential serves both.
+// Bins of the errors, those of positives `side` further on, and with Entropy the binary
+// cross-entropy of each pixel: in one loop, so that one exponential serves both.
 template <int T, int32_t Link, bool Entropy>
-void channel_bins(const float *__restrict toward, const int32_t *__restrict label, float bins, int32_t side,
-                  int32_t *__restrict at, float *__restrict surprise) {
+void channel_bins(const float *__restrict toward, const int32_t *__restrict label, float bins,
+                  int32_t side, int32_t *__restrict at, float *__restrict surprise) {
   const float discard = bins + 1.0f;
   for (int t = 0; t < T; ++t) {
     const float u = position_of<Link>(error_of<Link>(toward[t]), bins);
@@ -100,7 +100,8 @@ template <int T, int32_t Link>
 void count_channel(const lovasz_problem &problem, const float *row, int64_t image, int64_t c,
                    int64_t pixel, int64_t count, lovasz_table &table) {
   const float bins = static_cast<float>(problem.bins);
-  const int32_t side = static_cast<int32_t>(problem.classes * table.row);  // from negatives to positives
+  const int32_t side =
+      static_cast<int32_t>(problem.classes * table.row);  // from negatives to positives
   alignas(64) int32_t label[T], at[T];
   alignas(64) float toward[T];
   load_channel_labels<T>(problem, image, c, pixel, count, label);
@@ -109,7 +110,8 @@ void count_channel(const lovasz_problem &problem, const float *row, int64_t imag
     alignas(64) float surprise[T];
     channel_bins<T, Link, true>(toward, label, bins, side, at, surprise);
     const float *weight = pixel_weight_of(problem, image, c, pixel);
-    add_channel_entropy<T>(surprise, label, positive_weight(problem, c), weight, count, table.entropy);
+    add_channel_entropy<T>(surprise, label, positive_weight(problem, c), weight, count,
+                           table.entropy);
   } else {
     channel_bins<T, Link, false>(toward, label, bins, side, at, nullptr);
   }
@@ -121,7 +123,8 @@ void count_channel(const lovasz_problem &problem, const float *row, int64_t imag
   table.invalid += invalid;
   table.bad_labels += bad_labels;
   const int64_t *mass = problem.pixel_mass;
-  if (mass != nullptr) mass += image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
+  if (mass != nullptr)
+    mass += image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
   add_cells<T>(at, c * table.row, count, mass, table);
 }
 
@@ -171,10 +174,11 @@ template <int T, class Score, int32_t Link>
 void push_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
                         const lovasz_scores &gradient, int64_t image, int64_t pixel, int64_t count,
                         const Scratch &scratch) {
-  store_channels<T, Score>(problem, gradient, image, pixel, count, scratch, [&](int64_t c, float *out) {
-    x.ahead.fetch(c);
-    push_channel<T, Link>(problem, x.data + c * x.stride, slopes, image, c, pixel, count, out);
-  });
+  store_channels<T, Score>(
+      problem, gradient, image, pixel, count, scratch, [&](int64_t c, float *out) {
+        x.ahead.fetch(c);
+        push_channel<T, Link>(problem, x.data + c * x.stride, slopes, image, c, pixel, count, out);
+      });
 }
 
 template <int T, int32_t Link>

@@ -40,7 +40,8 @@ inline bool apart(const lovasz_problem &problem, const lovasz_scores &gradient) 
   return true;
 }
 
-// What every pass reads; `bins` is at least this. Where there are no scores there is nothing to read.
+// What every pass reads; `bins` is at least this. Where there are no scores there is nothing to
+// read.
 inline bool kept(const lovasz_problem &problem, int64_t bins) {
   if (problem.images < 1 || problem.classes < 1 || problem.length < 1) return false;
   const bool softmax = problem.link == LOVASZ_CLASSES;

@@ -78,8 +78,8 @@ void finish_pixels(const lovasz_problem &problem, Rows x, const int32_t *label, 
 
 // Adds the positives by their bins, `discard` for what must not be counted.
 template <int T>
-void count_positives(const int32_t *__restrict label, const int32_t *__restrict bin, int64_t classes,
-                     int64_t count, const int64_t *mass, lovasz_table &table) {
+void count_positives(const int32_t *__restrict label, const int32_t *__restrict bin,
+                     int64_t classes, int64_t count, const int64_t *mass, lovasz_table &table) {
   const uint32_t row = static_cast<uint32_t>(table.row);
   alignas(64) uint32_t cell[T];  // the last of a row is read by nobody
   for (int t = 0; t < T; ++t) {

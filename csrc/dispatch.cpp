@@ -96,8 +96,8 @@ void count_worker(int64_t, int64_t, void *context) {
   }
   uint32_t *first = counts.aligned<uint32_t>();
   int64_t *weighted = problem.pixel_mass == nullptr ? nullptr : masses.aligned<int64_t>();
-  lovasz_table table{first,    first + cells, static_cast<int64_t>(2 * cells),
-                     weighted, row,           0, 0, nullptr};
+  lovasz_table table{first, first + cells, static_cast<int64_t>(2 * cells), weighted, row, 0,
+                     0,     nullptr};
   int64_t group = -1;
   uint64_t pixels = 0;
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
@@ -138,10 +138,10 @@ void push_worker(int64_t, int64_t, void *context) {
   for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
     const int64_t image = job.chunks.image(i);
     const int64_t group = problem.per_image ? image : 0;
-    const lovasz_slopes slopes = job.slopes.behind(group * problem.classes * 2 * problem.bins,
-                                                   group * problem.classes);
-    job.kernels.push(&problem, &slopes, &job.gradient, image, job.chunks.first(i), job.chunks.last(i),
-                     scratch.aligned<float>());
+    const lovasz_slopes slopes =
+        job.slopes.behind(group * problem.classes * 2 * problem.bins, group * problem.classes);
+    job.kernels.push(&problem, &slopes, &job.gradient, image, job.chunks.first(i),
+                     job.chunks.last(i), scratch.aligned<float>());
   }
 }
 
@@ -225,7 +225,8 @@ void lovasz_expect_writes(void *data, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t page = 4096;
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) & ~(page - 1);
+  const uintptr_t end =
+      (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) & ~(page - 1);
   if (end > begin) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
 #else
   (void)data;
@@ -236,8 +237,8 @@ void lovasz_expect_writes(void *data, int64_t bytes) {
 int lovasz_push(const lovasz_problem *problem, const float *slopes, const float *factors,
                 float entropy_scale, const lovasz_scores *gradient, int32_t threads) {
   if (!contract::kept(*problem, 1, slopes, *gradient)) return LOVASZ_MISUSE;
-  PushJob job{*problem, {slopes, factors, entropy_scale}, *gradient, kernels(),
-              Chunks(*problem), {}, {}};
+  PushJob job{
+      *problem, {slopes, factors, entropy_scale}, *gradient, kernels(), Chunks(*problem), {}, {}};
   run(threads, job.chunks.workers(threads), push_worker, &job);
   return job.failed ? LOVASZ_NO_MEMORY : LOVASZ_OK;
 }

@@ -74,7 +74,8 @@ void channel_errors_tile(const lovasz_problem &problem, Rows x, int64_t image, i
 template <int T>
 void slopes_by_pixel(Rows x, const lovasz_problem &problem, const int32_t *__restrict label,
                      const float *__restrict lse, const lovasz_slopes &slopes, int64_t pixel,
-                     int64_t count, float *__restrict p_out, float *__restrict s_out, float *__restrict sum) {
+                     int64_t count, float *__restrict p_out, float *__restrict s_out,
+                     float *__restrict sum) {
   for (int t = 0; t < T; ++t) sum[t] = 0.0f;
   for (int64_t c = 0; c < problem.classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
@@ -118,20 +119,21 @@ template <int T, class Score, int32_t Link>
 void push_exact_channels_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slopes,
                               const lovasz_scores &gradient, int64_t image, int64_t pixel,
                               int64_t count, const Scratch &scratch) {
-  store_channels<T, Score>(problem, gradient, image, pixel, count, scratch, [&](int64_t c, float *out) {
-    const float *slope = slopes.slopes + c * problem.length + pixel;
-    const float factor = slopes.factor(c);
-    alignas(64) int32_t label[T];
-    alignas(64) float toward[T];
-    x.ahead.fetch(c);
-    load_channel_labels<T>(problem, image, c, pixel, count, label);
-    turn<T>(x.data + c * x.stride, label, toward);
-    for (int64_t t = 0; t < count; ++t) {
-      const float pushed = slope[t] * factor * rate_of<Link>(toward[t]);
-      out[t] = label[t] < 0 ? 0.0f : label[t] == 1 ? -pushed : pushed;
-    }
-    for (int64_t t = count; t < T; ++t) out[t] = 0.0f;
-  });
+  store_channels<T, Score>(problem, gradient, image, pixel, count, scratch,
+                           [&](int64_t c, float *out) {
+                             const float *slope = slopes.slopes + c * problem.length + pixel;
+                             const float factor = slopes.factor(c);
+                             alignas(64) int32_t label[T];
+                             alignas(64) float toward[T];
+                             x.ahead.fetch(c);
+                             load_channel_labels<T>(problem, image, c, pixel, count, label);
+                             turn<T>(x.data + c * x.stride, label, toward);
+                             for (int64_t t = 0; t < count; ++t) {
+                               const float pushed = slope[t] * factor * rate_of<Link>(toward[t]);
+                               out[t] = label[t] < 0 ? 0.0f : label[t] == 1 ? -pushed : pushed;
+                             }
+                             for (int64_t t = count; t < T; ++t) out[t] = 0.0f;
+                           });
 }
 
 }  // namespace LOVASZ_LEVEL

@@ -41,8 +41,8 @@ static inline int64_t lovasz_scratch_floats(int64_t classes) {
 struct lovasz_kernels {
   const char *name;
   // Tiles of pixels [first, last) of one image.
-  void (*count)(const lovasz_problem *, int64_t image, int64_t first, int64_t last,
-                lovasz_table *, float *scratch);
+  void (*count)(const lovasz_problem *, int64_t image, int64_t first, int64_t last, lovasz_table *,
+                float *scratch);
   void (*push)(const lovasz_problem *, const lovasz_slopes *, const lovasz_scores *gradient,
                int64_t image, int64_t first, int64_t last, float *scratch);
   // Errors (N, C, L) as bits, and the gradient from slopes (N, C, L).

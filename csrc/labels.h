@@ -15,9 +15,11 @@ constexpr int32_t outside = -2;  // a label that is neither a class nor ignored
 template <class Label, class Wide>
 void load_labels_as(const Label *source, const lovasz_problem &problem, int64_t classes,
                     int64_t count, int32_t *labels) {
-  const Wide end = static_cast<Wide>(classes), ignore_index = static_cast<Wide>(problem.ignore_index);
+  const Wide end = static_cast<Wide>(classes),
+             ignore_index = static_cast<Wide>(problem.ignore_index);
   // An index that no label can have is as none.
-  const bool has_ignore_index = problem.has_ignore_index != 0 && ignore_index == problem.ignore_index;
+  const bool has_ignore_index =
+      problem.has_ignore_index != 0 && ignore_index == problem.ignore_index;
   for (int64_t t = 0; t < count; ++t) {
     // Labels past the range of int64 wrap to negative numbers, as they do in torch.
     const Wide value = static_cast<Wide>(source[t]);
@@ -41,9 +43,10 @@ template <int T>
 void load_labels_at(const lovasz_problem &problem, int64_t first, int64_t classes, int64_t count,
                     int32_t *labels) {
   switch (problem.label_type) {
-#define LOVASZ_LABELS(name, type)                                                         \
-  case name:                                                                              \
-    load_labels_of(static_cast<const type *>(problem.target) + first, problem, classes, count, labels); \
+#define LOVASZ_LABELS(name, type)                                                              \
+  case name:                                                                                   \
+    load_labels_of(static_cast<const type *>(problem.target) + first, problem, classes, count, \
+                   labels);                                                                    \
     break;
     LOVASZ_LABELS(LOVASZ_UINT8, uint8_t)
     LOVASZ_LABELS(LOVASZ_INT8, int8_t)
@@ -74,9 +77,11 @@ void load_channel_labels(const lovasz_problem &problem, int64_t image, int64_t c
 }
 
 // From where on the weights of pixels are read; null for ones. For classes c is 0.
-inline const float *pixel_weight_of(const lovasz_problem &problem, int64_t image, int64_t c, int64_t pixel) {
+inline const float *pixel_weight_of(const lovasz_problem &problem, int64_t image, int64_t c,
+                                    int64_t pixel) {
   if (problem.pixel_weight == nullptr) return nullptr;
-  return problem.pixel_weight + image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
+  return problem.pixel_weight + image * problem.weight_image_stride +
+         c * problem.weight_class_stride + pixel;
 }
 
 // The weights of pixels, from their first on or ones where null; 0 where the label is none.
@@ -90,7 +95,8 @@ void load_weights(const int32_t *label, const float *weight, int64_t count, floa
   for (int64_t t = count; t < T; ++t) times[t] = 0.0f;
 }
 
-// Where the class of each pixel is found in rows that lie `stride` apart; anywhere for other labels.
+// Where the class of each pixel is found in rows that lie `stride` apart; anywhere for other
+// labels.
 template <int T>
 inline void places_in_rows(const int32_t *label, int32_t stride, int32_t *at) {
   for (int t = 0; t < T; ++t) at[t] = (label[t] < 0 ? 0 : label[t]) * stride + t;

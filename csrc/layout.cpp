@@ -1,4 +1,5 @@
-// Where this library expects the fields of the structs of lovasz.h, for bindings to compare with their own.
+// Where this library expects the fields of the structs of lovasz.h, for bindings to compare with
+// their own.
 #include <cstddef>
 
 #include "lovasz.h"
@@ -8,6 +9,7 @@ namespace {
 #define AT(field) static_cast<int64_t>(offsetof(LOVASZ_STRUCT, field))
 #define SIZE static_cast<int64_t>(sizeof(LOVASZ_STRUCT))
 
+// clang-format off
 // Struct by struct in the order of lovasz.h: its size, then the places of its fields.
 const int64_t layout[] = {
     LOVASZ_ABI,
@@ -37,6 +39,7 @@ const int64_t layout[] = {
     AT(bad_labels),
 #undef LOVASZ_STRUCT
 };
+// clang-format on
 
 }  // namespace
 

@@ -28,7 +28,8 @@ struct Span {
   void each_tile(Visit visit) const {
     for (int64_t pixel = first; pixel < last; pixel += T) {
       const int64_t count = last - pixel < T ? last - pixel : T;
-      visit(Tile<T, Score>(), load_tile<T, Score>(problem, image, pixel, count, scratch), pixel, count);
+      visit(Tile<T, Score>(), load_tile<T, Score>(problem, image, pixel, count, scratch), pixel,
+            count);
     }
   }
   template <int T, class Visit>
@@ -42,9 +43,9 @@ struct Span {
         return each_tile<T, float16>(visit);
     }
   }
-  // How wide tiles are is a constant inside the kernels, so that their loops have no remainders. Wide
-  // ones bring the tables of the classes into the first cache less often; narrow ones are for passes
-  // that keep two arrays from one loop over the classes to the next.
+  // How wide tiles are is a constant inside the kernels, so that their loops have no remainders.
+  // Wide ones bring the tables of the classes into the first cache less often; narrow ones are for
+  // passes that keep two arrays from one loop over the classes to the next.
   template <class Visit>
   void wide_tiles(Visit visit) const {
     tiles_of<lovasz_tile_pixels>(visit);
@@ -97,8 +98,8 @@ void push(const lovasz_problem *problem, const lovasz_slopes *slopes, const lova
   const bool channels = with_link(*problem, [&](auto link) {
     span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
-      push_channels_tile<T, typename decltype(tile)::score, link_of>(*problem, x, *slopes, *gradient, image,
-                                                                     pixel, count, span.scratch);
+      push_channels_tile<T, typename decltype(tile)::score, link_of>(
+          *problem, x, *slopes, *gradient, image, pixel, count, span.scratch);
     });
   });
   const double total = problem->entropy ? total_entropy_weight(*problem) : 0.0;
@@ -122,7 +123,8 @@ void errors(const lovasz_problem *problem, int64_t image, int64_t first, int64_t
   });
   if (channels) return;
   span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
-    errors_tile<decltype(tile)::pixels>(*problem, x, image, pixel, count, *table, span.scratch.a, out);
+    errors_tile<decltype(tile)::pixels>(*problem, x, image, pixel, count, *table, span.scratch.a,
+                                        out);
   });
 }
 

@@ -53,8 +53,8 @@ struct lovasz_problem {
   int32_t entropy;
   float smoothing;              // label smoothing
   const float *entropy_weight;  // (C), or null for ones
-  // Weights of pixels (N, L) or (N, C, L), or null for ones: as numbers, and for the first pass in the
-  // units that are counted. Pixels are contiguous.
+  // Weights of pixels (N, L) or (N, C, L), or null for ones: as numbers, and for the first pass in
+  // the units that are counted. Pixels are contiguous.
   const float *pixel_weight;
   const int64_t *pixel_mass;
   int64_t weight_image_stride, weight_class_stride;

@@ -41,8 +41,9 @@ inline float exp_half(float z) {
   float shifted = z * log2e_half + magic;
   float f = z * log2e_half - (shifted - magic);  // in [-0.5, 0.5]
   // 2^f, minimax in relative error
-  const float p = polynomial(f, 1.535336188319500e-4f, 1.339887440266574e-3f, 9.618437357674640e-3f,
-                             5.550332471162809e-2f, 2.402264791363012e-1f, 6.931472028550421e-1f, 1.0f);
+  const float p =
+      polynomial(f, 1.535336188319500e-4f, 1.339887440266574e-3f, 9.618437357674640e-3f,
+                 5.550332471162809e-2f, 2.402264791363012e-1f, 6.931472028550421e-1f, 1.0f);
   // A product, not a sum of exponents, because a sum could turn a NaN into a number.
   return p * as_float(static_cast<int32_t>(static_cast<uint32_t>(as_bits(shifted)) << 23));
 }
@@ -53,9 +54,9 @@ inline float log_positive(float s) {
   int32_t exponent = (bits - 0x3f3504f3) >> 23;  // s = 2^exponent * r, r in [sqrt(1/2), sqrt(2))
   float r = as_float(bits - static_cast<int32_t>(static_cast<uint32_t>(exponent) << 23)) - 1.0f;
   float e = static_cast<float>(exponent);
-  const float p = polynomial(r, 7.0376836292e-2f, -1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f,
-                             1.4249322787e-1f, -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f,
-                             3.3333331174e-1f);
+  const float p = polynomial(r, 7.0376836292e-2f, -1.1514610310e-1f, 1.1676998740e-1f,
+                             -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f,
+                             2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f);
   float square = r * r;
   float tail = r * square * p + e * -2.12194440e-4f - 0.5f * square;
   return r + tail + e * 0.693359375f;
@@ -63,8 +64,9 @@ inline float log_positive(float s) {
 
 // log(1 + e) for e in [0, 1], within 3 ulp, however small e is.
 inline float log_one_plus(float e) {
-  return polynomial(e, 5.364818498e-3f, -3.006576933e-2f, 7.920449972e-2f, -1.375379860e-1f, 1.915365309e-1f,
-                    -2.485716343e-1f, 3.332132399e-1f, -4.999964833e-1f, 1.0f) * e;
+  return polynomial(e, 5.364818498e-3f, -3.006576933e-2f, 7.920449972e-2f, -1.375379860e-1f,
+                    1.915365309e-1f, -2.485716343e-1f, 3.332132399e-1f, -4.999964833e-1f, 1.0f) *
+         e;
 }
 
 // The sum in double precision, in an order that vectors can take.
@@ -74,7 +76,8 @@ inline double sum_of(const float *__restrict values) {
   double quarters[quarter];
   for (int t = 0; t < quarter; ++t) {
     quarters[t] = (static_cast<double>(values[t]) + static_cast<double>(values[t + quarter])) +
-                  (static_cast<double>(values[t + 2 * quarter]) + static_cast<double>(values[t + 3 * quarter]));
+                  (static_cast<double>(values[t + 2 * quarter]) +
+                   static_cast<double>(values[t + 3 * quarter]));
   }
   double sum = 0.0;
   for (int t = 0; t < few; ++t) {
@@ -83,8 +86,8 @@ inline double sum_of(const float *__restrict values) {
   return sum;
 }
 
-// out = table[index]. Four single loads put together and two indices at a time take two thirds of the
-// time of AVX-512's gather on Zen 4, and less than half of that of single loads and stores.
+// out = table[index]. Four single loads put together and two indices at a time take two thirds of
+// the time of AVX-512's gather on Zen 4, and less than half of that of single loads and stores.
 template <int T, class Index>
 inline void look_up(const float *__restrict table, const Index *__restrict index,
                     float *__restrict out) {
@@ -98,8 +101,8 @@ inline void look_up(const float *__restrict table, const Index *__restrict index
     const __m128 second = _mm_load_ss(table + (i >> 32));
     const __m128 third = _mm_load_ss(table + static_cast<uint32_t>(j));
     const __m128 fourth = _mm_load_ss(table + (j >> 32));
-    _mm_storeu_ps(out + t, _mm_movelh_ps(_mm_unpacklo_ps(first, second),
-                                         _mm_unpacklo_ps(third, fourth)));
+    _mm_storeu_ps(out + t,
+                  _mm_movelh_ps(_mm_unpacklo_ps(first, second), _mm_unpacklo_ps(third, fourth)));
   }
 #else
   for (int t = 0; t < T; ++t) out[t] = table[index[t]];
@@ -108,7 +111,8 @@ inline void look_up(const float *__restrict table, const Index *__restrict index
 
 // out[index] = values, two at a time as well; AVX-512's scatter takes longer.
 template <int T>
-inline void scatter(const float *__restrict values, const int32_t *__restrict index, float *__restrict out) {
+inline void scatter(const float *__restrict values, const int32_t *__restrict index,
+                    float *__restrict out) {
 #if defined(LOVASZ_SSE2)
   for (int t = 0; t < T; t += 2) {
     uint64_t i, v;

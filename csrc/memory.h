@@ -12,8 +12,8 @@ namespace LOVASZ_LEVEL {
 
 constexpr int64_t cache_line = 64;
 
-// Asks for `size` bytes from `first` on, into the second cache: they would drive out of the first what
-// is in use. Past the end of an array this does nothing.
+// Asks for `size` bytes from `first` on, into the second cache: they would drive out of the first
+// what is in use. Past the end of an array this does nothing.
 inline void fetch_memory(uintptr_t first, uintptr_t size) {
   for (uintptr_t at = first; at < first + size; at += cache_line) {
     __builtin_prefetch(reinterpret_cast<const void *>(at), 0, 2);
@@ -23,7 +23,8 @@ inline void fetch_memory(uintptr_t first, uintptr_t size) {
 // What follows so many elements, as many again.
 template <class Value>
 inline void fetch_after(const Value *values, int64_t count) {
-  fetch_memory(reinterpret_cast<uintptr_t>(values + count), static_cast<uintptr_t>(count) * sizeof *values);
+  fetch_memory(reinterpret_cast<uintptr_t>(values + count),
+               static_cast<uintptr_t>(count) * sizeof *values);
 }
 
 // The next tile, in as many parts as there are classes: loops over the classes ask for it part by

@@ -23,8 +23,8 @@ struct Chunks {
 
   explicit Chunks(const lovasz_problem &problem) : length(problem.length) {
     const int64_t tile = lovasz_tile_pixels;
-    // Several tiles where enough chunks are left for many threads: memory is asked for a tile ahead,
-    // which after the last one of a chunk is another thread's.
+    // Several tiles where enough chunks are left for many threads: memory is asked for a tile
+    // ahead, which after the last one of a chunk is another thread's.
     const int64_t share = problem.images * (length / tile) / 64;
     const int64_t several = share < 1 ? 1 : share < 8 ? share : 8;
     const int64_t tiles = 65536 / (tile * problem.classes);

@@ -42,7 +42,8 @@ void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__res
   }
 }
 
-// The same for the class that the pixel belongs to. Of an ignored pixel, whose p is 0, any class will do.
+// The same for the class that the pixel belongs to. Of an ignored pixel, whose p is 0, any class
+// will do.
 template <int T>
 void positive_slopes(const int32_t *label, int64_t bins, const lovasz_slopes &slopes,
                      const float *p, float *s, float *sum) {
@@ -113,8 +114,9 @@ template <int T, bool Entropy, class Score>
 void store_gradient(const lovasz_problem &problem, const lovasz_scores &gradient, int64_t image,
                     int64_t pixel, int64_t count, const Scratch &scratch,
                     const PushedTile<T> &tile) {
-  store_tile<T, Score>(problem, gradient, image, pixel, count, scratch.rows, scratch.strip,
-                       [&](int64_t c, float *out) { gradient_row<T, Entropy>(problem, tile, c, out); });
+  store_tile<T, Score>(
+      problem, gradient, image, pixel, count, scratch.rows, scratch.strip,
+      [&](int64_t c, float *out) { gradient_row<T, Entropy>(problem, tile, c, out); });
 }
 
 // Log-sum-exp of the pixels, +inf where ignored, so that p is 0; true if some are to be blanked,

@@ -1,8 +1,9 @@
 // The exact method: errors, radix sort, slopes.
 //
-// Errors are floats that are not negative, so their bits order them as integers: 30 bits up to 1, and
-// 31 where they have no bound, in three or four passes of ten bits each. An element carries its place in the array of slopes, so the sorted row is walked once
-// from the largest error down, and every slope is written where its pixel is.
+// Errors are floats that are not negative, so their bits order them as integers: 30 bits up to 1,
+// and 31 where they have no bound, in three or four passes of ten bits each. An element carries its
+// place in the array of slopes, so the sorted row is walked once from the largest error down, and
+// every slope is written where its pixel is.
 #include <cstring>
 #include <utility>
 
@@ -57,13 +58,14 @@ void errors_worker(int64_t, int64_t, void *context) {
     kernels().errors(&problem, image, job.chunks.first(i), job.chunks.last(i), &table,
                      reinterpret_cast<uint32_t *>(job.result.slopes), scratch.aligned<float>());
     const int64_t group = problem.per_image ? image : 0;
-    if (table.invalid) __atomic_fetch_add(job.result.invalid + group, table.invalid, __ATOMIC_RELAXED);
+    if (table.invalid)
+      __atomic_fetch_add(job.result.invalid + group, table.invalid, __ATOMIC_RELAXED);
     job.bad_labels += table.bad_labels;
   }
 }
 
 struct Row {
-  float *slopes;    // of the first image and the class
+  float *slopes;  // of the first image and the class
   int64_t images, image_stride, length;
 };
 
@@ -137,13 +139,16 @@ double walk(const uint64_t *sorted, int64_t size, const Tversky &delta, float *s
       slope_f = slope_n = static_cast<float>((after - before) / static_cast<double>(f + n));
     } else {
       const double by_f = delta(F + f, B) - before, by_n = delta(F, B + n) - before;
-      slope_f = static_cast<float>((by_f + (after - before - by_n)) / (2.0 * static_cast<double>(f)));
-      slope_n = static_cast<float>((by_n + (after - before - by_f)) / (2.0 * static_cast<double>(n)));
+      slope_f =
+          static_cast<float>((by_f + (after - before - by_n)) / (2.0 * static_cast<double>(f)));
+      slope_n =
+          static_cast<float>((by_n + (after - before - by_f)) / (2.0 * static_cast<double>(n)));
     }
     float error;
     std::memcpy(&error, &key, sizeof error);
     loss += (after - before) * static_cast<double>(error);
-    for (; i >= first; --i) slopes[place_of(sorted[i])] = is_positive(sorted[i]) ? slope_f : slope_n;
+    for (; i >= first; --i)
+      slopes[place_of(sorted[i])] = is_positive(sorted[i]) ? slope_f : slope_n;
     F += f;
     B += n;
     before = after;
@@ -166,7 +171,7 @@ void sort_worker(int64_t, int64_t, void *context) {
   }
   lovasz_expect_writes(first.data, static_cast<int64_t>(bytes));
   lovasz_expect_writes(second.data, static_cast<int64_t>(bytes));
-  auto *starts = reinterpret_cast<uint32_t(*)[buckets]>(counts.aligned<uint32_t>());
+  auto *starts = reinterpret_cast<uint32_t (*)[buckets]>(counts.aligned<uint32_t>());
   for (int64_t i = job.next_row++; i < groups * problem.classes; i = job.next_row++) {
     const int64_t group = i / problem.classes, c = i % problem.classes;
     const int64_t image_stride = problem.classes * problem.length;

@@ -17,8 +17,8 @@ inline void add_cells(const Index *at, int64_t first, int64_t count, const int64
     for (int64_t t = 0; t < count; ++t) masses[at[t]] += mass[t];
     return;
   }
-  // Two tables in turn, because neighbours like to share a cell and an increment has to wait for the
-  // one before it.
+  // Two tables in turn, because neighbours like to share a cell and an increment has to wait for
+  // the one before it.
   uint32_t *counts = table.negatives + first, *others = counts + table.half;
   for (int t = 0; t < T; t += 2) {
     ++counts[at[t]];

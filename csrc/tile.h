@@ -18,8 +18,8 @@ struct Rows {
   Ahead ahead;
 };
 
-// How far rows of the working memory lie apart: at a power of two their beginnings would all compete
-// for the same few places in the first cache.
+// How far rows of the working memory lie apart: at a power of two their beginnings would all
+// compete for the same few places in the first cache.
 template <int T>
 constexpr ptrdiff_t padded = T + lovasz_padding;
 
@@ -100,8 +100,8 @@ Rows load_tile(const lovasz_problem &problem, int64_t image, int64_t pixel, int6
   if (scores.pixel_stride != 1) {
     load_points<T>(source, scores.pixel_stride, problem.classes, count, scratch);
   } else if (sizeof(Score) == sizeof(float) && count == T) {
-    return Rows{reinterpret_cast<const float *>(source), static_cast<ptrdiff_t>(scores.class_stride),
-                ahead};
+    return Rows{reinterpret_cast<const float *>(source),
+                static_cast<ptrdiff_t>(scores.class_stride), ahead};
   } else {
     load_rows<T>(source, scores.class_stride, problem.classes, count, scratch.rows);
   }

@@ -12,8 +12,8 @@ namespace LOVASZ_LEVEL {
 constexpr int64_t strip = 16;
 
 // to[j][i] = from[i][j] for a matrix of `height` rows, four by four where it goes.
-inline void transpose(const float *from, int64_t from_stride, int64_t height, int64_t width, float *to,
-                      int64_t to_stride) {
+inline void transpose(const float *from, int64_t from_stride, int64_t height, int64_t width,
+                      float *to, int64_t to_stride) {
   int64_t i = 0;
 #if defined(LOVASZ_SSE2)
   for (; i + 4 <= height; i += 4) {

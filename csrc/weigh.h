@@ -1,6 +1,7 @@
 // From counts to losses and slopes, for Tversky's set functions: `extend_counts` in
 // src/lovasz/extension.py, in one pass instead of about 180 operators. What that computes twice is
-// computed once, but every operation rounds as there; only the losses are added up in another order.
+// computed once, but every operation rounds as there; only the losses are added up in another
+// order.
 #pragma once
 
 #include <stdint.h>
@@ -103,7 +104,8 @@ double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slope
     }
     for (int64_t i = 0; i < size; ++i) {
       const Step step_f(F[i + 1], F[i], P), step_n(B[i + 1], B[i], N);
-      const double low_low = delta(step_f.low, step_n.low), low_high = delta(step_f.low, step_n.high);
+      const double low_low = delta(step_f.low, step_n.low),
+                   low_high = delta(step_f.low, step_n.high);
       const double high_low = delta(step_f.high, step_n.low);
       const double high_high = delta(step_f.high, step_n.high);
       // Δ before the bin and after it in F, at either end of the step in B; and the other way round
