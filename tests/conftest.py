@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,11 @@ COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_b
 settings.register_profile("short", max_examples=150, derandomize=True, **COMMON)
 settings.register_profile("long", max_examples=20_000, **COMMON)
 settings.load_profile("short")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes share the cores: one thread each, and in the processes that tests start.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,9 @@ SIGNATURES = [
 ]
 
 
-@pytest.mark.parametrize(("function", "expected"), SIGNATURES, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(
+    ("function", "expected"), SIGNATURES, ids=lambda x: getattr(x, "__qualname__", str(x)[:40])
+)
 def test_signatures(function, expected):
     parameters = inspect.signature(function).parameters.values()
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
