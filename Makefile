@@ -2,16 +2,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# One process for each core, and whoever is done takes tests of the others.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs wheel sanitize portable any-input bench clean
+.PHONY: help demo test emulate lint docs wheel sanitize portable any-input bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
 	@echo "make test      run the tests"
+	@echo "make emulate   run the compiled GPU kernels on an emulator of PTX"
 	@echo "make lint      run the linters and the type checker"
 	@echo "make docs      build the documentation into site/"
 	@echo "make wheel     build the wheels and try them in empty environments"
@@ -41,7 +44,10 @@ demo: $(VENV)/.demo
 	$(BIN)/lovasz compare --config examples/demo.yaml $(if $(wildcard runs/demo/config.yaml),--resume)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+emulate: $(VENV)/.test
+	$(PYTEST) tools
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -70,13 +76,13 @@ sanitize: $(VENV)/.test
 	LOVASZ_LIBRARY=$(CURDIR)/build/sanitize/_kernels.so \
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$(BIN)/python -m pytest tests/ops -q -k "not test_library and not compiles and not opcheck"
+	$(PYTEST) tests/ops -q -k "not test_library and not compiles and not opcheck"
 
 portable: $(VENV)/.test
 	$(PIP) cmake
 	$(BIN)/cmake -S . -B build/portable -DLOVASZ_PORTABLE=ON
 	$(BIN)/cmake --build build/portable --parallel
-	LOVASZ_LIBRARY=$(CURDIR)/build/portable/_kernels.so $(BIN)/python -m pytest tests/ops -q
+	LOVASZ_LIBRARY=$(CURDIR)/build/portable/_kernels.so $(PYTEST) tests/ops -q
 
 any-input: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_any_input.py -q --hypothesis-profile=long

@@ -13,7 +13,8 @@ import argparse
 
 import pytest
 import torch
-from tests.gpu.launches import Workload, compile_for, instructions_of, launches_of, usage_of
+
+from tools.launches import Workload, compile_for, instructions_of, launches_of, usage_of
 
 WORKLOADS = {
     "cityscapes": Workload((2, 19, 512 * 1024)),

@@ -1,12 +1,12 @@
 """What the GPU kernels ask of a device's memories, for scores of several distributions.
 
-No device is needed: the kernels are compiled for one of NVIDIA and executed by the machine of the
-tests, on an excerpt of each workload, in programs of the size that the whole workload has. For a
-score: instructions (of PTX, of which the device's own are fewer or more); bytes of global memory,
-in sectors of 32 bytes for a warp and an instruction, whether a cache has them or not; cycles of the
-banks of shared memory for the 32 scores of a warp. For a pixel: atomic additions to global memory,
-and how many of them share the address that has the most. A multiprocessor of an H100 has 10.7
-cycles for 32 scores of float32 in the time in which they are read from memory once.
+No device is needed: the kernels are compiled for one of NVIDIA and executed by an emulator
+(``tools/ptx_emulator``), on an excerpt of each workload, in programs of the size that the whole
+workload has. For a score: instructions (of PTX, of which the device's own are fewer or more); bytes
+of global memory, in sectors of 32 bytes for a warp and an instruction, whether a cache has them or
+not; cycles of the banks of shared memory for the 32 scores of a warp. For a pixel: atomic additions
+to global memory, and how many of them share the address that has the most. A multiprocessor of an
+H100 has 10.7 cycles for 32 scores of float32 in the time in which they are read from memory once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import argparse
 
 import pytest
 import torch
-from tests.gpu.machine.launching import use_machine
-from tests.gpu.machine.meter import Meter
 
 from benchmarks.gpu import CHANNELS, STAGES, inputs
 from benchmarks.workloads import WORKLOADS
 from lovasz.ops import gpu
 from lovasz.ops.gpu import blocks, channels
+from tools.ptx_emulator.launching import use_emulator
+from tools.ptx_emulator.meter import Meter
 
 IMAGES = [name for name, shape in {**WORKLOADS, **CHANNELS}.items() if len(shape) > 2]
 DEFAULT = ("cityscapes", "ade", "masks")
@@ -41,7 +41,7 @@ def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], tor
     # As many pixels to a program as in the whole workload.
     multiprocessors = max(round(MULTIPROCESSORS * length / (images * pixels)), 1)
     with pytest.MonkeyPatch.context() as patch:
-        meters = use_machine(patch)
+        meters = use_emulator(patch)
         patch.setattr(blocks, "processors", lambda device: multiprocessors)
         if workload in CHANNELS:
             counts, _, _ = channels.count_channels(scores, labels, BINS, None, False, "sigmoid")

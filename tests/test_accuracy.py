@@ -1,8 +1,8 @@
 """The accuracy statement, on the distributions that the docs publish."""
 
 import pytest
-from benchmarks import accuracy, distributions
 
+from benchmarks import accuracy, distributions
 from lovasz import error_bound
 
 

@@ -4,6 +4,7 @@ import json
 import time
 
 import torch
+
 from benchmarks import channels, gpu, ranks, scaling, speed, tables
 
 

@@ -6,9 +6,9 @@ Every fault is planted on purpose, in a few lines of its own, so that the check 
 import pytest
 import torch
 import torch.nn.functional as F
-from benchmarks import published
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks import published
 from lovasz import lovasz_softmax
 from tests import oracle
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 import torch
-from benchmarks import gpu_tune
 
+from benchmarks import gpu_tune
 from lovasz.ops import channels as reference
 from lovasz.ops.gpu import channels
 from tests.ops import channel_checks as checks

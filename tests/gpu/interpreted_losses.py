@@ -9,9 +9,9 @@ from lovasz.ops import autograd, gpu
 from lovasz.ops.backward import backward_by
 from lovasz.ops.gpu import channels as gpu_channels
 from lovasz.ops.reduction import reduce_by
-from tests.gpu.launches import kernels
 from tests.operators import Counter
 from tests.ops.cases import relative
+from tools.launches import kernels
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 

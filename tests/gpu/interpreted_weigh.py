@@ -6,9 +6,9 @@ import torch
 from lovasz.ops import WEIGHT_UNIT, between, gpu
 from lovasz.ops.gpu import weighing
 from tests.gpu.interpreted import Watch
-from tests.gpu.launches import Recorder
 from tests.operators import Counter
 from tests.ops.reduction_checks import check_reduction, every_reduction
+from tools.launches import Recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.gpu.launches import (
+from tools.launches import (
     Workload,
     compile_for,
     instructions_of,

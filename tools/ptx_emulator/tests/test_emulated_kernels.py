@@ -1,7 +1,7 @@
-"""The kernels for NVIDIA devices, compiled, on the machine that executes PTX (``machine``).
+"""The kernels for NVIDIA devices, compiled, on the emulator of PTX.
 
-Run by ``test_interpreter.py``. Every address is watched, and every pair of threads that a barrier
-has to keep apart. A selection of what the interpreter runs, because compiling takes most of the
+Every address is watched, and every pair of threads that a barrier has to keep apart. A selection of
+what Triton's interpreter runs (``tests/gpu/interpreted*.py``), because compiling takes most of the
 time; kernels that only other devices run are left to it.
 """
 
@@ -41,15 +41,15 @@ from tests.gpu.interpreted_losses import (  # noqa: F401
     test_few_launches,
     test_losses_and_gradients,
 )
-from tests.gpu.machine import launching
-from tests.gpu.machine.launching import execute
 from tests.ops import channel_checks
 from tests.ops.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of
+from tools.ptx_emulator import launching
+from tools.ptx_emulator.launching import execute
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch):
-    return launching.use_machine(monkeypatch)
+def emulator(monkeypatch):
+    return launching.use_emulator(monkeypatch)
 
 
 def in_turn(shapes, *options):
@@ -73,7 +73,7 @@ def test_few_classes(shape, layout, dtype, per_image):
 @pytest.mark.parametrize("layout", ["pixels", "classes"])
 def test_other_architectures(layout, architecture, monkeypatch):
     monkeypatch.undo()
-    launching.use_machine(monkeypatch, architecture)
+    launching.use_emulator(monkeypatch, architecture)
     interpreted.test_few_classes((2, 19, 257), layout, torch.bfloat16, False)
     channel_checks.check_count(channels, (2, 5, 257), layout, "sigmoid", False)
     channel_checks.check_push(channels, (2, 5, 257), layout, "sigmoid", False)

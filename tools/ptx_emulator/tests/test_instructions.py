@@ -1,10 +1,10 @@
-"""The machine that executes PTX (``tests/gpu/machine``): what it computes, and what it catches."""
+"""What the emulator of PTX computes, and what it catches."""
 
 import numpy as np
 import pytest
 
-from tests.gpu.machine.execution import code_of, run
-from tests.gpu.machine.memory import Memory
+from tools.ptx_emulator.execution import code_of, run
+from tools.ptx_emulator.memory import Memory
 
 HEAD = """
 .version 8.7

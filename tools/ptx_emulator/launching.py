@@ -1,4 +1,4 @@
-"""The machine in the place of a device: kernels are compiled as for one, and executed here."""
+"""The emulator in the place of a device: kernels are compiled as for one, and executed here."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from tests.gpu.launches import Launch, compile_for, kernels
-from tests.gpu.machine.execution import code_of, run
-from tests.gpu.machine.memory import Memory
-from tests.gpu.machine.meter import Meter
+from tools.launches import Launch, compile_for, kernels
+from tools.ptx_emulator.execution import code_of, run
+from tools.ptx_emulator.memory import Memory
+from tools.ptx_emulator.meter import Meter
 
 
-class OnMachine:
+class Emulated:
     """Stands in for a kernel and executes its launches."""
 
-    def __init__(self, kernel: Any, target: Any, executed: dict[str, Meter]):
-        self.kernel, self.target, self.executed = kernel, target, executed
+    def __init__(self, kernel: Any, target: Any, meters: dict[str, Meter]):
+        self.kernel, self.target, self.meters = kernel, target, meters
         self.__name__ = kernel.__name__
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         def launch(*args: Any, **kwargs: Any) -> None:
             found = self.execute(Launch(self.kernel, grid, args, kwargs))
-            self.executed.setdefault(self.__name__, Meter()).update(found)
+            self.meters.setdefault(self.__name__, Meter()).update(found)
 
         return launch
 
@@ -70,17 +70,17 @@ def _bytes_of(tensor: Tensor) -> np.ndarray:
     return np.frombuffer(content, np.uint8)
 
 
-def use_machine(
+def use_emulator(
     monkeypatch: pytest.MonkeyPatch, architecture: int = 90, *, shared: bool = True
 ) -> dict[str, Meter]:
-    """Execute all kernels on the machine; what they took is in the result, by name."""
+    """Execute all kernels on the emulator; what they took is in the result, by name."""
     from triton.backends.compiler import GPUTarget
 
     from lovasz.ops.gpu import blocks
 
-    executed: dict[str, Meter] = {}
+    meters: dict[str, Meter] = {}
     target = GPUTarget("cuda", architecture, 32)
     monkeypatch.setattr(blocks, "has_ptx", lambda device: shared)
     for module, name in kernels():
-        monkeypatch.setattr(module, name, OnMachine(getattr(module, name), target, executed))
-    return executed
+        monkeypatch.setattr(module, name, Emulated(getattr(module, name), target, meters))
+    return meters

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.machine.program import Instruction, Operand, Register, Symbol, Vector
-from tests.gpu.machine.values import TYPES, Step, Threads, Values, reader, writer
+from tools.ptx_emulator.program import Instruction, Operand, Register, Symbol, Vector
+from tools.ptx_emulator.values import TYPES, Step, Threads, Values, reader, writer
 
 #: what changes no result, or not beyond the last bit
 IGNORED = {"rn", "approx", "full"}

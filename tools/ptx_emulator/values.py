@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.machine.program import Number, Operand, Register, Special
+from tools.ptx_emulator.program import Number, Operand, Register, Special
 
 TYPES = {
     "pred": np.bool_,

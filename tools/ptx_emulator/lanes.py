@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.machine.program import Instruction, Operand
-from tests.gpu.machine.values import Read, Step, Threads, Values, reader, writer
+from tools.ptx_emulator.program import Instruction, Operand
+from tools.ptx_emulator.values import Read, Step, Threads, Values, reader, writer
 
 LANES = 32
 

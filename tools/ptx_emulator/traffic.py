@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.machine.lanes import LANES, by_lane
-from tests.gpu.machine.memory import Memory, Visitors
-from tests.gpu.machine.program import Address, Instruction, Operand, Symbol, Vector
-from tests.gpu.machine.values import TYPES, WIDTHS, Step, Threads, reader, writer
+from tools.ptx_emulator.lanes import LANES, by_lane
+from tools.ptx_emulator.memory import Memory, Visitors
+from tools.ptx_emulator.program import Address, Instruction, Operand, Symbol, Vector
+from tools.ptx_emulator.values import TYPES, WIDTHS, Step, Threads, reader, writer
 
 #: where shared memory begins: an address of 0 would hide what was forgotten
 SHARED_BASE = 1024

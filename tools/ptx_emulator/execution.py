@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.machine import arithmetic, lanes, traffic
-from tests.gpu.machine.memory import Memory, Visitors
-from tests.gpu.machine.meter import Meter
-from tests.gpu.machine.program import Instruction, Program
-from tests.gpu.machine.values import TYPES, Step, Threads
+from tools.ptx_emulator import arithmetic, lanes, traffic
+from tools.ptx_emulator.memory import Memory, Visitors
+from tools.ptx_emulator.meter import Meter
+from tools.ptx_emulator.program import Instruction, Program
+from tools.ptx_emulator.values import TYPES, Step, Threads
 
 FINISHED = 2**31 - 1
 

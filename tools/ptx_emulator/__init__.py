@@ -1,4 +1,4 @@
-"""A machine that executes the PTX of compiled kernels, on processors, and watches them.
+"""An emulator of PTX: it executes compiled kernels on processors, and watches them.
 
 Triton's interpreter runs the source of a kernel, one program after another. What is compiled is
 something else: threads that wait for each other at barriers, tables in shared memory, PTX of ours
@@ -9,5 +9,5 @@ writes and no barrier in between, barriers and exchanges between lanes that not 
 
 ``program`` reads the text, ``arithmetic`` and ``lanes`` have the instructions of registers,
 ``memory`` has those of memory and its watch, ``execution`` runs a grid, and ``launching`` puts the
-machine in the place of a device.
+emulator in the place of a device.
 """
