@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks import distributions, published
+from benchmarks import distributions
 from lovasz import error_bound, lovasz_softmax
+from tools import published
 
 # Each gives the losses of the listed classes.
 Losses = Callable[[Tensor, Tensor, list[int]], Tensor]

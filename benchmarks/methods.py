@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import published
 from lovasz import cross_entropy_lovasz_softmax, lovasz_softmax
+from tools import published
 
 Method = Callable[[Tensor, Tensor], Tensor]
 

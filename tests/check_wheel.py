@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 CODE = """
@@ -27,6 +28,9 @@ print("runs with", level or "plain PyTorch, and says so")
 
 def check(wheel: Path, pure: bool) -> None:
     """One wheel in one environment."""
+    inside = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    if strangers := {name for name in inside if name.partition("-")[0] != "lovasz"}:
+        raise SystemExit(f"{wheel.name}: {', '.join(sorted(strangers))} should not be in it")
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=False)
         python = Path(folder) / "bin" / "python"

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks import published
 from lovasz import lovasz_softmax
 from tests import oracle
+from tools import published
 
 
 def gradient_of(loss, logits, *arguments, **options):

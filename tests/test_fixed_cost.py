@@ -6,7 +6,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import lovasz
 from tests.operators import Counter
-from tests.test_citizenship import FUSED, LOSSES
+from tests.test_torch_integration import FUSED, LOSSES
 
 # Operators that are no views, forward and backward. Those of ``backward`` itself are among them:
 # the gradient of 1 and its sum with what is there.

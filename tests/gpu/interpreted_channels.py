@@ -1,12 +1,10 @@
 """The GPU kernels of channels against the reference, in Triton's interpreter."""
 
 import math
-import time
 
 import pytest
 import torch
 
-from benchmarks import gpu_tune
 from lovasz.ops import channels as reference
 from lovasz.ops.gpu import channels
 from tests.ops import channel_checks as checks
@@ -129,29 +127,6 @@ def test_the_gradient_has_the_dtype_and_scale_of_the_cross_entropy():
     gradient = channels.push_channels(*arguments)
     assert gradient.dtype == torch.float16
     assert relative(gradient, reference.push_channels(*arguments)) < 1e-3
-
-
-def test_the_constants_of_the_blocks_can_be_tuned():
-    from lovasz.ops.gpu import blocks
-
-    def timed(work):
-        began = time.perf_counter()
-        work()
-        return time.perf_counter() - began
-
-    points, of_class = torch.randn(300, 3), torch.randint(3, (300,))
-    masks, labels = torch.randn(1, 2, 10, 10), torch.randint(2, (1, 2, 10, 10))
-    before = dict(vars(blocks))
-    for operators in (
-        gpu_tune.class_operators(points, of_class),
-        gpu_tune.channel_operators(masks, labels),
-    ):
-        found = gpu_tune.sweep(operators, list(gpu_tune.CANDIDATES), 1, timed)
-        assert found.keys() == operators.keys()
-        for name, (values, concerned) in gpu_tune.CANDIDATES.items():
-            for operator in found.keys() & set(concerned):
-                assert set(found[operator][name]) == set(values)
-    assert vars(blocks) == before
 
 
 @pytest.mark.parametrize("link", ["sigmoid", "hinge"])

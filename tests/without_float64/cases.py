@@ -6,8 +6,8 @@ import torch
 import lovasz
 from lovasz import metrics
 from lovasz.compat import lovasz_losses
-from tests.narrow_device.device import DEVICE
-from tests.test_citizenship import LOSSES
+from tests.test_torch_integration import LOSSES
+from tests.without_float64.device import DEVICE
 
 EVERY = pytest.mark.parametrize("name", LOSSES)
 

@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "lovasz"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "lovasz"
 FILES = sorted(SOURCE.rglob("*.py"))
+
+# What a folder beside the package must not import; the longest prefix of a file counts.
+STRANGERS = {
+    "src": {"tests", "benchmarks", "tools"},
+    "examples": {"tests", "benchmarks", "tools"},
+    "tests": {"benchmarks"},
+    "benchmarks": {"tests"},
+    "tools": {"tests", "benchmarks"},
+    "tools/ptx_emulator/tests": {"benchmarks"},  # they run the interpreter's tests again
+}
 
 # From the ground up; a module imports only from floors below its own. Modules of one floor are
 # strangers to each other.
@@ -70,18 +81,21 @@ def floor_of(module):
     return names[""]
 
 
+def names_of(path):
+    """Full names of what a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def imports_of(path):
     known = {module_of(file) for file in FILES}
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            if name == "lovasz" or name.startswith("lovasz."):
-                inner = name.removeprefix("lovasz").removeprefix(".")
-                yield inner if inner in known else inner.rpartition(".")[0]
+    for name in names_of(path):
+        if name == "lovasz" or name.startswith("lovasz."):
+            inner = name.removeprefix("lovasz").removeprefix(".")
+            yield inner if inner in known else inner.rpartition(".")[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -90,6 +104,16 @@ def test_imports_go_down(path):
     for imported in imports_of(path):
         inside = imported.split(".")[0] == module.split(".")[0] == "train"
         assert inside or floor_of(imported) < floor_of(module), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("folder", STRANGERS)
+def test_folders_are_strangers(folder):
+    """Tests and benchmarks do not import each other; what both need is in ``tools``."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        file = path.relative_to(ROOT).as_posix()
+        if folder == max((name for name in STRANGERS if file.startswith(f"{name}/")), key=len):
+            found = {name.split(".")[0] for name in names_of(path)}
+            assert not found & STRANGERS[folder], file
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)

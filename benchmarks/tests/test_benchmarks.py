@@ -1,8 +1,13 @@
 """The benchmarks run, on tiny inputs; no time is asserted."""
 
 import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import pytest
 import torch
 
 from benchmarks import channels, gpu, ranks, scaling, speed, tables
@@ -84,3 +89,33 @@ def test_gpu_measures_and_makes_its_table(monkeypatch):
         found["workloads"][workload] = result
     assert tables.gpu_table(found).count("\n") == 5
     assert "nan" not in tables.gpu_table(found)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device here")
+def test_gpu_says_that_there_is_no_device():
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "gpu", "--rounds", "1"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "no CUDA or ROCm device" in result.stderr
+
+
+def test_gpu_tune_sweeps():
+    pytest.importorskip("triton", reason="Triton is not installed")
+    here = Path(__file__)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         here.with_name("interpreted_tuning.py")],
+        cwd=here.parents[2],
+        # Triton decides when it is imported whether it interprets.
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout

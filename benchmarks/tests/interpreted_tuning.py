@@ -1,0 +1,32 @@
+"""The sweep of the constants runs, in Triton's interpreter: run by ``test_benchmarks.py``."""
+
+import time
+
+import pytest
+import torch
+
+from benchmarks import gpu_tune
+from lovasz.ops.gpu import blocks
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def test_the_constants_of_the_blocks_can_be_tuned():
+    def timed(work):
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    points, of_class = torch.randn(300, 3), torch.randint(3, (300,))
+    masks, labels = torch.randn(1, 2, 10, 10), torch.randint(2, (1, 2, 10, 10))
+    before = dict(vars(blocks))
+    for operators in (
+        gpu_tune.class_operators(points, of_class),
+        gpu_tune.channel_operators(masks, labels),
+    ):
+        found = gpu_tune.sweep(operators, list(gpu_tune.CANDIDATES), 1, timed)
+        assert found.keys() == operators.keys()
+        for name, (values, concerned) in gpu_tune.CANDIDATES.items():
+            for operator in found.keys() & set(concerned):
+                assert set(found[operator][name]) == set(values)
+    assert vars(blocks) == before
