@@ -23,6 +23,7 @@ from tests.ops.cases import (
     scores_of,
     slopes_of,
 )
+from tests.pairwise import pairwise
 
 # numpy, which interprets, remarks on what happens in lanes that are masked
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -93,18 +94,16 @@ def test_both_methods_against_the_definition():
     assert relative(got[0], gradient) < 1e-4
 
 
-@pytest.mark.parametrize("per_image", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", SMALL)
+@pytest.mark.parametrize(
+    ("shape", "layout", "dtype", "per_image"), pairwise(SMALL, LAYOUTS, DTYPES, [False, True])
+)
 def test_few_classes(shape, layout, dtype, per_image):
     scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
     check_count(scores, target, per_image)
     check_push(scores, target, shape[0] if per_image else 1)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", LARGE)
+@pytest.mark.parametrize(("shape", "layout"), [*zip(2 * LARGE, LAYOUTS, strict=True)])
 def test_many_classes(shape, layout):
     scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
     check_count(scores, target, False)
@@ -235,10 +234,15 @@ def test_cross_entropy_rides_along(classes, weighted, smoothing):
     )
 
 
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0)])
-@pytest.mark.parametrize("per_image", [False, True])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 7), (2, 19, 257), (1, 2, 2100)])
+@pytest.mark.parametrize(
+    ("shape", "layout", "per_image", "weights"),
+    pairwise(
+        [(1, 1, 1), (3, 4, 7), (2, 19, 257), (1, 2, 2100)],
+        LAYOUTS,
+        [False, True],
+        [(1.0, 1.0), (0.3, 2.0)],
+    ),
+)
 def test_exact_is_the_reference(shape, layout, per_image, weights):
     scores, target = scores_of(shape, layout, torch.float32, 2.0), labels_of(shape)
     got = gpu.exact(scores, target, IGNORE, per_image, True, *weights)
@@ -316,10 +320,12 @@ def test_exact_with_scores_that_are_no_numbers(value):
     assert gradient[1, :, 7].isnan().all()
 
 
-@pytest.mark.parametrize("entropy", [False, True])
-@pytest.mark.parametrize("per_image", [False, True])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 7), (2, 19, 257), (1, 150, 300)])
+@pytest.mark.parametrize(
+    ("shape", "layout", "per_image", "entropy"),
+    pairwise(
+        [(1, 1, 1), (3, 4, 7), (2, 19, 257), (1, 150, 300)], LAYOUTS, [False, True], [False, True]
+    ),
+)
 def test_weights_of_pixels(shape, layout, per_image, entropy):
     scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
     riding = (entropy, torch.rand(shape[1]), 0.1) if entropy else (False, None, 0.0)

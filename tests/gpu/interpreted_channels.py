@@ -10,6 +10,7 @@ from lovasz.ops.gpu import channels
 from tests.ops import channel_checks as checks
 from tests.ops.cases import IGNORE, LAYOUTS, relative, slopes_of
 from tests.ops.channel_checks import BINS, DTYPES, LINKS, labels_of
+from tests.pairwise import pairwise
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -17,10 +18,9 @@ SHAPES = [(1, 1, 1), (2, 1, 63), (3, 4, 7), (2, 19, 257)]
 EVERY_LINK = [*LINKS, "channel_probabilities"]
 
 
-@pytest.mark.parametrize("per_image", [False, True])
-@pytest.mark.parametrize("link", EVERY_LINK)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "layout", "link", "per_image"), pairwise(SHAPES, LAYOUTS, EVERY_LINK, [False, True])
+)
 def test_both_passes_are_the_reference(shape, layout, link, per_image):
     checks.check_count(channels, shape, layout, link, per_image)
     checks.check_push(channels, shape, layout, link, per_image)
@@ -101,9 +101,9 @@ def test_probabilities_that_are_none_and_impossible_labels_are_counted():
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("per_image", [False, True])
-@pytest.mark.parametrize("link", EVERY_LINK)
-@pytest.mark.parametrize("shape", [*SHAPES, (1, 2, 2100)])
+@pytest.mark.parametrize(
+    ("shape", "link", "per_image"), pairwise([*SHAPES, (1, 2, 2100)], EVERY_LINK, [False, True])
+)
 def test_exact_is_the_reference(shape, link, per_image):
     checks.check_exact(channels, shape, link, per_image)
 

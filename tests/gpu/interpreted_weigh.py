@@ -8,6 +8,7 @@ from lovasz.ops.gpu import weighing
 from tests.gpu.interpreted import Watch
 from tests.operators import Counter
 from tests.ops.reduction_checks import check_reduction, every_reduction
+from tests.pairwise import pairwise
 from tools.launches import Recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -33,20 +34,26 @@ def sparse(shape, most, seed):
     return torch.randint(1, most + 1, shape, generator=generator) * (filled < share)
 
 
-@pytest.mark.parametrize("unbounded", [False, True])
-@pytest.mark.parametrize("unit", [1, WEIGHT_UNIT])
-@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.3, 2.0), (0.5, 0.5)])
-@pytest.mark.parametrize("bins", [2, 3, 100, 1024])
-def test_weigh_is_the_formula(bins, alpha, beta, unit, unbounded):
+@pytest.mark.parametrize(
+    ("bins", "weights", "unit", "unbounded"),
+    pairwise(
+        [2, 3, 100, 1024],
+        [(1.0, 1.0), (0.3, 2.0), (0.5, 0.5)],
+        [1, WEIGHT_UNIT],
+        [False, True],
+    ),
+)
+def test_weigh_is_the_formula(bins, weights, unit, unbounded):
     counts = sparse((2, 2, 2, bins), 9 * unit, bins)
     counts[0, 0, 1] = 0  # an absent class
     counts[0, 1, 0] = 0  # nothing else in the image
     counts[-1, -1] = 0  # nothing at all
-    check(counts, alpha, beta, unit, unbounded)
+    check(counts, *weights, unit, unbounded)
 
 
-@pytest.mark.parametrize("unbounded", [False, True])
-@pytest.mark.parametrize("bins", [1025, 2048, 5000])
+@pytest.mark.parametrize(
+    ("bins", "unbounded"), [(1025, False), (1025, True), (2048, True), (5000, False)]
+)
 def test_more_bins_than_a_block(bins, unbounded):
     check(sparse((1, 2, 2, bins), 9, bins), 1.0, 1.0, 1, unbounded)
 

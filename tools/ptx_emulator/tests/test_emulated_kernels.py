@@ -130,7 +130,7 @@ def test_channels_of_more_pixels():
     ],
 )
 def test_weigh_is_the_formula(bins, weights, unit, unbounded):
-    interpreted_weigh.test_weigh_is_the_formula(bins, *weights, unit, unbounded)
+    interpreted_weigh.test_weigh_is_the_formula(bins, weights, unit, unbounded)
 
 
 @pytest.mark.parametrize("weighting", ["none", "normalized"])
