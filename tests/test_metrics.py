@@ -15,6 +15,7 @@ from torchmetrics.segmentation import MeanIoU
 from lovasz import lovasz_softmax_from_probabilities
 from lovasz.metrics import ClassIoU, DatasetIoU, ImageIoU
 from tests import oracle
+from tests.processes import start_processes
 
 C, IGNORE = 5, 255
 METRICS = [DatasetIoU, ImageIoU, ClassIoU]
@@ -293,8 +294,8 @@ def _rank(rank, path, results):
 
 
 def test_two_processes_with_uneven_images_give_the_same_as_one(tmp_path):
-    results = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(_rank, (tmp_path / "meet", results), nprocs=2)
+    results = mp.get_context("forkserver").SimpleQueue()
+    start_processes(_rank, (tmp_path / "meet", results), 2)
     got = sorted(results.get() for _ in range(len(CASES) * len(SPLITS) * 2))
     # As text, since NaN differs from itself.
     alone = [

@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 from torch import distributed
-from torch import multiprocessing as mp
 
 from lovasz import LovaszSoftmaxLoss, lovasz_hinge, lovasz_softmax
+from tests.processes import start_processes
 from tests.ranks import worker
 
 SIZES = [1, 2, 3, 4]
@@ -23,7 +23,7 @@ def ranks(tmp_path_factory):
     found = {}
     for size in SIZES:
         folder = tmp_path_factory.mktemp(f"ranks{size}")
-        mp.spawn(worker.run, (size, str(folder)), nprocs=size)
+        start_processes(worker.run, (size, str(folder)), size)
         found[size] = [torch.load(folder / f"{rank}.pt") for rank in range(size)]
     return found
 
@@ -117,7 +117,7 @@ def test_checkpointed(ranks, size):
 
 def test_a_rank_that_fails_lets_the_others_know(tmp_path):
     started = time.perf_counter()
-    mp.spawn(worker.run_and_fail, (3, str(tmp_path)), nprocs=3)
+    start_processes(worker.run_and_fail, (3, str(tmp_path)), 3)
     first, second, third = (torch.load(tmp_path / f"{rank}.pt") for rank in range(3))
     assert "lovasz_softmax: expected every label to be in [0, 4]" in third
     assert "no error" not in (first, second)

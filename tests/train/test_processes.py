@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lovasz.train.checkpoint import read
+from lovasz.train.commands import run
 from tests.train.test_cli import arguments
 
 CLI = ["-m", "lovasz.train.cli", "train"]
@@ -77,7 +78,7 @@ def test_a_folder_that_is_taken_ends_both_at_once(options, alone):
     code, _, said = finish(start(TOGETHER, options | {"out": str(alone), "seed": 1}))
     assert code != 0
     assert said.count("lovasz: error: ") == 1
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 60
 
 
 def test_two_processes_train_as_one(options, alone):
@@ -132,9 +133,14 @@ def test_a_stopped_run_goes_on(options):
         ),
     ],
 )
-def test_what_several_processes_need_is_said_before_the_run(options, changes, sentence):
+def test_what_several_processes_need_is_said_before_the_run(
+    options, changes, sentence, monkeypatch, capsys
+):
+    # what torchrun tells the first of two processes: it says this before it waits for the other
+    told = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
     out = options["out"] + "-wrong"
-    code, _, said = finish(start(TOGETHER, options | {"out": out} | changes))
-    assert code != 0
-    assert f"lovasz: error: {sentence}" in said
+    assert run(["train", *arguments(options | {"out": out} | changes)]) == 2
+    assert f"lovasz: error: {sentence}" in capsys.readouterr().err
     assert not Path(out).exists()

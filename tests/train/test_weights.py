@@ -154,6 +154,7 @@ def test_a_comparison_weighs_the_losses_that_have_the_part(options, capsys):
         losses=["cross-entropy", "lovasz-softmax"],
         learning_rates=[0.01],
         seeds=[0],
+        jobs=1,
     )
     assert run(["compare", *words]) == 0
     states = [
