@@ -94,8 +94,12 @@ def sweep(
     names: list[str],
     rounds: int,
     timed: Callable[[Operator], float] = clock,
+    unseen: int = 2,
 ) -> dict[str, dict[str, dict[int, float]]]:
-    """For operator, constant and value, the time as a ratio to that with the value of the file."""
+    """For operator, constant and value, the time as a ratio to that with the value of the file.
+
+    Rounds that are not seen compile and warm up.
+    """
     found: dict[str, dict[str, dict[int, float]]] = {}
     for operator, work in operators.items():
         for name in names:
@@ -103,12 +107,12 @@ def sweep(
             if operator not in concerned:
                 continue
             ratios: dict[int, list[float]] = {value: [] for value in values}
-            for turn in range(rounds + 2):  # two of them to compile and warm up
+            for turn in range(unseen + rounds):
                 base = timed(work)
                 for value in values:
                     with constant(name, value):
                         taken = timed(work)
-                    if turn > 1:
+                    if turn >= unseen:
                         ratios[value].append(taken / base)
             medians = {value: statistics.median(kept) for value, kept in ratios.items()}
             found.setdefault(operator, {})[name] = medians
