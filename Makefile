@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# One process for each core, and whoever is done takes tests of the others.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
@@ -43,8 +42,9 @@ $(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt $(KERNELS)
 demo: $(VENV)/.demo
 	$(BIN)/lovasz compare --config examples/demo.yaml $(if $(wildcard runs/demo/config.yaml),--resume)
 
+# Tests of a file share what takes long and stay in one process; the longest files come first.
 test: $(VENV)/.test
-	$(PYTEST)
+	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
 emulate: $(VENV)/.test
 	$(PYTEST) tools

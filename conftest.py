@@ -21,8 +21,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
+def _alike() -> Iterator[None]:
+    """Every test begins with the same random numbers, and leaves the number of threads alone."""
     torch.manual_seed(20180618)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
