@@ -9,10 +9,9 @@ take less than a minute on two cores.
 import sys
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from lovasz import LovaszSoftmaxLoss
+from lovasz import CrossEntropyLovaszSoftmaxLoss
 from lovasz.train.data.landcover import load_landcover
 
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
@@ -31,7 +30,7 @@ network = nn.Sequential(
     nn.Conv2d(64, classes, 3, padding=1),
     nn.Upsample(scale_factor=4, mode="bilinear"),
 )
-lovasz_loss = LovaszSoftmaxLoss(ignore_index=255)
+criterion = CrossEntropyLovaszSoftmaxLoss(ignore_index=255)
 optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
 
 
@@ -45,9 +44,7 @@ for epoch in range(epochs):
     total = 0.0
     for indices in torch.randperm(len(train)).split(8):
         images, labels = batch(train, indices.tolist())
-        logits = network(images)
-        loss = F.cross_entropy(logits, labels.long(), ignore_index=255)
-        loss = loss + lovasz_loss(logits, labels)
+        loss = criterion(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
