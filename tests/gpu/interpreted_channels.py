@@ -12,7 +12,10 @@ from tests.ops.cases import IGNORE, LAYOUTS, relative, slopes_of
 from tests.ops.channel_checks import BINS, DTYPES, LINKS, labels_of
 from tests.pairwise import pairwise
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.usefixtures("poison"),
+]
 
 SHAPES = [(1, 1, 1), (2, 1, 63), (3, 4, 7), (2, 19, 257)]
 EVERY_LINK = [*LINKS, "channel_probabilities"]

@@ -13,7 +13,10 @@ from tests.operators import Counter
 from tests.ops.cases import relative
 from tools.launches import kernels
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.usefixtures("poison"),
+]
 
 OPERATORS = {
     "count": gpu.count,

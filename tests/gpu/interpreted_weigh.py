@@ -11,7 +11,10 @@ from tests.ops.reduction_checks import check_reduction, every_reduction
 from tests.pairwise import pairwise
 from tools.launches import Recorder
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.usefixtures("poison"),
+]
 
 
 def check(counts, alpha=1.0, beta=1.0, unit=1, unbounded=False):
