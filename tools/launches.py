@@ -64,7 +64,7 @@ class Workload(NamedTuple):
     pixel_weights: bool = False
     bins: int = 1024
     link: str = "softmax"
-    exact: bool = True  # which torch cannot launch on longer tensors without storage
+    exact: bool = True  # the exact method too; torch cannot launch it on very long tensors
 
     @property
     def scores(self) -> Tensor:
