@@ -1,6 +1,7 @@
 # Everything runs in a virtual environment of its own; only Python >= 3.10 is needed beforehand.
 PYTHON ?= python3
 VENV ?= .venv
+TORCHES ?= 2.11.0 2.13.0 2.14.1 2.15.0
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
@@ -8,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test emulate lint docs wheel sanitize portable any-input bench clean
+.PHONY: help demo test emulate lint docs wheel sanitize portable any-input versions bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
@@ -20,6 +21,7 @@ help:
 	@echo "make sanitize  run the kernel tests under the address and undefined-behaviour sanitizers"
 	@echo "make portable  run the kernel tests on the kernels that processors other than x86-64 get"
 	@echo "make any-input draw 20,000 inputs of any layout, dtype and option (an hour)"
+	@echo "make versions  run the tests of gradients in every mode under other versions of torch"
 	@echo "make bench     measure speed and memory on this machine (half an hour)"
 	@echo "make clean     remove what the above made"
 
@@ -86,6 +88,17 @@ portable: $(VENV)/.test
 
 any-input: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_any_input.py -q --hypothesis-profile=long
+
+# Each in an environment of its own; a torch for CUDA is several GB. Their own warnings are not ours.
+versions:
+	for torch in $(TORCHES); do \
+	  $(PYTHON) -m venv build/torch-$$torch && \
+	  build/torch-$$torch/bin/python -m pip install --disable-pip-version-check --quiet \
+	    torch==$$torch numpy hypothesis pytest pytest-xdist && \
+	  build/torch-$$torch/bin/python -m pip install --disable-pip-version-check --quiet --no-deps . && \
+	  build/torch-$$torch/bin/python -m pytest --numprocesses auto --override-ini filterwarnings= -q \
+	    tests/test_torch_integration.py tests/test_any_input.py tests/test_window.py || exit 1; \
+	done
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json

@@ -14,7 +14,6 @@ WORKLOADS = {
     "scannet200": (307_200, 200),
     "occupancy": (1, 20, 480, 360, 32),
     "volume": (1, 4, 128, 128, 128),
-    "binary": (8, 1, 512, 512),
     "patches": (8, 17, 96, 96),  # make demo
     "small": (1, 19, 64, 64),
 }
