@@ -367,6 +367,13 @@ EXAMPLES = {
     "complements, ties and weights": case_of({"symmetric": True}, values="tied", **WEIGHTED),
     "complements, ties and margins": case_of({"symmetric": True}, loss="hinge", values="tied"),
     # Of five pixels with the same scores torch's sums over the classes round the last differently.
+    "float64 and pixels that are all alike": dataclasses.replace(
+        case_of({"classes": "all", "ignore_index": 255}, **MULTICLASS_LOSS),
+        shape=(30, 19),
+        layout=(("expand", 1, 0), ("select", 0, 0)),
+        dtype=torch.float64,
+        labels=torch.uint8,
+    ),
     "weights and pixels that are all alike": dataclasses.replace(
         case_of({"classes": "all", "ignore_index": -1}, **MULTICLASS_LOSS, **WEIGHTED),
         shape=(1, 19, 5),

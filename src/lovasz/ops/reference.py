@@ -146,9 +146,11 @@ def rank(
     """Reference of ``lovasz::rank``."""
     arrangement, dtype = Groups(per_image, group, groups), wide_dtype(scores)
     # Pixels with the same scores have to have the same errors, or one order of a tie would be taken
-    # for the mean of both. In float32 torch's own sums depend on where a pixel lies.
+    # for the mean of both. Torch's own sums depend on where a pixel lies: they are taken in float64
+    # and, as those of float64 scores are not rounded afterwards, with the classes of a pixel last.
     scores = scores.to(torch.float64)
-    lse = log_sum_exp(scores) if softmax else scores.new_empty(0)
+    by_pixel = scores.transpose(1, 2).contiguous()
+    lse = torch.logsumexp(by_pixel, 2) if softmax else scores.new_empty(0)
     pixels = look(scores, target, lse, ignore_index, softmax)
     invalid = find_invalid(scores, target, lse, ignore_index, arrangement, softmax)
     errors = _errors(pixels.probabilities.to(dtype), pixels.positive)
