@@ -109,7 +109,7 @@ void count_channel(const lovasz_problem &problem, const float *row, int64_t imag
   if (problem.entropy) {
     alignas(64) float surprise[T];
     channel_bins<T, Link, true>(toward, label, bins, side, at, surprise);
-    const float *weight = pixel_weight_of(problem, image, c, pixel);
+    const float *weight = weights_from(problem, problem.pixel_weight, image, c, pixel);
     add_channel_entropy<T>(surprise, label, positive_weight(problem, c), weight, count,
                            table.entropy);
   } else {
@@ -122,9 +122,7 @@ void count_channel(const lovasz_problem &problem, const float *row, int64_t imag
   }
   table.invalid += invalid;
   table.bad_labels += bad_labels;
-  const int64_t *mass = problem.pixel_mass;
-  if (mass != nullptr)
-    mass += image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
+  const int64_t *mass = weights_from(problem, problem.pixel_mass, image, c, pixel);
   add_cells<T>(at, c * table.row, count, mass, table);
 }
 
@@ -158,7 +156,7 @@ void push_channel(const lovasz_problem &problem, const float *row, const lovasz_
       out[t] += label[t] == 1 ? -own * missed : scale * missed;
     }
   }
-  const float *weight = pixel_weight_of(problem, image, c, pixel);
+  const float *weight = weights_from(problem, problem.pixel_weight, image, c, pixel);
   for (int64_t t = 0; weight != nullptr && t < count; ++t) out[t] *= weight[t];
   for (int t = 0; t < T; ++t) out[t] = label[t] < 0 ? 0.0f : out[t];
 }

@@ -69,7 +69,7 @@ void finish_pixels(const lovasz_problem &problem, Rows x, const int32_t *label, 
     bad_labels += label[t] == outside;
   }
   if (problem.entropy) {
-    const float *weight = pixel_weight_of(problem, image, 0, pixel);
+    const float *weight = weights_from(problem, problem.pixel_weight, image, 0, pixel);
     add_entropy<T>(problem, x, label, lse, weight, count, table.entropy);
   }
   table.invalid += invalid;
@@ -115,8 +115,7 @@ void count_tile(const lovasz_problem &problem, Rows x, int64_t image, int64_t pi
   look_up<T>(h, at, own);
   for (int t = 0; t < T; ++t) taken[t] = label[t] < 0 ? own[t] : infinity;
   scatter<T>(taken, at, h);
-  const int64_t *mass = problem.pixel_mass;
-  if (mass != nullptr) mass += image * problem.weight_image_stride + pixel;
+  const int64_t *mass = weights_from(problem, problem.pixel_mass, image, 0, pixel);
   count_negatives<T>(h, classes, count, discard, linear, square, mass, table);
 
   for (int t = 0; t < T; ++t) {

@@ -76,12 +76,13 @@ void load_channel_labels(const lovasz_problem &problem, int64_t image, int64_t c
   load_labels_at<T>(problem, channel + pixel, 2, count, labels);
 }
 
-// From where on the weights of pixels are read; null for ones. For classes c is 0.
-inline const float *pixel_weight_of(const lovasz_problem &problem, int64_t image, int64_t c,
-                                    int64_t pixel) {
-  if (problem.pixel_weight == nullptr) return nullptr;
-  return problem.pixel_weight + image * problem.weight_image_stride +
-         c * problem.weight_class_stride + pixel;
+// From where on the weights of pixels are read, as numbers or in the units that are counted; null
+// for ones. For classes c is 0.
+template <class Weight>
+inline const Weight *weights_from(const lovasz_problem &problem, const Weight *weights,
+                                  int64_t image, int64_t c, int64_t pixel) {
+  if (weights == nullptr) return nullptr;
+  return weights + image * problem.weight_image_stride + c * problem.weight_class_stride + pixel;
 }
 
 // The weights of pixels, from their first on or ones where null; 0 where the label is none.

@@ -163,7 +163,8 @@ void push_tile(const lovasz_problem &problem, Rows x, const lovasz_slopes &slope
   alignas(64) float times[T];
   const float *weight = nullptr;
   if (problem.pixel_weight != nullptr) {
-    load_weights<T>(label, pixel_weight_of(problem, image, 0, pixel), count, times);
+    load_weights<T>(label, weights_from(problem, problem.pixel_weight, image, 0, pixel), count,
+                    times);
     weight = times;
   }
   if (problem.entropy) {
