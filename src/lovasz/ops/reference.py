@@ -149,8 +149,10 @@ def rank(
     # for the mean of both. Torch's own sums depend on where a pixel lies: they are taken in float64
     # and, as those of float64 scores are not rounded afterwards, with the classes of a pixel last.
     scores = scores.to(torch.float64)
-    by_pixel = scores.transpose(1, 2).contiguous()
-    lse = torch.logsumexp(by_pixel, 2) if softmax else scores.new_empty(0)
+    if softmax:
+        lse = torch.logsumexp(scores.transpose(1, 2).contiguous(), 2)
+    else:
+        lse = scores.new_empty(0)
     pixels = look(scores, target, lse, ignore_index, softmax)
     invalid = find_invalid(scores, target, lse, ignore_index, arrangement, softmax)
     errors = _errors(pixels.probabilities.to(dtype), pixels.positive)
