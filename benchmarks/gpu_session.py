@@ -16,7 +16,9 @@ from pathlib import Path
 
 import torch
 
-DEVICE_TESTS = [f"tests/gpu/test_device{part}.py" for part in ("", "_channels", "_weigh")]
+DEVICE_TESTS = [
+    f"tests/kernels/triton/test_device{part}.py" for part in ("", "_channels", "_weigh")
+]
 #: small inputs that take every way through the kernels: sanitizers are a hundred times slower
 SMALL = "(odd or grouped) and not dtype1 and not dtype2 and not elu"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *DEVICE_TESTS]

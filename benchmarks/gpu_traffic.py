@@ -18,8 +18,8 @@ import torch
 
 from benchmarks.gpu import CHANNELS, STAGES, inputs
 from benchmarks.workloads import WORKLOADS
-from lovasz.ops import gpu
-from lovasz.ops.gpu import blocks, channels
+from lovasz.kernels import triton as gpu
+from lovasz.kernels.triton import blocks, channels
 from tools.ptx_emulator.launching import use_emulator
 from tools.ptx_emulator.meter import Meter
 

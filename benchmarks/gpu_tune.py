@@ -1,4 +1,4 @@
-"""What the constants of ``lovasz/ops/gpu/blocks.py`` should be on a CUDA or ROCm device.
+"""What the constants of ``lovasz/kernels/triton/blocks.py`` should be on a CUDA or ROCm device.
 
 One constant at a time takes other values; every operator that it concerns is timed against itself
 with the value of the file, interleaved, as a ratio. To be read, not to be believed blindly: what is
@@ -20,8 +20,8 @@ import torch
 
 from benchmarks.cuda import about, clock, copy_bandwidth
 from benchmarks.gpu import CHANNELS, DTYPES, RESULTS, inputs
-from lovasz.ops import gpu
-from lovasz.ops.gpu import channels
+from lovasz.kernels import triton as gpu
+from lovasz.kernels.triton import channels
 
 Operator = Callable[[], Any]
 
@@ -79,7 +79,7 @@ def channel_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, O
 @contextmanager
 def constant(name: str, value: int) -> Iterator[None]:
     """A constant of ``blocks`` with another value."""
-    from lovasz.ops.gpu import blocks  # noqa: PLC0415
+    from lovasz.kernels.triton import blocks  # noqa: PLC0415
 
     before = getattr(blocks, name)
     setattr(blocks, name, value)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import accuracy, distributions
-from lovasz.extension import extend_counts, extend_sorted
-from lovasz.set_functions import jaccard
+from lovasz.core.extension import extend_counts, extend_sorted
+from lovasz.core.set_functions import jaccard
 
 Map = Callable[[Tensor], Tensor]
 

@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.methods import SLOW, peers
 from benchmarks.workloads import QUICK, WORKLOADS
-from lovasz.ops import cpu
+from lovasz.kernels import cpu
 
 ROOT = Path(__file__).parents[1]
 FAST = ["cross_entropy", "lovasz", "cross_entropy+lovasz", "exact", "softmax"]

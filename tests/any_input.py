@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import lovasz
-from lovasz.ops.bins import bin_index, unbounded_bin_index
+from lovasz.core.bins import bin_index, unbounded_bin_index
 from tests.layouts import Arrangement, Layout
 
 UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)

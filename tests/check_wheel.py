@@ -14,7 +14,7 @@ from pathlib import Path
 
 CODE = """
 import warnings, torch, lovasz
-from lovasz.ops import cpu
+from lovasz.kernels import cpu
 assert {folder!r} in lovasz.__file__, lovasz.__file__
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lovasz.ops import bin_centres, unbounded_bin_centres
+from lovasz.kernels import bin_centres, unbounded_bin_centres
 from tests import oracle
 from tests.any_input import (
     FUSED,

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lovasz import error_bound, jaccard, lovasz_softmax, missed_positives, tversky
-from lovasz.extension import extend_counts, extend_sorted
-from lovasz.ops import bin_centres, bin_edges
-from lovasz.ops.bins import bin_index
+from lovasz.core.bins import bin_index
+from lovasz.core.extension import extend_counts, extend_sorted
+from lovasz.kernels import bin_centres, bin_edges
 from tests import oracle
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)

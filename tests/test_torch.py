@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-import lovasz.ops
+import lovasz.kernels
 from lovasz import LovaszSoftmaxLoss, lovasz_softmax, lovasz_softmax_from_probabilities
 
 METHODS = pytest.mark.parametrize("method", ["histogram", "sort"])

@@ -14,7 +14,7 @@ from lovasz import (
     cross_entropy_lovasz_softmax,
     lovasz_softmax,
 )
-from lovasz.window import PIXEL, Remembered
+from lovasz.losses.window import PIXEL, Remembered
 
 CLASSES = 4
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lovasz.ops import WEIGHT_UNIT, gpu
-from lovasz.ops.gpu import channels
-from lovasz.ops.links import UNBOUNDED
+from lovasz.core.links import UNBOUNDED
+from lovasz.kernels import WEIGHT_UNIT
+from lovasz.kernels import triton as gpu
+from lovasz.kernels.triton import channels
 
 IGNORE = 255
 TYPES = {
@@ -82,7 +83,7 @@ def meta(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
 
 def kernels() -> list[tuple[Any, str]]:
     """Every kernel, by its module and name."""
-    from lovasz.ops.gpu import channel_passes, counting, pushing, ranking, tallying, weighing
+    from lovasz.kernels.triton import channel_passes, counting, pushing, ranking, tallying, weighing
 
     names = {
         counting: ("survey", "negatives", "masses"),
@@ -99,7 +100,7 @@ def launches_of(
     work: Workload, monkeypatch: pytest.MonkeyPatch, shared: bool = True
 ) -> list[Launch]:
     """Launches of every operator on a workload, on an H200's number of processors."""
-    from lovasz.ops.gpu import blocks
+    from lovasz.kernels.triton import blocks
 
     launches: list[Launch] = []
     with monkeypatch.context() as patch:

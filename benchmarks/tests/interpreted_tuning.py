@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import gpu_tune
-from lovasz.ops.gpu import blocks
+from lovasz.kernels.triton import blocks
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils import _pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from lovasz.ops import precision
+from lovasz.kernels import precision
 
 _setup_privateuseone_for_python_backend("singles")
 DEVICE = torch.device("singles:0")

@@ -76,7 +76,7 @@ def use_emulator(
     """Execute all kernels on the emulator; what they took is in the result, by name."""
     from triton.backends.compiler import GPUTarget
 
-    from lovasz.ops.gpu import blocks
+    from lovasz.kernels.triton import blocks
 
     meters: dict[str, Meter] = {}
     target = GPUTarget("cuda", architecture, 32)

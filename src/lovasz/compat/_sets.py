@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz._channels import channel_loss
-from lovasz._layouts import Extras
-from lovasz._tensors import FLOATING, INTEGRAL, check_pair
-from lovasz.functional import lovasz_softmax
-from lovasz.ops import DEFAULT_BINS
-from lovasz.set_functions import jaccard
+from lovasz.core.set_functions import jaccard
+from lovasz.kernels import DEFAULT_BINS
+from lovasz.losses._channels import channel_loss
+from lovasz.losses._layouts import Extras
+from lovasz.losses._tensors import FLOATING, INTEGRAL, check_pair
+from lovasz.losses.softmax import lovasz_softmax
 
 MODES = ("binary", "multiclass", "multilabel")
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lovasz.compat._sets import binary_losses, mean_of, without_channel
-from lovasz.functional import lovasz_softmax_from_probabilities
-from lovasz.ops import float64_device, wide_dtype
+from lovasz.kernels import float64_device, wide_dtype
+from lovasz.losses.softmax import lovasz_softmax_from_probabilities
 
 __all__ = [
     "StableBCELoss",

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lovasz import _inputs
 from lovasz.compat._sets import binary_losses, image_losses, mean_of, without_channel
-from lovasz.functional import lovasz_softmax
+from lovasz.losses import _inputs
+from lovasz.losses.softmax import lovasz_softmax
 
 __all__ = ["LovaszLoss"]
 

@@ -7,9 +7,9 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from lovasz import _inputs, _tensors
 from lovasz.compat._sets import binary_losses, check_mode, image_losses, mean_of, without_channel
-from lovasz.functional import lovasz_softmax
+from lovasz.losses import _inputs, _tensors
+from lovasz.losses.softmax import lovasz_softmax
 
 __all__ = ["LovaszLoss"]
 

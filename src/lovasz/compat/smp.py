@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lovasz import _inputs
 from lovasz.compat._sets import binary_losses, check_mode, mean_of, without_channel
-from lovasz.functional import lovasz_softmax, lovasz_softmax_from_probabilities
+from lovasz.losses import _inputs
+from lovasz.losses.softmax import lovasz_softmax, lovasz_softmax_from_probabilities
 
 __all__ = ["LovaszLoss"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz import _inputs, _tensors
-from lovasz.ops import float64_device
+from lovasz.kernels import float64_device
+from lovasz.losses import _inputs, _tensors
 
 try:
     from torchmetrics import Metric

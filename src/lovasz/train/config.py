@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from lovasz import LossSchedule
-from lovasz.balancing import Scheme
+from lovasz.data.class_weights import Scheme
 from lovasz.train.errors import UserError
 
 LossName = Literal["cross-entropy", "lovasz-softmax", "both", "windowed", "both-windowed"]

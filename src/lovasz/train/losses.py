@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lovasz import LossSchedule, LovaszSoftmaxLoss, class_weights
-from lovasz._ranks import ranks_of
+from lovasz.losses.distributed import ranks_of
 from lovasz.train.config import as_schedule
 from lovasz.train.data import IGNORE
 from lovasz.train.errors import UserError

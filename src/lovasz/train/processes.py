@@ -18,7 +18,7 @@ from lovasz.train.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lovasz._ranks import Group
+    from lovasz.losses.distributed import Group
     from lovasz.train.config import TrainConfig
     from lovasz.train.data import DataSet
 

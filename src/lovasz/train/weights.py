@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from rich.progress import track
 from rich.table import Table
 
-from lovasz.balancing import Scheme, class_weights
+from lovasz.data.class_weights import Scheme, class_weights
 from lovasz.train.config import Config
 from lovasz.train.data import load_data
 from lovasz.train.errors import UserError

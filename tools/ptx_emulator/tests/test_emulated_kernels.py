@@ -1,8 +1,8 @@
 """The kernels for NVIDIA devices, compiled, on the emulator of PTX.
 
 Every address is watched, and every pair of threads that a barrier has to keep apart. A selection of
-what Triton's interpreter runs (``tests/gpu/interpreted*.py``), because compiling takes most of the
-time; kernels that only other devices run are left to it.
+what Triton's interpreter runs (``tests/kernels/triton/interpreted*.py``), because compiling takes
+most of the time; kernels that only other devices run are left to it.
 """
 
 import re
@@ -10,10 +10,13 @@ import re
 import pytest
 import torch
 
-from lovasz.ops import WEIGHT_UNIT, gpu, reference
-from lovasz.ops.gpu import blocks, channels
-from tests.gpu import interpreted, interpreted_channels, interpreted_weigh
-from tests.gpu.interpreted import (  # noqa: F401
+from lovasz.kernels import WEIGHT_UNIT, reference
+from lovasz.kernels import triton as gpu
+from lovasz.kernels.triton import blocks, channels
+from tests.kernels import channel_checks
+from tests.kernels.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of
+from tests.kernels.triton import interpreted, interpreted_channels, interpreted_weigh
+from tests.kernels.triton.interpreted import (  # noqa: F401
     BINS,
     DTYPES,
     LARGE,
@@ -36,13 +39,11 @@ from tests.gpu.interpreted import (  # noqa: F401
     test_nothing_waits_for_the_device_with_channels,
     test_scores_that_are_no_numbers,
 )
-from tests.gpu.interpreted_losses import (  # noqa: F401
+from tests.kernels.triton.interpreted_losses import (  # noqa: F401
     by_kernels,
     test_few_launches,
     test_losses_and_gradients,
 )
-from tests.ops import channel_checks
-from tests.ops.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of
 from tools.ptx_emulator import launching
 from tools.ptx_emulator.launching import execute
 

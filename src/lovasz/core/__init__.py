@@ -1,0 +1,1 @@
+"""What a Lovász loss is: options, set functions, bins and the extension."""

@@ -1,0 +1,197 @@
+"""The operators that own a gradient: ``reduce`` and ``backward``.
+
+The extension is computed without autograd, from counts or sorted errors; its slopes are constants
+almost everywhere. ``reduce`` gives the loss its gradient: that of the scores is ``backward`` of
+(slopes × factors × incoming gradient), and the second derivative is the derivative of ``backward``.
+
+Both are registered for two keys of torch's dispatcher, so that the gradient belongs to the
+operator and not to the Python code that calls it: whoever records the operator (``torch.export``,
+``make_fx``, ``torch.compile``) has recorded its gradient.
+
+==================================  ===========================================================
+``Autograd``                        eager mode, and every trace of it: ``_Reduce``, ``_Backward``
+``FuncTorchDynamicLayerFrontMode``  transforms of ``torch.func``: their ``...UnderTransforms``
+==================================  ===========================================================
+
+Not ``torch.library.register_autograd``: it knows the first alone, and ``torch.func.grad`` fails. No
+``jvp``, which the second kind could not have; forward mode has an error of torch's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz.kernels import channels, reference
+from lovasz.kernels.backward import backward_by
+from lovasz.kernels.batching import one_by_one
+
+_reference_backward = backward_by(reference, channels)
+
+
+class _Kept(NamedTuple):
+    """What ``reduce`` keeps for its gradient."""
+
+    scores: Tensor
+    target: Tensor
+    lse: Tensor
+    slopes: Tensor
+    entropy_weight: Tensor | None
+    group: Tensor | None
+    pixel_weight: Tensor | None
+    factors: Tensor
+    by_sum: Tensor
+
+    def gradient(
+        self, reading: tuple[Any, ...], grad: Tensor | None, grad_entropy: Tensor | None
+    ) -> Tensor:
+        """The gradient of the scores from those of the value and of the mean cross-entropy."""
+        ignore_index, link, smoothing = reading
+        if grad is None:  # the cross-entropy alone is asked for
+            by_loss = torch.zeros_like(self.factors)
+        else:
+            by_loss = grad * self.factors  # (G, C)
+        slopes, pixel_weight = self.slopes, self.pixel_weight
+        factors: Tensor | None = by_loss
+        if slopes.dim() == 3:
+            pixel_weight = None  # by pixel they have the weights in them
+            if self.group is not None:
+                # Pixels of a row are of many clouds.
+                slopes, factors = slopes * by_loss[self.group].transpose(1, 2), None
+        if grad_entropy is None or self.by_sum.dim() == 1:  # of shape (0,) without cross-entropy
+            scale = None
+        else:
+            scale = grad_entropy * self.by_sum
+        gradient: Tensor = torch.ops.lovasz.backward(
+            self.scores, self.target, self.lse, slopes, factors, ignore_index, link,
+            scale, self.entropy_weight, smoothing, self.group, pixel_weight,
+        )  # fmt: skip
+        return gradient
+
+
+def _keep_for_reduce(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, factors, _, by_sum = output
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(factors, by_sum)
+    ctx.save_for_backward(*inputs[8:15], factors, by_sum)
+    ctx.reading = inputs[15:]
+
+
+class _Reduce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output: tuple[Tensor, ...] = _below_autograd(torch.ops.lovasz.reduce, inputs)
+        _keep_for_reduce(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        grad, _, grad_entropy, _ = grads
+        gradient = _Kept(*ctx.saved_tensors).gradient(ctx.reading, grad, grad_entropy)
+        return *(None,) * 8, gradient, *(None,) * 9
+
+
+class _ReduceUnderTransforms(_Reduce):
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        return _below_autograd(torch.ops.lovasz.reduce, inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _keep_for_reduce(ctx, inputs, output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
+        return one_by_one(torch.ops.lovasz.reduce, info, in_dims, inputs)
+
+
+class _Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        _keep_for_backward(ctx, inputs)
+        return _below_autograd(torch.ops.lovasz.backward, inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        """Second derivative, from the reference in plain torch."""
+        scores, target, lse, slopes, factors, scale, *rest = ctx.saved_tensors
+        ignore_index, link, smoothing = ctx.reading
+        weight, group, pixel_weight = rest
+        with torch.enable_grad():
+            leaves: list[Any] = [
+                None if tensor is None else tensor.detach().requires_grad_()
+                for tensor in (scores, slopes, factors, scale)
+            ]
+            scores, slopes, factors, scale = leaves
+            # The pass takes the log-sum-exp as given; here it has to depend on the scores.
+            lse = reference.log_sum_exp(scores) if link == "softmax" else lse
+            gradient = _reference_backward(
+                scores, target, lse, slopes, factors, ignore_index, link,
+                scale, weight, smoothing, group, pixel_weight,
+            )  # fmt: skip
+            found = iter(
+                torch.autograd.grad(
+                    gradient,
+                    [leaf for leaf in leaves if leaf is not None],
+                    grad,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+            )
+        of_scores, of_slopes, of_factors, of_scale = (
+            None if leaf is None else next(found) for leaf in leaves
+        )
+        head = (of_scores, None, None, of_slopes, of_factors, None, None, of_scale)
+        return *head, *(None,) * 4
+
+
+class _BackwardUnderTransforms(_Backward):
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        return _below_autograd(torch.ops.lovasz.backward, inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _keep_for_backward(ctx, inputs)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
+        return one_by_one(torch.ops.lovasz.backward, info, in_dims, inputs)
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    scores, target, lse, slopes, factors, ignore_index, link, scale, weight, smoothing, *rest = (
+        inputs
+    )
+    ctx.save_for_backward(scores, target, lse, slopes, factors, scale, weight, *rest)
+    ctx.reading = (ignore_index, link, smoothing)
+
+
+def _below_autograd(operator: Any, inputs: tuple[Any, ...]) -> Any:
+    """The operator without its gradient, by the kernel of the device; recorded all the same."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*inputs)
+
+
+def _kernel(operator: Any, function: type[torch.autograd.Function]) -> Any:
+    """The kernel of an operator for ``Autograd``."""
+
+    def kernel(*inputs: Any) -> Any:
+        if torch.is_grad_enabled():
+            return function.apply(*inputs)
+        return _below_autograd(operator, inputs)
+
+    return kernel
+
+
+def register(library: torch.library.Library) -> None:
+    """Give ``reduce`` and ``backward``, which are defined, their gradients."""
+    for name, function, under_transforms in (
+        ("reduce", _Reduce, _ReduceUnderTransforms),
+        ("backward", _Backward, _BackwardUnderTransforms),
+    ):
+        operator = getattr(torch.ops.lovasz, name)
+        library.impl(name, _kernel(operator, function), "Autograd")
+        library.impl(name, under_transforms.apply, "FuncTorchDynamicLayerFrontMode")

@@ -1,0 +1,1 @@
+"""The losses that users call, as functions and as modules."""

@@ -1,0 +1,209 @@
+r"""The window: counts of earlier batches, remembered and decayed.
+
+A loss of the data set instead of the batch: the IoU that is reported is computed from the counts of
+the whole data set, and the mean of the IoUs of batches is another quantity (Berman et al. 2018,
+section 3.3). Counts add up, so they can be remembered: the loss is that of an average batch of the
+last few. ``docs/window.md`` derives it, and says what it costs and when it pays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lovasz.losses._inputs import check_momentum
+
+__all__ = ["Window"]
+
+# What one pixel counts in the memory: a decayed pixel keeps twenty binary digits, and integers
+# stay as they are when a module is converted to half precision.
+PIXEL = 2**20
+
+
+class Remembered(NamedTuple):
+    """The counts of a window, and how many batches they are."""
+
+    counts: Tensor  # (C, 2, B) int64, H in units of 2**-20 pixels
+    batches: Tensor  # () int64, n in units of 2**-20
+
+    def average(self) -> Tensor:
+        """Counts of the average batch, (C, 2, B) int64, in units of 2**-20 pixels."""
+        batches = self.batches.clamp(min=PIXEL).double() / PIXEL
+        return (self.counts.double() / batches).round().to(torch.int64)
+
+
+class Window(nn.Module):
+    r"""Decayed counts of the batches seen so far.
+
+    After batch t with the counts $c_t$ (of negatives and positives of every class, by bin of error)
+
+    $$H_t = \beta H_{t-1} + c_t, \qquad n_t = \beta n_{t-1} + 1,$$
+
+    and the loss and its slopes are those of the average batch $H_t / n_t$. The gradient flows
+    to the pixels of the present batch alone.
+
+    Only batches that are trained on are remembered: one whose logits have no gradient (under
+    ``torch.no_grad`` or ``torch.inference_mode``, as in a validation loop) gets the loss of the
+    window that would end with it, and leaves the window as it was.
+
+    Args:
+        momentum: β in [0, 1): the window is about 1 / (1 − β) batches long. With 0 it is the batch.
+
+    Shape:
+        - counts: (C, 2, B) int64, in units of 2**-20 pixels; empty before the first batch.
+        - batches: () int64, n in units of 2**-20.
+
+    Raises:
+        TypeError: if momentum is no number.
+        ValueError: if momentum is not in [0, 1).
+
+    Examples:
+        >>> import torch
+        >>> from lovasz import lovasz_softmax
+        >>> window = Window(0.9)
+        >>> logits = torch.randn(8, 3, requires_grad=True)
+        >>> target = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> first = lovasz_softmax(logits, target, window=window)
+        >>> bool(first == lovasz_softmax(logits, target))
+        True
+        >>> window.counts.shape
+        torch.Size([3, 2, 1024])
+    """
+
+    counts: Tensor
+    batches: Tensor
+
+    def __init__(self, momentum: float) -> None:
+        super().__init__()
+        check_momentum(type(self).__name__, momentum)
+        self.momentum = float(momentum)
+        self._without_gradient = 0
+        self.register_buffer("counts", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.counts = torch.zeros_like(self.counts)
+        self.batches = torch.zeros_like(self.batches)
+
+    def add(self, counts: Tensor, valid: Tensor, *, remember: bool = True) -> Remembered:
+        """The window that ends with a batch.
+
+        Args:
+            counts: (C, 2, B) int64, in units of 2**-20 pixels.
+            valid: () bool; a batch that is not valid (NaN logits, say) is not added.
+            remember: False leaves the window as it was before, for a batch that is not trained on.
+
+        Returns:
+            H and n of the window with the batch.
+
+        Raises:
+            ValueError: if the window holds another number of classes or bins.
+        """
+        remembered = self._on(counts)
+        if _recomputing() and not self._without_gradient:
+            return remembered  # with the batch already
+
+        def later(memory: Tensor, new: Tensor | int) -> Tensor:
+            return torch.where(valid, _decayed(memory, self.momentum) + new, memory)
+
+        with_batch = Remembered(later(remembered.counts, counts), later(remembered.batches, PIXEL))
+        if not torch.compiler.is_compiling():
+            self._note(remember)
+        if remember:
+            self._remember(with_batch)
+        return with_batch
+
+    def _on(self, counts: Tensor) -> Remembered:
+        """What is remembered, on the device of the counts and of their shape."""
+        if self.counts.numel() == 0:
+            return Remembered(torch.zeros_like(counts), self.batches.to(counts.device))
+        if self.counts.shape != counts.shape:
+            raise ValueError(
+                f"Window: expected {self.counts.shape[0]} classes and {self.counts.shape[2]} bins"
+                f" as in the batches before (reset by making another window), got"
+                f" {counts.shape[0]} and {counts.shape[2]}"
+            )
+        return Remembered(self.counts.to(counts.device), self.batches.to(counts.device))
+
+    def _remember(self, window: Remembered) -> None:
+        for name, new in window._asdict().items():
+            memory = getattr(self, name)
+            # Memory of another shape before the first batch, on another device after the module was
+            # moved, or made in inference mode, which nobody may change afterwards.
+            fits = memory.shape == new.shape and memory.device == new.device
+            if fits and (torch.compiler.is_compiling() or not memory.is_inference()):
+                memory.copy_(new)
+            else:
+                setattr(self, name, new.clone())
+
+    def _note(self, remember: bool) -> None:
+        """How many batches came without a gradient since the last that had one.
+
+        With ``use_reentrant=True`` a checkpoint runs forward without gradients, and what it
+        computes anew in the backward pass is the batch to remember.
+        """
+        if not remember:
+            self._without_gradient += 1
+        elif _recomputing():
+            self._without_gradient -= 1
+        else:
+            self._without_gradient = 0
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take over counts of any shape: they have none before the first batch."""
+        loaded = state_dict.get(prefix + "counts")
+        if loaded is not None:
+            self.counts = self.counts.new_empty(loaded.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def extra_repr(self) -> str:
+        """The momentum."""
+        return f"momentum={self.momentum:g}"
+
+
+def make_window(
+    name: str, momentum: float | None, *, per_image: bool, method: str = "histogram"
+) -> Window | None:
+    """The window of a module that may have none."""
+    if momentum is None:
+        return None
+    check_momentum(name, momentum)
+    window = Window(momentum)
+    check_window(name, window, per_image=per_image, method=method)
+    return window
+
+
+def check_window(name: str, window: Any, *, per_image: bool, method: str = "histogram") -> None:
+    """A window remembers the counts of whole batches."""
+    if window is None:
+        return
+    if not isinstance(window, Window):
+        raise TypeError(
+            f"{name}: expected window to be a lovasz.Window or None, got {type(window).__name__}"
+        )
+    if per_image:
+        raise ValueError(
+            f"{name}: expected per_image=False with a window, because counts of images are not"
+            f" remembered apart, got per_image={per_image!r}"
+        )
+    if method != "histogram":
+        raise ValueError(
+            f"{name}: expected method='histogram' with a window, because it remembers counts,"
+            f" got {method!r}"
+        )
+
+
+def _decayed(memory: Tensor, momentum: float) -> Tensor:
+    # float64 holds 53 binary digits: 2**33 pixels and the twenty digits of their fractions. Rounded
+    # down, so that what is left of a class that does not come again ends at 0.
+    return (memory.double() * momentum).to(torch.int64)
+
+
+def _recomputing() -> bool:
+    """Whether a checkpoint repeats a forward pass, whose batch is remembered already."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._current_graph_task_id() != -1  # inside a backward pass

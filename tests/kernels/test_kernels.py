@@ -1,0 +1,307 @@
+"""The CPU kernels against the reference, over shapes, layouts, dtypes, labels and levels."""
+
+import pytest
+import torch
+
+from lovasz import lovasz_sigmoid, lovasz_softmax
+from lovasz.core import native
+from lovasz.kernels import WEIGHT_UNIT, cpu, reference
+from tests.kernels.cases import (
+    IGNORE,
+    LAYOUTS,
+    SHAPES,
+    factors_of,
+    labels_of,
+    relative,
+    scores_of,
+    slopes_of,
+)
+
+BINS = 1024
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+LABELS = [
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.uint16,
+    torch.int32,
+    torch.uint32,
+    torch.int64,
+    torch.uint64,
+]
+# rounding of the gradient itself
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
+
+
+def moved(counts, expected):
+    """Share of errors that were counted in another bin than the reference's."""
+    return float((counts - expected).abs().sum() / 2 / expected.sum().clamp(min=1))
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_count_is_the_reference(level, shape, layout, dtype, per_image):
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    counts, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, per_image, True)
+    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, per_image, True)
+    # every pixel is in its row; an error at the edge of two bins may be in either
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    assert moved(counts, expected) < 1e-3
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= max(1, 1e-3 * shape[2])
+    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_weighted_counts_are_the_reference(level, threads, shape, per_image, number):
+    scores, target = scores_of(shape, LAYOUTS[0], torch.float32, 3.0), labels_of(shape)
+    weight = 3 * torch.rand(target.shape, generator=torch.Generator().manual_seed(3))
+    weight[..., ::3] = 0.0
+    arguments = (scores, target, BINS, IGNORE, per_image, True, True, None, 0.1, weight)
+    torch.set_num_threads(number)
+    counts, _, _, entropy = cpu.count(*arguments)
+    expected, _, _, entropy_expected = reference.count(*arguments)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    assert moved(counts, expected) < 1e-3
+    torch.testing.assert_close(entropy, entropy_expected, rtol=1e-5, atol=1e-6)
+    plain = (scores, target, BINS, IGNORE, per_image, True)
+    once = cpu.count(*plain, pixel_weight=torch.ones(target.shape))[0]
+    assert torch.equal(once, cpu.count(*plain)[0] * WEIGHT_UNIT)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_push_is_the_reference(level, shape, layout, dtype, per_image):
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    groups = shape[0] if per_image else 1
+    slopes, factors = slopes_of(groups, shape[1], BINS), factors_of(groups, shape[1])
+    lse = reference.log_sum_exp(scores)
+    gradient = cpu.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
+    expected = reference.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
+    assert gradient.dtype == dtype
+    assert gradient.stride() == torch.empty_like(scores).stride()
+    assert relative(gradient, expected) < TOLERANCE[dtype] + 2e-4 * (shape[1] > 1)
+    assert not gradient.transpose(0, 1)[:, target == IGNORE].any()
+
+
+@pytest.mark.parametrize("dtype", LABELS)
+def test_every_label_dtype(dtype):
+    shape = (2, 19, 257)
+    scores = scores_of(shape, "pixels", torch.float32, 2.0)
+    counts, _, _, _ = cpu.count(scores, labels_of(shape, dtype), BINS, IGNORE, False, True)
+    expected, _, _, _ = cpu.count(scores, labels_of(shape), BINS, IGNORE, False, True)
+    assert torch.equal(counts, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_an_ignore_index_that_no_label_has(dtype):
+    scores = scores_of((2, 19, 257), "pixels", torch.float32, 2.0)
+    target = (labels_of((2, 19, 257)) % 19).to(dtype)
+    expected = cpu.count(scores, target, BINS, None, False, True)[0]
+    # 5 in the lowest 32 bits
+    assert torch.equal(cpu.count(scores, target, BINS, 2**32 + 5, False, True)[0], expected)
+
+
+def test_bool_labels_and_strided_labels():
+    scores = scores_of((2, 2, 65), "pixels", torch.float32, 2.0)
+    target = labels_of((2, 2, 65)) % 2
+    expected = cpu.count(scores, target, BINS, None, False, True)[0]
+    wide = target.repeat_interleave(2, dim=1)[:, ::2]
+    assert torch.equal(cpu.count(scores, target.bool(), BINS, None, False, True)[0], expected)
+    assert torch.equal(cpu.count(scores, wide, BINS, None, False, True)[0], expected)
+
+
+@pytest.mark.parametrize("offset", [1, 3])
+def test_unaligned_pointers(level, offset):
+    shape = (2, 3, 600)
+    scores = scores_of(shape, "pixels", torch.float32, 2.0)
+    target = labels_of(shape, torch.uint8)
+    shifted = torch.zeros(scores.numel() + offset)[offset:].view(shape).copy_(scores)
+    labels = torch.zeros(target.numel() + offset, dtype=torch.uint8)[offset:].view(target.shape)
+    expected, lse, _, _ = cpu.count(scores, target, BINS, IGNORE, False, True)
+    assert torch.equal(
+        cpu.count(shifted, labels.copy_(target), BINS, IGNORE, False, True)[0], expected
+    )
+    slopes = slopes_of(1, 3, BINS)
+    torch.testing.assert_close(
+        cpu.push(shifted, target, lse, slopes, IGNORE, True),
+        cpu.push(scores, target, lse, slopes, IGNORE, True),
+        rtol=0,
+        atol=0,
+    )
+
+
+# 8 MiB and more are written past the caches; no multiple of a tile, nor of a line of the cache
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["pixels", "classes"])
+@pytest.mark.parametrize("classes", [3, 300])
+def test_a_large_gradient_is_that_of_its_parts(level, threads, classes, layout, dtype):
+    torch.set_num_threads(2)
+    shape = (1, classes, 2**23 // dtype.itemsize // classes // 4 * 4 + 44)
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    slopes, lse = slopes_of(1, classes, BINS), torch.logsumexp(scores.float(), 1)
+    whole = cpu.push(scores, target, lse, slopes, IGNORE, True)
+    pieces = [
+        cpu.push(part, labels, sums, slopes, IGNORE, True)
+        for part, labels, sums in zip(
+            scores.split(4001, 2), target.split(4001, 1), lse.split(4001, 1), strict=True
+        )
+    ]
+    assert whole.nbytes > 2**23
+    assert torch.equal(whole, torch.cat(pieces, 2))
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_threads_change_nothing(level, threads, per_image):
+    shape = (3, 19, 9001)
+    scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
+    slopes = slopes_of(3 if per_image else 1, 19, BINS)
+    results = []
+    for number in (1, 2, 3, 7):
+        torch.set_num_threads(number)
+        counts, lse, _, _ = cpu.count(scores, target, BINS, IGNORE, per_image, True)
+        results.append((counts, lse, cpu.push(scores, target, lse, slopes, IGNORE, True)))
+    first, *others = results
+    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 30.0, 1e4])
+def test_extreme_logits(level, scale):
+    shape = (1, 19, 600)
+    scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
+    counts, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, False, True)
+    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, False, True)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    # with equal scores all the errors are one number, which may lie at an edge
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
+    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers(level, value, layout):
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, layout, torch.float32, 1.0), labels_of(shape)
+    target[:, :9] = 0
+    target[0, 5] = IGNORE
+    scores[0, 3, 5] = value
+    scores[1, 3, 7] = value
+    _, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, True, True)
+    assert invalid.tolist() == [0, 1]
+    gradient = cpu.push(scores, target, lse, slopes_of(1, 5, BINS), IGNORE, True)
+    assert gradient[0, :, 5].tolist() == [0.0] * 5
+    assert gradient[1, :, 7].isnan().all()
+    assert int(gradient.isnan().any(1).sum()) == 1
+
+
+def test_every_nan_is_seen(level):
+    # a NaN whose payload reaches into the bits that arithmetic on exponents touches
+    bits = torch.tensor([0x7FFFFFFF, 0x7F800001, -1, 0x7FC001FF], dtype=torch.int32)
+    scores = torch.zeros(4, 3, 1)
+    scores[:, 1, 0] = bits.view(torch.float32)
+    _, _, invalid, _ = cpu.count(
+        scores, torch.zeros(4, 1, dtype=torch.long), BINS, None, True, True
+    )
+    assert invalid.tolist() == [1, 1, 1, 1]
+
+
+def test_masked_classes(level):
+    shape = (1, 4, 64)
+    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape) % 3
+    scores[:, 3] = -float("inf")
+    counts, lse, invalid, _ = cpu.count(scores, target, BINS, None, False, True)
+    assert not invalid.any()
+    assert counts[0, 3, 0, 0] == 64
+    gradient = cpu.push(scores, target, lse, slopes_of(1, 4, BINS), None, True)
+    assert not gradient[:, 3].any()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("bad", [-1, 5, 2**40, -(2**40)])
+def test_impossible_labels(bad):
+    scores, target = torch.zeros(2, 5, 70), torch.zeros(2, 70, dtype=torch.long)
+    target[1, 69] = bad
+    with pytest.raises(ValueError, match=f"ignore_index=255, got {bad} .and 0 more outside"):
+        cpu.count(scores, target, BINS, 255, False, True)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 100, 4096])
+def test_any_number_of_bins(level, bins):
+    shape = (1, 3, 500)
+    scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
+    counts, lse, _, _ = cpu.count(scores, target, bins, IGNORE, False, True)
+    expected, _, _, _ = reference.count(scores, target, bins, IGNORE, False, True)
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 2
+    slopes = slopes_of(1, 3, bins)
+    got = cpu.push(scores, target, lse, slopes, IGNORE, True)
+    want = reference.push(scores, target, lse, slopes, IGNORE, True)
+    assert relative(got, want) < 1e-2
+
+
+def test_levels_give_the_same_loss():
+    """An error at the edge of two bins may fall in either, which moves the loss by very little."""
+    kernels = native.load()
+    logits = torch.randn(2, 7, 40_000) * 3
+    target = torch.randint(0, 7, (2, 40_000))
+    losses = []
+    for name in (b"baseline", b"v3", b"v4"):
+        if kernels is not None and kernels.lovasz_choose_level(name):
+            losses.append(lovasz_softmax(logits, target, reduction="none"))
+            kernels.lovasz_choose_level(b"best")
+    for loss in losses[1:]:
+        assert (loss - losses[0]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("method", ["histogram", "sort"])
+@pytest.mark.parametrize("layout", ["pixels", "classes"])
+def test_every_image_has_its_own_factors(level, layout, method):
+    # With one, two, three and four classes present, images have factors of 1, 1/2, 1/3 and 1/4.
+    scores = scores_of((4, 5, 130), layout, torch.float32, 2.0).requires_grad_()
+    target = torch.arange(130) % torch.arange(1, 5).view(4, 1)
+    loss = lovasz_softmax(scores, target, per_image=True, method=method)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    for image, labels, got in zip(scores, target, gradient, strict=True):
+        alone = lovasz_softmax(image[None], labels[None], method=method)
+        (want,) = torch.autograd.grad(alone / len(scores), image)
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["histogram", "sort"])
+def test_every_image_has_its_own_factors_of_channels(level, method):
+    scores = scores_of((4, 5, 130), "pixels", torch.float32, 2.0).requires_grad_()
+    # image n has pixels of the first n + 1 channels
+    there = torch.arange(5) <= torch.arange(4).view(4, 1)
+    target = (torch.arange(130) % 3 == 0).long() * there.unsqueeze(-1)
+    options = {"multilabel": True, "classes": "present", "method": method}
+    loss = lovasz_sigmoid(scores, target, per_image=True, **options)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    for image, labels, got in zip(scores, target, gradient, strict=True):
+        alone = lovasz_sigmoid(image[None], labels[None], **options)
+        (want,) = torch.autograd.grad(alone / len(scores), image)
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_multiply_the_gradient_before_it_is_rounded(level, layout, dtype):
+    shape = (2, 19, 257)
+    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
+    lse, slopes, weight = (
+        scores.float().logsumexp(1),
+        slopes_of(2, 19, 64),
+        torch.rand(2, 257) * 300,
+    )
+    tail = (IGNORE, True, torch.tensor(0.3), None, 0.1, None, factors_of(2, 19), weight)
+    got = cpu.push(scores, target, lse, slopes, *tail)
+    expected = reference.push(scores.double(), target, lse.double(), slopes.double(), *tail)
+    assert got.dtype == dtype
+    assert got.stride() == torch.empty_like(scores).stride()
+    # of one rounding of every element, and not of two
+    assert relative(got, expected) < {4: 1e-3}.get(scores.element_size(), 3e-3)

@@ -1,0 +1,95 @@
+"""Loading the library, and life without it."""
+
+import ctypes
+import ctypes.util
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lovasz import lovasz_softmax
+from lovasz.core import native
+
+LOSS = (
+    "import torch, lovasz; torch.manual_seed(0);"
+    "logits = torch.randn(2, 3, 50, requires_grad=True); target = torch.randint(3, (2, 50));"
+    "loss = lovasz.lovasz_softmax(logits, target); loss.backward();"
+    "lovasz.lovasz_softmax(logits, target); print(f'{loss.item():.5f}')"
+)
+
+
+def run(code, **environment):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-W", "always", "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_without_the_library_it_works_and_says_so_once():
+    alone, compiled = run(LOSS, LOVASZ_DISABLE_KERNELS="1"), run(LOSS)
+    assert alone.returncode == compiled.returncode == 0
+    assert alone.stdout == compiled.stdout
+    assert alone.stderr.count("no compiled kernels") == 1
+    assert "no compiled kernels" not in compiled.stderr
+
+
+def test_a_level_that_does_not_exist():
+    result = run(LOSS, LOVASZ_CPU_LEVEL="v9")
+    assert result.returncode != 0
+    assert "LOVASZ_CPU_LEVEL" in result.stderr
+
+
+class Losses(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        logits = torch.zeros(1, 3, 5000, requires_grad=True)
+        lovasz_softmax(logits, torch.full((1, 5000), index % 3)).backward()
+        return logits.grad
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_forked_workers_do_not_hang():
+    torch.set_num_threads(2)
+    lovasz_softmax(torch.zeros(1, 3, 50000), torch.zeros(1, 50000, dtype=torch.long))
+    loader = torch.utils.data.DataLoader(Losses(), num_workers=2, timeout=60)
+    assert len(list(loader)) == 4
+
+
+def test_threads_are_torchs_own():
+    kernels = native.load()
+    assert kernels is not None
+    assert native._parallel_for() is not None
+
+
+def test_the_library_has_the_layout_of_its_bindings():
+    kernels = native.load()
+    count = ctypes.c_int64()
+    numbers = kernels.lovasz_layout(ctypes.byref(count))
+    assert numbers[: count.value] == native.layout()
+
+
+@pytest.mark.parametrize("struct", [native.Problem, native.Reduction])
+def test_a_library_with_other_structs_is_refused(struct, monkeypatch):
+    fields = list(struct._fields_)
+    swapped = type(struct.__name__, (ctypes.Structure,), {"_fields_": fields[::-1]})
+    monkeypatch.setattr(native, struct.__name__, swapped)
+    with pytest.raises(
+        RuntimeError, match=r"expected the compiled kernels .* install lovasz again"
+    ):
+        native._check_layout(native.load(), native._find())
+
+
+def test_a_library_of_another_kind_is_refused():
+    libc = ctypes.util.find_library("c")
+    result = run(LOSS, LOVASZ_LIBRARY=libc)
+    assert result.returncode != 0
+    assert "(ABI unknown)" in result.stderr

@@ -1,0 +1,161 @@
+"""The operators of channels, and weights of pixels, on a real device, for whoever has one."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lovasz import binary_cross_entropy_lovasz_sigmoid, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
+from lovasz.kernels import channels as reference
+from lovasz.kernels import reference as classes_reference
+from lovasz.kernels import triton as gpu
+from lovasz.kernels.triton import channels
+from tests.kernels import cases
+from tests.kernels.cases import IGNORE, LAYOUTS, factors_of, relative, scores_of, slopes_of
+from tests.kernels.channel_checks import BINS, DTYPES, LINKS, TOLERANCE, labels_of, moved
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device")
+
+WORKLOADS = {
+    "binary": (8, 1, 512 * 512),
+    "multilabel": (2, 20, 256 * 256),
+    "many": (1, 500, 20_000),
+    "odd": (3, 7, 9_973),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_both_passes_are_the_reference(shape, layout, link, dtype, weighted):
+    scores, target = scores_of(shape, layout, dtype, 3.0).cuda(), labels_of(shape).cuda()
+    weight = torch.rand(shape).cuda() if weighted else None
+    arguments = (scores, target, BINS, IGNORE, True, link, False, None, weight)
+    counts, invalid, _ = channels.count_channels(*arguments)
+    expected, _, _ = reference.count_channels(*arguments)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    assert moved(counts, expected) < 2e-3
+    assert not invalid.any()
+    slopes, factors = slopes_of(*shape[:2], BINS).cuda(), factors_of(*shape[:2]).cuda()
+    gradient = channels.push_channels(scores, target, slopes, IGNORE, link, factors=factors)
+    expected = reference.push_channels(scores, target, slopes, IGNORE, link, factors=factors)
+    assert gradient.stride() == torch.empty_like(scores).stride()
+    assert relative(gradient, expected) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_exact_is_the_reference(shape, link, per_image):
+    scores, target = scores_of(shape, "pixels", torch.float32, 2.0).cuda(), labels_of(shape).cuda()
+    got = channels.exact_channels(scores, target, IGNORE, per_image, link, 1.0, 1.0)
+    expected = reference.exact_channels(scores, target, IGNORE, per_image, link, 1.0, 1.0)
+    torch.testing.assert_close(got[0], expected[0], rtol=1e-5, atol=1e-7)
+    assert torch.equal(got[2], expected[2])
+    assert torch.equal(got[3], expected[3])
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 3.0, 30.0])
+def test_counts_can_be_repeated_bitwise(scale):
+    shape = WORKLOADS["binary"]
+    scores, target = scores_of(shape, "pixels", torch.float32, scale).cuda(), labels_of(shape)
+    weight = torch.rand(shape).cuda()
+    for by_pixel in (None, weight):
+        arguments = (scores, target.cuda(), BINS, IGNORE, False, "sigmoid", True, None, by_pixel)
+        runs = [channels.count_channels(*arguments) for _ in range(5)]
+        assert all(torch.equal(a, b) for run in runs for a, b in zip(run, runs[0], strict=True))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_of_pixels_of_classes(layout):
+    shape = (2, 19, 128 * 128)
+    scores = scores_of(shape, layout, torch.float32, 3.0).cuda()
+    target = cases.labels_of(shape).cuda()
+    weight = 3 * torch.rand(target.shape).cuda()
+    arguments = (scores, target, BINS, IGNORE, True, True, True, None, 0.1, weight)
+    counts, _, _, sums = gpu.count(*arguments)
+    expected, _, _, expected_sums = classes_reference.count(*arguments)
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    assert moved(counts, expected) < 2e-3
+    torch.testing.assert_close(sums, expected_sums, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("method", ["histogram", "sort"])
+@pytest.mark.parametrize("loss", [lovasz_sigmoid, lovasz_hinge, lovasz_softmax])
+def test_the_loss_is_that_of_the_cpu(loss, method, weighted):
+    logits = torch.randn(2, 3, 64, 96) * 3
+    target = torch.randint(3, (2, 64, 96))
+    options = {"method": method}
+    if loss is not lovasz_softmax:
+        target, options["multilabel"] = F.one_hot(target, 3).movedim(-1, 1), True
+    weight = torch.rand(target.shape) if weighted else None
+    want_input, got_input = logits.clone().requires_grad_(), logits.cuda().requires_grad_()
+    want = loss(want_input, target, pixel_weight=weight, **options)
+    weight = None if weight is None else weight.cuda()
+    got = loss(got_input, target.cuda(), pixel_weight=weight, **options)
+    (expected,) = torch.autograd.grad(want, want_input)
+    (gradient,) = torch.autograd.grad(got, got_input)
+    torch.testing.assert_close(got.cpu(), want, rtol=1e-5, atol=1e-6)
+    assert relative(gradient.cpu(), expected) < 1e-3
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nothing_waits_for_the_device_and_graphs_can_record_it(weighted):
+    logits = torch.randn(2, 1, 64, 64, device="cuda", requires_grad=True)
+    target = torch.randint(2, (2, 1, 64, 64), device="cuda")
+    weight = torch.rand(target.shape, device="cuda") if weighted else None
+
+    def step():
+        loss = binary_cross_entropy_lovasz_sigmoid(logits, target, pixel_weight=weight)
+        return loss, torch.autograd.grad(loss, logits)[0]
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()  # compiles
+    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss, gradient = step()
+    for _ in range(2):
+        with torch.no_grad():
+            logits.normal_()
+        graph.replay()
+        expected, expected_gradient = step()
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, 7e4])
+def test_scores_that_are_no_numbers(value, link):
+    scores, target = torch.zeros(2, 3, 999), torch.zeros(2, 3, 999, dtype=torch.int64)
+    scores[1, 2, 500] = value
+    arguments = (scores.cuda(), target.cuda(), BINS, None, True, link)
+    invalid = channels.count_channels(*arguments)[1]
+    assert torch.equal(invalid, reference.count_channels(*arguments)[1])
+
+
+def test_cross_entropy_is_that_of_torch():
+    logits = torch.randn(2, 3, 128, 128, device="cuda", requires_grad=True)
+    target = torch.randint(2, logits.shape, device="cuda")
+    options = {"lovasz_weight": 0.0, "multilabel": True}
+    got = binary_cross_entropy_lovasz_sigmoid(logits, target, **options)
+    want = F.binary_cross_entropy_with_logits(logits, target.float())
+    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, logits)[0],
+        torch.autograd.grad(want, logits)[0],
+        rtol=1e-4,
+        atol=1e-8,
+    )
