@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from benchmarks import accuracy, distributions
-from lovasz.core.extension import extend_counts, extend_sorted
+from lovasz.core.extension import extend_histogram
 from lovasz.core.set_functions import jaccard
+from lovasz.kernels.sorting import extend_sorted
 
 Map = Callable[[Tensor], Tensor]
 
@@ -68,9 +69,10 @@ def deviation(
     index = (map_(errors) * bins).long().clamp(0, bins - 1)
     counts = torch.bincount(positive.long() * bins + index, minlength=2 * bins)
     centres = (edges[1:] + edges[:-1]) / 2
-    binned = extend_counts(counts.view(1, 1, 2, bins), centres, jaccard)
-    found = gradient_of(p.double(), positive, binned.slopes[0, 0, positive.long(), index])
-    relative = float((found - gradient).norm() / gradient.norm())
+    counts = counts.view(1, 1, 2, bins).double()
+    binned = extend_histogram(torch, counts, centres, jaccard)
+    binned_gradient = gradient_of(p.double(), positive, binned.slopes[0, 0, positive.long(), index])
+    relative = float((binned_gradient - gradient).norm() / gradient.norm())
     return abs(float(binned.losses - exact.losses)), relative
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import lovasz
-from lovasz.core.bins import bin_index, unbounded_bin_index
+from lovasz.core import bins
 from tests.layouts import Arrangement, Layout
 
 UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
@@ -77,7 +77,7 @@ class Case:
         return self.link in ("hinge", "elu")
 
     def bin_of(self, errors: Tensor) -> Tensor:
-        return (unbounded_bin_index if self.unbounded else bin_index)(errors, self.bins)
+        return bins.position(torch, errors, self.bins, unbounded=self.unbounded).long()
 
 
 @dataclasses.dataclass
@@ -194,7 +194,7 @@ class Rows:
     positive: Tensor
     valid: Tensor
     weight: Tensor
-    group: Tensor  # number of the image or cloud
+    segment: Tensor  # number of the image or cloud
 
 
 def flat(tensor: Tensor, points: bool, classes: int) -> Tensor:
@@ -233,15 +233,15 @@ def rows_of(case: Case, inputs: Inputs, scores: Tensor) -> Rows:
     positive = (by_class(inputs.target.to(torch.int64)) == own) & valid
     weight = inputs.extras.get("pixel_weight", torch.ones(case.target_shape)).double()
     if case.clouds == "batch_index":
-        group = inputs.extras["batch_index"].expand_as(x)
+        segment = inputs.extras["batch_index"].expand_as(x)
     elif case.clouds == "offsets":
         place = torch.arange(x.shape[2])
-        group = torch.bucketize(place, inputs.extras["offsets"], right=True).expand_as(x)
+        segment = torch.bucketize(place, inputs.extras["offsets"], right=True).expand_as(x)
     elif case.options["per_image"]:
-        group = torch.arange(len(x)).view(-1, 1, 1).expand_as(x)
+        segment = torch.arange(len(x)).view(-1, 1, 1).expand_as(x)
     else:
-        group = torch.zeros(x.shape, dtype=torch.int64)
-    return Rows(errors_of(x, positive, case.link), positive, valid, by_class(weight), group)
+        segment = torch.zeros(x.shape, dtype=torch.int64)
+    return Rows(errors_of(x, positive, case.link), positive, valid, by_class(weight), segment)
 
 
 def near(case: Case, inputs: Inputs) -> Tensor:
@@ -272,14 +272,14 @@ def kinds_of(scores: Tensor, case: Case) -> Tensor:
 
 
 def close_by(rows: Rows, reach: Tensor, kind: Tensor) -> Tensor:
-    """Which errors lie next to one of the same group and class, and are not equal to it."""
+    """Which errors lie next to one of the same segment and class, and are not equal to it."""
     images, classes, length = rows.errors.shape
-    errors, reach, valid, group, kind = (
-        t.transpose(0, 1).flatten(1) for t in (rows.errors, reach, rows.valid, rows.group, kind)
+    errors, reach, valid, segment, kind = (
+        t.transpose(0, 1).flatten(1) for t in (rows.errors, reach, rows.valid, rows.segment, kind)
     )
     unclear = torch.zeros_like(valid)
-    for own in group.unique():
-        rising, order = torch.where(valid & (group == own), errors, torch.inf).sort(-1)
+    for own in segment.unique():
+        rising, order = torch.where(valid & (segment == own), errors, torch.inf).sort(-1)
         gaps, other = rising.diff(), kind.gather(-1, order).diff() != 0
         close = ((gaps > 0) | other) & (gaps < 2 * reach.gather(-1, order)[:, 1:])
         either = F.pad(close, (1, 0)) | F.pad(close, (0, 1))

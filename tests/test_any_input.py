@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lovasz.kernels import bin_centres, unbounded_bin_centres
+from lovasz.core import bins
 from tests import oracle
 from tests.any_input import (
     FUSED,
@@ -194,13 +194,13 @@ def by_definition(case: Case, inputs: Inputs) -> tuple[Tensor, Tensor]:
     """The same loss, and its gradient, by the oracle; of plain inputs."""
     scores = inputs.scores.clone().requires_grad_()
     rows = rows_of(case, inputs, scores)
-    groups = range(3 if case.clouds else int(rows.group.max()) + 1)
-    own = [rows.valid & (rows.group == group) for group in groups]
+    segments = range(3 if case.clouds else int(rows.segment.max()) + 1)
+    own = [rows.valid & (rows.segment == segment) for segment in segments]
     losses = [[class_loss(case, rows, o[:, c], c) for c in range(case.shape[1])] for o in own]
     loss = reduced(case, losses) + 0 * scores.sum()
     if case.loss in FUSED:
-        entropy = cross_entropy if case.multiclass else binary_cross_entropy
-        loss = case.options["lovasz_weight"] * loss + entropy(case, rows, scores)
+        added = cross_entropy if case.multiclass else binary_cross_entropy
+        loss = case.options["lovasz_weight"] * loss + added(case, rows, scores)
     return loss.detach(), torch.autograd.grad(loss, scores)[0]
 
 
@@ -213,7 +213,7 @@ def class_loss(case: Case, rows: Rows, own: Tensor, c: int) -> Tensor | None:
         return None
     levels = errors.detach()
     if case.bins is not None:
-        centres = (unbounded_bin_centres if case.unbounded else bin_centres)(case.bins)
+        centres = bins.centres(torch, case.bins, unbounded=case.unbounded)
         levels = centres[case.bin_of(levels)]
     slopes = slopes_at(levels, positive, rows.weight[:, c][own])
     if case.options.get("symmetric"):
@@ -228,14 +228,14 @@ def slopes_at(levels: Tensor, positive: Tensor, mass: Tensor) -> Tensor:
 
 
 def reduced(case: Case, losses: list[list[Tensor | None]]) -> Tensor | float:
-    """Sum or mean of the losses of the classes that count, by group."""
+    """Sum or mean of the losses of the classes that count, by segment."""
     options = case.options
     weight = options["lovasz_class_weight" if case.loss in FUSED else "weight"]
     weight = weight or [1.0] * case.shape[1]
     shares = weight if options["normalize_weight"] else [1.0] * case.shape[1]
-    counting = [[c for c, loss in enumerate(row) if loss is not None] for row in losses]
+    active = [[c for c, loss in enumerate(row) if loss is not None] for row in losses]
     weighted = [
-        {c: weight[c] * row[c] for c in own} for row, own in zip(losses, counting, strict=True)
+        {c: weight[c] * row[c] for c in own} for row, own in zip(losses, active, strict=True)
     ]
     reduction = options.get("reduction", "mean")
     if reduction == "sum":
@@ -346,9 +346,9 @@ INTERLEAVED = {"layout": (("permute", (1, 2, 0), 0),)}  # points of several imag
 WEIGHTED = {"pixel_weight": (4.0, torch.float32, ())}
 POINTS = {"shape": (90, 3), "clouds": "offsets"}
 EXAMPLES = {
-    "interleaved points of classes, counted": case_of(BINS, **MULTICLASS_LOSS, **INTERLEAVED),
+    "interleaved points of classes, in bins": case_of(BINS, **MULTICLASS_LOSS, **INTERLEAVED),
     "interleaved points of classes, sorted": case_of({}, **MULTICLASS_LOSS, **INTERLEAVED),
-    "interleaved points of channels, counted": case_of(BINS, **INTERLEAVED),
+    "interleaved points of channels, in bins": case_of(BINS, **INTERLEAVED),
     "interleaved points of channels, sorted": case_of({}, **INTERLEAVED),
     "weights and bfloat16": case_of(BINS, dtype=torch.bfloat16, **WEIGHTED),
     "weights and float16": case_of(BINS, dtype=torch.float16, **WEIGHTED),

@@ -59,7 +59,7 @@ FLOORS = [
     ["data.label_counts", "data.labels"],
     ["data.class_weights", "data.samplers"],
     ["data"],
-    ["compat._sets"],
+    ["compat._shared"],
     ["compat.lovasz_losses", "compat.smp", "compat.mmseg", "compat.pointcept"],
     ["compat"],
     [""],

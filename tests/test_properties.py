@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lovasz import error_bound, jaccard, lovasz_softmax, missed_positives, tversky
-from lovasz.core.bins import bin_index
-from lovasz.core.extension import extend_counts, extend_sorted
-from lovasz.kernels import bin_centres, bin_edges
+from lovasz.core.bins import centres, edges, position
+from lovasz.core.extension import extend_histogram
+from lovasz.kernels.sorting import extend_sorted
 from tests import oracle
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
@@ -157,7 +157,7 @@ def test_slopes_of_a_histogram_add_up_to_the_increase_of_the_set_function(seed, 
         torch.ones(pixels, dtype=torch.int64),
     )
     for delta in (jaccard, missed_positives, tversky(0.3, 2.0)):
-        _, slopes = extend_counts(counts, bin_centres(bins), delta)
+        _, slopes = extend_histogram(torch, counts.double(), centres(torch, bins), delta)
         negatives, positives = counts.unbind(2)
         total = (slopes * counts).sum((-2, -1))
         everything = delta(
@@ -177,7 +177,7 @@ def test_a_histogram_with_one_bin_for_each_error_is_the_sorted_extension(seed, l
     counts.view(-1).index_add_(
         0, positive.long() * levels + which, torch.ones(50, dtype=torch.int64)
     )
-    by_bins = extend_counts(counts[None, None], grid, jaccard)
+    by_bins = extend_histogram(torch, counts[None, None].double(), grid, jaccard)
     order = grid[which].argsort(descending=True)
     by_sort = extend_sorted(
         grid[which][order][None, None],
@@ -196,16 +196,16 @@ def test_a_histogram_with_one_bin_for_each_error_is_the_sorted_extension(seed, l
 @pytest.mark.parametrize("bins", [2, 3, 7, 1024, 4096])
 def test_errors_fall_between_the_edges_of_their_bin(bins):
     errors = torch.cat((torch.rand(5000).double(), torch.tensor([0.0, 1.0, 1e-12, 1 - 1e-12])))
-    index = bin_index(errors, bins)
-    edges = bin_edges(bins)
-    assert edges[0] == 0
-    assert edges[-1] == pytest.approx(1, abs=1e-15)
-    assert (edges[index] <= errors + 1e-12).all()
-    assert (errors <= edges[index + 1] + 1e-12).all()
+    index = position(torch, errors, bins).long()
+    ends = edges(torch, bins)
+    assert ends[0] == 0
+    assert ends[-1] == pytest.approx(1, abs=1e-15)
+    assert (ends[index] <= errors + 1e-12).all()
+    assert (errors <= ends[index + 1] + 1e-12).all()
 
 
 def test_bound_is_half_the_widest_bin():
-    edges = bin_edges(1024)
-    widths = edges[1:] - edges[:-1]
+    ends = edges(torch, 1024)
+    widths = ends[1:] - ends[:-1]
     assert error_bound(1024) == pytest.approx(widths.max().item() / 2)
     assert widths.argmax() == 1023

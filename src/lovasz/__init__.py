@@ -7,23 +7,31 @@
 >>> lovasz_softmax(logits, target, ignore_index=255).backward()
 """
 
+from lovasz.core.bins import error_bound, relative_bound
 from lovasz.core.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
 from lovasz.data.class_weights import class_weights
 from lovasz.data.label_counts import LabelCounts, count_labels
 from lovasz.data.labels import check_labels
 from lovasz.data.samplers import EquibatchSampler
-from lovasz.kernels import error_bound, relative_bound
-from lovasz.losses.binary_modules import (
+from lovasz.losses.hinge import lovasz_hinge
+from lovasz.losses.modules import (
     BinaryCrossEntropyLovaszSigmoidLoss,
+    CrossEntropyLovaszSoftmaxLoss,
     LovaszHingeLoss,
     LovaszSigmoidLoss,
+    LovaszSoftmaxLoss,
 )
-from lovasz.losses.combined import binary_cross_entropy_lovasz_sigmoid, cross_entropy_lovasz_softmax
-from lovasz.losses.hinge import lovasz_hinge
-from lovasz.losses.modules import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.losses.schedules import LossSchedule, LossWeights
-from lovasz.losses.sigmoid import lovasz_sigmoid, lovasz_sigmoid_from_probabilities
-from lovasz.losses.softmax import lovasz_softmax, lovasz_softmax_from_probabilities
+from lovasz.losses.sigmoid import (
+    binary_cross_entropy_lovasz_sigmoid,
+    lovasz_sigmoid,
+    lovasz_sigmoid_from_probabilities,
+)
+from lovasz.losses.softmax import (
+    cross_entropy_lovasz_softmax,
+    lovasz_softmax,
+    lovasz_softmax_from_probabilities,
+)
 from lovasz.losses.window import Window
 
 __version__ = "0.1.0"

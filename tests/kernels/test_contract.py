@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lovasz.core import native
-from lovasz.kernels.problems import address, check, make_problem
+from lovasz.kernels import cpu
 
 OPS = torch.ops.lovasz
 SCORES, TARGET = torch.zeros(2, 3, 5), torch.zeros(2, 5, dtype=torch.int64)
@@ -13,50 +13,37 @@ LSE, SLOPES, FACTORS = torch.zeros(2, 5), torch.zeros(1, 3, 2, 8), torch.ones(1,
 LOSSES, ALL = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.bool)
 NOTHING = torch.zeros(2, dtype=torch.int64)
 GOOD = {
-    "count": {
+    "histogram": {
         "scores": SCORES,
         "target": TARGET,
         "bins": 8,
         "ignore_index": None,
         "per_image": False,
-        "softmax": True,
-        "entropy": True,
-        "entropy_weight": torch.ones(3),
+        "link": "softmax",
+        "cross_entropy": True,
+        "class_weight": torch.ones(3),
         "pixel_weight": torch.ones(2, 5),
     },
-    "count_channels": {
-        "scores": SCORES,
-        "target": LABELS,
-        "bins": 8,
-        "ignore_index": None,
-        "per_image": False,
-        "link": "sigmoid",
-        "entropy": True,
-        "positive_weight": torch.ones(3),
-        "pixel_weight": torch.ones(2, 3, 5),
-    },
-    "exact": {
+    "sort": {
         "scores": SCORES,
         "target": TARGET,
         "ignore_index": None,
         "per_image": False,
-        "softmax": True,
-        "alpha": 1.0,
-        "beta": 1.0,
+        "link": "softmax",
     },
-    "exact_channels": {
+    "sort_and_extend": {
         "scores": SCORES,
-        "target": LABELS,
+        "target": TARGET,
         "ignore_index": None,
         "per_image": False,
-        "link": "hinge",
+        "link": "softmax",
         "alpha": 1.0,
         "beta": 1.0,
     },
-    "weigh": {"counts": torch.zeros(1, 3, 2, 8).long(), "alpha": 1.0, "beta": 1.0, "wide": False},
+    "extend": {"counts": torch.zeros(1, 3, 2, 8).long(), "alpha": 1.0, "beta": 1.0, "wide": False},
     "reduce": {
         "losses": LOSSES,
-        "counting": ALL,
+        "active": ALL,
         "invalid": NOTHING,
         "weight": torch.ones(3),
         "normalize": True,
@@ -67,8 +54,8 @@ GOOD = {
         "target": TARGET,
         "lse": LSE,
         "slopes": SLOPES,
-        "entropy_weight": None,
-        "group": None,
+        "class_weight": None,
+        "segment_ids": None,
         "pixel_weight": None,
         "ignore_index": None,
         "link": "softmax",
@@ -82,28 +69,39 @@ GOOD = {
         "factors": FACTORS,
         "ignore_index": None,
         "link": "softmax",
-        "entropy_scale": torch.ones(()),
-        "entropy_weight": torch.ones(3),
+        "scale": torch.ones(()),
+        "class_weight": torch.ones(3),
         "smoothing": 0.0,
-        "group": None,
+        "segment_ids": None,
         "pixel_weight": torch.ones(2, 5),
     },
 }
+# What the operators that read scores want with a link of multilabel.
+MULTILABEL = {
+    "histogram": {"link": "sigmoid", "target": LABELS, "pixel_weight": torch.ones(2, 3, 5)},
+    "sort": {"link": "hinge", "target": LABELS},
+    "sort_and_extend": {"link": "hinge", "target": LABELS},
+    "backward": {"link": "sigmoid", "target": LABELS, "pixel_weight": torch.ones(2, 3, 5)},
+}
 BAD = [
-    *[(name, {"scores": torch.zeros(3, 5)}) for name in ("count", "count_channels", "exact")],
-    *[(name, {"target": TARGET[:, 1:]}) for name in ("count", "exact", "backward")],
-    *[(name, {"target": LABELS[:1]}) for name in ("count_channels", "exact_channels")],
-    *[(name, {"pixel_weight": torch.ones(2, 4)}) for name in ("count", "backward")],
-    ("count_channels", {"pixel_weight": torch.ones(2, 5)}),
-    ("count_channels", {"positive_weight": torch.ones(2)}),
-    *[(name, {"entropy_weight": torch.ones(2)}) for name in ("count", "backward")],
-    *[(name, {"bins": 0}) for name in ("count", "count_channels")],
-    ("weigh", {"counts": torch.zeros(1, 3, 8).long()}),
-    ("weigh", {"counts": torch.zeros(1, 3, 2, 8)}),
+    *[(name, {"scores": torch.zeros(3, 5)}) for name in MULTILABEL],
+    *[(name, {"target": TARGET[:, 1:]}) for name in MULTILABEL],
+    *[(name, {"link": "relu"}) for name in MULTILABEL],
+    *[(name, {**MULTILABEL[name], "scores": torch.zeros(3, 5)}) for name in MULTILABEL],
+    *[(name, {**MULTILABEL[name], "target": LABELS[:1]}) for name in MULTILABEL],
+    *[(name, {"pixel_weight": torch.ones(2, 4)}) for name in ("histogram", "backward")],
+    ("histogram", {**MULTILABEL["histogram"], "pixel_weight": torch.ones(2, 5)}),
+    ("histogram", {**MULTILABEL["histogram"], "class_weight": torch.ones(2)}),
+    *[(name, {"class_weight": torch.ones(2)}) for name in ("histogram", "backward")],
+    ("histogram", {"bins": 0}),
+    ("histogram", {**MULTILABEL["histogram"], "bins": 0}),
+    ("extend", {"counts": torch.zeros(1, 3, 8).long()}),
+    ("extend", {"counts": torch.zeros(1, 3, 2, 8)}),
+    ("extend", {"scale": 0}),
     ("reduce", {"reduction": "max"}),
     ("reduce", {"losses": LOSSES[:1]}),
     ("reduce", {"losses": LOSSES.float()}),
-    ("reduce", {"counting": ALL.long()}),
+    ("reduce", {"active": ALL.long()}),
     ("reduce", {"invalid": NOTHING[:1]}),
     ("reduce", {"weight": torch.ones(2)}),
     ("reduce", {"sums": torch.ones(1, dtype=torch.float64)}),
@@ -115,7 +113,7 @@ BAD = [
     ("backward", {"factors": torch.ones(2, 3)}),
     ("backward", {"factors": torch.ones(1, 2)}),
     ("backward", {"slopes": torch.zeros(2, 3, 5), "factors": torch.ones(3, 3)}),
-    ("backward", {"group": TARGET[:1, 1:]}),
+    ("backward", {"segment_ids": TARGET[:1, 1:]}),
 ]
 
 
@@ -124,25 +122,30 @@ def test_what_fits_is_computed(name):
     getattr(OPS, name)(**GOOD[name])
 
 
+@pytest.mark.parametrize("name", MULTILABEL)
+def test_what_fits_is_computed_with_multilabel(name):
+    getattr(OPS, name)(**{**GOOD[name], **MULTILABEL[name]})
+
+
 @pytest.mark.parametrize(("name", "bad"), BAD)
 def test_what_does_not_fit_has_a_sentence(name, bad):
     with pytest.raises(ValueError, match=rf"lovasz::{name}: expected .* got "):
         getattr(OPS, name)(**{**GOOD[name], **bad})
 
 
-def pushed(gradient, **changes):
+def status_of(gradient, **changes):
     """Status of the entry point for a gradient of these strides."""
-    kernels = native.load()
-    problem = make_problem(SCORES, TARGET, LSE, 8, None, False)
+    inputs = cpu._Inputs(SCORES, TARGET, LSE, None, False, "softmax", 8)
     for field, value in changes.items():
-        setattr(problem, field, value)
-    return kernels.lovasz_push(problem, SLOPES.data_ptr(), None, 0.0, gradient, 1)
+        setattr(inputs.struct, field, value)
+    kernels = native.load()
+    return kernels.lovasz_push(inputs.struct, SLOPES.data_ptr(), None, 0.0, gradient, 1)
 
 
 def test_gradients_whose_elements_are_apart_are_written():
     interleaved = torch.empty(5, 2, 3).permute(1, 2, 0)
     for gradient in (torch.empty(2, 3, 5), torch.empty(2, 5, 3).transpose(1, 2), interleaved):
-        assert pushed(address(gradient)) == 0
+        assert status_of(cpu._strided(gradient)) == 0
 
 
 @pytest.mark.parametrize("strides", [(15, 5, 2), (15, 1, 2), (0, 5, 1), (3, 1, 3), (14, 5, 1)])
@@ -150,12 +153,12 @@ def test_gradients_whose_elements_meet_are_refused(strides):
     memory = torch.full((200,), 7.0)
     gradient = native.Scores(memory.data_ptr(), *strides)
     with pytest.raises(RuntimeError, match="please report"):
-        check(pushed(gradient))
+        cpu._check(status_of(gradient))
     assert (memory == 7).all()
 
 
 @pytest.mark.parametrize(
     "field", [{"score_type": 3}, {"label_type": 8}, {"link": 4}, {"target": None}, {"bins": 0}]
 )
-def test_problems_that_are_none_are_refused(field):
-    assert pushed(address(torch.empty(2, 3, 5)), **field) == -2
+def test_inputs_that_are_none_are_refused(field):
+    assert status_of(cpu._strided(torch.empty(2, 3, 5)), **field) == -2

@@ -1,11 +1,12 @@
-"""The CPU kernels against the reference, over shapes, layouts, dtypes, labels and levels."""
+"""The CPU kernels of the softmax against the reference, over shapes, layouts, dtypes, levels."""
 
 import pytest
 import torch
 
 from lovasz import lovasz_sigmoid, lovasz_softmax
 from lovasz.core import native
-from lovasz.kernels import WEIGHT_UNIT, cpu, reference
+from lovasz.kernels import cpu, reference
+from lovasz.kernels.fixed_point import SCALE
 from tests.kernels.cases import (
     IGNORE,
     LAYOUTS,
@@ -42,10 +43,12 @@ def moved(counts, expected):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_count_is_the_reference(level, shape, layout, dtype, per_image):
+def test_histogram_is_the_reference(level, shape, layout, dtype, per_image):
     scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
-    counts, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, per_image, True)
-    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, per_image, True)
+    counts, lse, invalid, _ = cpu.histogram(scores, target, BINS, IGNORE, per_image, "softmax")
+    expected, lse_expected, _, _ = reference.histogram(
+        scores, target, BINS, IGNORE, per_image, "softmax"
+    )
     # every pixel is in its row; an error at the edge of two bins may be in either
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 1e-3
@@ -57,33 +60,33 @@ def test_count_is_the_reference(level, shape, layout, dtype, per_image):
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("per_image", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_weighted_counts_are_the_reference(level, threads, shape, per_image, number):
+def test_weighted_histograms_are_the_reference(level, shape, per_image, number):
     scores, target = scores_of(shape, LAYOUTS[0], torch.float32, 3.0), labels_of(shape)
     weight = 3 * torch.rand(target.shape, generator=torch.Generator().manual_seed(3))
     weight[..., ::3] = 0.0
-    arguments = (scores, target, BINS, IGNORE, per_image, True, True, None, 0.1, weight)
+    arguments = (scores, target, BINS, IGNORE, per_image, "softmax", True, None, 0.1, weight)
     torch.set_num_threads(number)
-    counts, _, _, entropy = cpu.count(*arguments)
-    expected, _, _, entropy_expected = reference.count(*arguments)
+    counts, _, _, sums = cpu.histogram(*arguments)
+    expected, _, _, sums_expected = reference.histogram(*arguments)
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 1e-3
-    torch.testing.assert_close(entropy, entropy_expected, rtol=1e-5, atol=1e-6)
-    plain = (scores, target, BINS, IGNORE, per_image, True)
-    once = cpu.count(*plain, pixel_weight=torch.ones(target.shape))[0]
-    assert torch.equal(once, cpu.count(*plain)[0] * WEIGHT_UNIT)
+    torch.testing.assert_close(sums, sums_expected, rtol=1e-5, atol=1e-6)
+    plain = (scores, target, BINS, IGNORE, per_image, "softmax")
+    once = cpu.histogram(*plain, pixel_weight=torch.ones(target.shape))[0]
+    assert torch.equal(once, cpu.histogram(*plain)[0] * SCALE)
 
 
 @pytest.mark.parametrize("per_image", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_push_is_the_reference(level, shape, layout, dtype, per_image):
+def test_backward_is_the_reference(level, shape, layout, dtype, per_image):
     scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
     groups = shape[0] if per_image else 1
     slopes, factors = slopes_of(groups, shape[1], BINS), factors_of(groups, shape[1])
-    lse = reference.log_sum_exp(scores)
-    gradient = cpu.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
-    expected = reference.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
+    lse = reference.log_sum_exp(scores, "softmax")
+    arguments = (scores, target, lse, slopes, factors, IGNORE, "softmax")
+    gradient, expected = cpu.backward(*arguments), reference.backward(*arguments)
     assert gradient.dtype == dtype
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < TOLERANCE[dtype] + 2e-4 * (shape[1] > 1)
@@ -94,8 +97,8 @@ def test_push_is_the_reference(level, shape, layout, dtype, per_image):
 def test_every_label_dtype(dtype):
     shape = (2, 19, 257)
     scores = scores_of(shape, "pixels", torch.float32, 2.0)
-    counts, _, _, _ = cpu.count(scores, labels_of(shape, dtype), BINS, IGNORE, False, True)
-    expected, _, _, _ = cpu.count(scores, labels_of(shape), BINS, IGNORE, False, True)
+    counts, _, _, _ = cpu.histogram(scores, labels_of(shape, dtype), BINS, IGNORE, False, "softmax")
+    expected, _, _, _ = cpu.histogram(scores, labels_of(shape), BINS, IGNORE, False, "softmax")
     assert torch.equal(counts, expected)
 
 
@@ -103,18 +106,22 @@ def test_every_label_dtype(dtype):
 def test_an_ignore_index_that_no_label_has(dtype):
     scores = scores_of((2, 19, 257), "pixels", torch.float32, 2.0)
     target = (labels_of((2, 19, 257)) % 19).to(dtype)
-    expected = cpu.count(scores, target, BINS, None, False, True)[0]
+    expected = cpu.histogram(scores, target, BINS, None, False, "softmax")[0]
     # 5 in the lowest 32 bits
-    assert torch.equal(cpu.count(scores, target, BINS, 2**32 + 5, False, True)[0], expected)
+    assert torch.equal(
+        cpu.histogram(scores, target, BINS, 2**32 + 5, False, "softmax")[0], expected
+    )
 
 
 def test_bool_labels_and_strided_labels():
     scores = scores_of((2, 2, 65), "pixels", torch.float32, 2.0)
     target = labels_of((2, 2, 65)) % 2
-    expected = cpu.count(scores, target, BINS, None, False, True)[0]
+    expected = cpu.histogram(scores, target, BINS, None, False, "softmax")[0]
     wide = target.repeat_interleave(2, dim=1)[:, ::2]
-    assert torch.equal(cpu.count(scores, target.bool(), BINS, None, False, True)[0], expected)
-    assert torch.equal(cpu.count(scores, wide, BINS, None, False, True)[0], expected)
+    assert torch.equal(
+        cpu.histogram(scores, target.bool(), BINS, None, False, "softmax")[0], expected
+    )
+    assert torch.equal(cpu.histogram(scores, wide, BINS, None, False, "softmax")[0], expected)
 
 
 @pytest.mark.parametrize("offset", [1, 3])
@@ -124,14 +131,14 @@ def test_unaligned_pointers(level, offset):
     target = labels_of(shape, torch.uint8)
     shifted = torch.zeros(scores.numel() + offset)[offset:].view(shape).copy_(scores)
     labels = torch.zeros(target.numel() + offset, dtype=torch.uint8)[offset:].view(target.shape)
-    expected, lse, _, _ = cpu.count(scores, target, BINS, IGNORE, False, True)
+    expected, lse, _, _ = cpu.histogram(scores, target, BINS, IGNORE, False, "softmax")
     assert torch.equal(
-        cpu.count(shifted, labels.copy_(target), BINS, IGNORE, False, True)[0], expected
+        cpu.histogram(shifted, labels.copy_(target), BINS, IGNORE, False, "softmax")[0], expected
     )
     slopes = slopes_of(1, 3, BINS)
     torch.testing.assert_close(
-        cpu.push(shifted, target, lse, slopes, IGNORE, True),
-        cpu.push(scores, target, lse, slopes, IGNORE, True),
+        cpu.backward(shifted, target, lse, slopes, None, IGNORE, "softmax"),
+        cpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax"),
         rtol=0,
         atol=0,
     )
@@ -141,14 +148,14 @@ def test_unaligned_pointers(level, offset):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", ["pixels", "classes"])
 @pytest.mark.parametrize("classes", [3, 300])
-def test_a_large_gradient_is_that_of_its_parts(level, threads, classes, layout, dtype):
+def test_a_large_gradient_is_that_of_its_parts(level, classes, layout, dtype):
     torch.set_num_threads(2)
     shape = (1, classes, 2**23 // dtype.itemsize // classes // 4 * 4 + 44)
     scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
     slopes, lse = slopes_of(1, classes, BINS), torch.logsumexp(scores.float(), 1)
-    whole = cpu.push(scores, target, lse, slopes, IGNORE, True)
+    whole = cpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
     pieces = [
-        cpu.push(part, labels, sums, slopes, IGNORE, True)
+        cpu.backward(part, labels, sums, slopes, None, IGNORE, "softmax")
         for part, labels, sums in zip(
             scores.split(4001, 2), target.split(4001, 1), lse.split(4001, 1), strict=True
         )
@@ -158,15 +165,17 @@ def test_a_large_gradient_is_that_of_its_parts(level, threads, classes, layout, 
 
 
 @pytest.mark.parametrize("per_image", [False, True])
-def test_threads_change_nothing(level, threads, per_image):
+def test_threads_change_nothing(level, per_image):
     shape = (3, 19, 9001)
     scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
     slopes = slopes_of(3 if per_image else 1, 19, BINS)
     results = []
     for number in (1, 2, 3, 7):
         torch.set_num_threads(number)
-        counts, lse, _, _ = cpu.count(scores, target, BINS, IGNORE, per_image, True)
-        results.append((counts, lse, cpu.push(scores, target, lse, slopes, IGNORE, True)))
+        counts, lse, _, _ = cpu.histogram(scores, target, BINS, IGNORE, per_image, "softmax")
+        results.append(
+            (counts, lse, cpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax"))
+        )
     first, *others = results
     assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
@@ -175,8 +184,10 @@ def test_threads_change_nothing(level, threads, per_image):
 def test_extreme_logits(level, scale):
     shape = (1, 19, 600)
     scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
-    counts, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, False, True)
-    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, False, True)
+    counts, lse, invalid, _ = cpu.histogram(scores, target, BINS, IGNORE, False, "softmax")
+    expected, lse_expected, _, _ = reference.histogram(
+        scores, target, BINS, IGNORE, False, "softmax"
+    )
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     # with equal scores all the errors are one number, which may lie at an edge
     assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
@@ -193,21 +204,21 @@ def test_scores_that_are_no_numbers(level, value, layout):
     target[0, 5] = IGNORE
     scores[0, 3, 5] = value
     scores[1, 3, 7] = value
-    _, lse, invalid, _ = cpu.count(scores, target, BINS, IGNORE, True, True)
+    _, lse, invalid, _ = cpu.histogram(scores, target, BINS, IGNORE, True, "softmax")
     assert invalid.tolist() == [0, 1]
-    gradient = cpu.push(scores, target, lse, slopes_of(1, 5, BINS), IGNORE, True)
+    gradient = cpu.backward(scores, target, lse, slopes_of(1, 5, BINS), None, IGNORE, "softmax")
     assert gradient[0, :, 5].tolist() == [0.0] * 5
     assert gradient[1, :, 7].isnan().all()
     assert int(gradient.isnan().any(1).sum()) == 1
 
 
-def test_every_nan_is_seen(level):
+def test_every_nan_is_found(level):
     # a NaN whose payload reaches into the bits that arithmetic on exponents touches
     bits = torch.tensor([0x7FFFFFFF, 0x7F800001, -1, 0x7FC001FF], dtype=torch.int32)
     scores = torch.zeros(4, 3, 1)
     scores[:, 1, 0] = bits.view(torch.float32)
-    _, _, invalid, _ = cpu.count(
-        scores, torch.zeros(4, 1, dtype=torch.long), BINS, None, True, True
+    _, _, invalid, _ = cpu.histogram(
+        scores, torch.zeros(4, 1, dtype=torch.long), BINS, None, True, "softmax"
     )
     assert invalid.tolist() == [1, 1, 1, 1]
 
@@ -216,10 +227,10 @@ def test_masked_classes(level):
     shape = (1, 4, 64)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape) % 3
     scores[:, 3] = -float("inf")
-    counts, lse, invalid, _ = cpu.count(scores, target, BINS, None, False, True)
+    counts, lse, invalid, _ = cpu.histogram(scores, target, BINS, None, False, "softmax")
     assert not invalid.any()
     assert counts[0, 3, 0, 0] == 64
-    gradient = cpu.push(scores, target, lse, slopes_of(1, 4, BINS), None, True)
+    gradient = cpu.backward(scores, target, lse, slopes_of(1, 4, BINS), None, None, "softmax")
     assert not gradient[:, 3].any()
     assert gradient.isfinite().all()
 
@@ -229,19 +240,19 @@ def test_impossible_labels(bad):
     scores, target = torch.zeros(2, 5, 70), torch.zeros(2, 70, dtype=torch.long)
     target[1, 69] = bad
     with pytest.raises(ValueError, match=f"ignore_index=255, got {bad} .and 0 more outside"):
-        cpu.count(scores, target, BINS, 255, False, True)
+        cpu.histogram(scores, target, BINS, 255, False, "softmax")
 
 
 @pytest.mark.parametrize("bins", [2, 3, 100, 4096])
 def test_any_number_of_bins(level, bins):
     shape = (1, 3, 500)
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
-    counts, lse, _, _ = cpu.count(scores, target, bins, IGNORE, False, True)
-    expected, _, _, _ = reference.count(scores, target, bins, IGNORE, False, True)
+    counts, lse, _, _ = cpu.histogram(scores, target, bins, IGNORE, False, "softmax")
+    expected, _, _, _ = reference.histogram(scores, target, bins, IGNORE, False, "softmax")
     assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 2
     slopes = slopes_of(1, 3, bins)
-    got = cpu.push(scores, target, lse, slopes, IGNORE, True)
-    want = reference.push(scores, target, lse, slopes, IGNORE, True)
+    got = cpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
+    want = reference.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
     assert relative(got, want) < 1e-2
 
 
@@ -274,7 +285,7 @@ def test_every_image_has_its_own_factors(level, layout, method):
 
 
 @pytest.mark.parametrize("method", ["histogram", "sort"])
-def test_every_image_has_its_own_factors_of_channels(level, method):
+def test_every_image_has_its_own_factors_with_multilabel(level, method):
     scores = scores_of((4, 5, 130), "pixels", torch.float32, 2.0).requires_grad_()
     # image n has pixels of the first n + 1 channels
     there = torch.arange(5) <= torch.arange(4).view(4, 1)
@@ -298,9 +309,9 @@ def test_weights_multiply_the_gradient_before_it_is_rounded(level, layout, dtype
         slopes_of(2, 19, 64),
         torch.rand(2, 257) * 300,
     )
-    tail = (IGNORE, True, torch.tensor(0.3), None, 0.1, None, factors_of(2, 19), weight)
-    got = cpu.push(scores, target, lse, slopes, *tail)
-    expected = reference.push(scores.double(), target, lse.double(), slopes.double(), *tail)
+    tail = (factors_of(2, 19), IGNORE, "softmax", torch.tensor(0.3), None, 0.1, None, weight)
+    got = cpu.backward(scores, target, lse, slopes, *tail)
+    expected = reference.backward(scores.double(), target, lse.double(), slopes.double(), *tail)
     assert got.dtype == dtype
     assert got.stride() == torch.empty_like(scores).stride()
     # of one rounding of every element, and not of two

@@ -13,8 +13,8 @@ def test_opcheck(layout, per_image):
     shape = (2, 5, 70)
     scores, target = scores_of(shape, layout, torch.float32, 1.0), labels_of(shape)
     operators = torch.ops.lovasz
-    torch.library.opcheck(operators.count, (scores, target, 64, IGNORE, per_image, True))
-    lse = operators.count(scores, target, 64, IGNORE, per_image, True)[1]
+    torch.library.opcheck(operators.histogram, (scores, target, 64, IGNORE, per_image, "softmax"))
+    lse = operators.histogram(scores, target, 64, IGNORE, per_image, "softmax")[1]
     slopes = slopes_of(2 if per_image else 1, 5, 64)
     factors = torch.rand(len(slopes), 5)
     tail = (None, None, 0.0, None, None)
@@ -27,10 +27,10 @@ def test_opcheck(layout, per_image):
 def test_opcheck_of_what_has_the_gradient(sums, reduction):
     shape = (2, 5, 70)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
-    losses, counting = torch.rand(2, 5, dtype=torch.float64), torch.rand(2, 5) < 0.5
+    losses, active = torch.rand(2, 5, dtype=torch.float64), torch.rand(2, 5) < 0.5
     options = (torch.rand(5), True, reduction, True, sums)
     kept = (scores.requires_grad_(), target, scores.logsumexp(1).detach(), slopes_of(2, 5, 64))
-    arguments = (losses, counting, torch.zeros(2).long(), *options, *kept)
+    arguments = (losses, active, torch.zeros(2).long(), *options, *kept)
     tail = (torch.rand(5), None, None, IGNORE, "softmax", 0.1)
     torch.library.opcheck(torch.ops.lovasz.reduce, (*arguments, *tail))
 

@@ -12,7 +12,7 @@ from lovasz.kernels import precision
 
 _setup_privateuseone_for_python_backend("singles")
 DEVICE = torch.device("singles:0")
-precision._WITHOUT_FLOAT64 = frozenset({DEVICE.type})
+precision.WITHOUT_FLOAT64 = frozenset({DEVICE.type})
 
 
 class Singles(torch.Tensor):

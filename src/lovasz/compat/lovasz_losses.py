@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lovasz.compat._sets import binary_losses, mean_of, without_channel
-from lovasz.kernels import float64_device, wide_dtype
+from lovasz.compat._shared import binary_losses, mean_of, without_channel
+from lovasz.kernels.precision import compute_dtype, float64_device
 from lovasz.losses.softmax import lovasz_softmax_from_probabilities
 
 __all__ = [
@@ -64,7 +64,7 @@ def lovasz_grad(gt_sorted: Tensor) -> Tensor:
     # Where no pixel is of the class, the first one costs everything.
     of_others = torch.where(G > 0, (G - F0) / (union * (union + 1)), (B0 == 0).double())
     slopes = torch.where(positive, 1 / union, of_others)
-    return slopes.to(wide_dtype(gt_sorted)).to(gt_sorted.device)
+    return slopes.to(compute_dtype(gt_sorted)).to(gt_sorted.device)
 
 
 def iou_binary(

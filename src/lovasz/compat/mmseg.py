@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lovasz.compat._sets import binary_losses, image_losses, mean_of, without_channel
-from lovasz.losses import _inputs
+from lovasz.compat._shared import binary_losses, image_losses, mean_of, without_channel
+from lovasz.core.options import check_choice, check_classes, check_flags, check_ignore_index
+from lovasz.losses._classes import class_weight as checked_weight
 from lovasz.losses.softmax import lovasz_softmax
 
 __all__ = ["LovaszLoss"]
@@ -64,10 +65,10 @@ class LovaszLoss(nn.Module):
     ) -> None:
         super().__init__()
         name = self._name = "compat.mmseg.LovaszLoss"
-        _inputs.check_choice(name, "loss_type", loss_type, ("multi_class", "binary"))
-        _inputs.check_classes(name, classes)
-        _inputs.check_flag(name, "per_image", per_image)
-        _inputs.check_choice(name, "reduction", reduction, ("mean", "sum", "none"))
+        check_choice(name, "loss_type", loss_type, ("multi_class", "binary"))
+        check_classes(name, classes)
+        check_flags(name, per_image=per_image)
+        check_choice(name, "reduction", reduction, ("mean", "sum", "none"))
         if isinstance(class_weight, str):
             raise TypeError(
                 f"{name}: expected class_weight to be a list of numbers, got {class_weight!r}"
@@ -78,7 +79,7 @@ class LovaszLoss(nn.Module):
                 f"{name}: expected classes and class_weight with loss_type='multi_class' only,"
                 f" got classes={classes!r}, class_weight={class_weight!r}"
             )
-        _inputs.class_weight(name, class_weight, argument="class_weight")
+        checked_weight(name, class_weight, argument="class_weight")
         self.loss_type = loss_type
         self.classes = classes
         self.per_image = per_image
@@ -99,8 +100,8 @@ class LovaszLoss(nn.Module):
     ) -> Tensor:
         """Loss of scores and labels; ``avg_factor`` takes the place of the number of images."""
         reduction = self.reduction if reduction_override is None else reduction_override
-        _inputs.check_choice(self._name, "reduction_override", reduction, ("mean", "sum", "none"))
-        _inputs.check_ignore_index(self._name, ignore_index)
+        check_choice(self._name, "reduction_override", reduction, ("mean", "sum", "none"))
+        check_ignore_index(self._name, ignore_index)
         if kwargs:
             raise TypeError(f"{self._name}: expected no further arguments, got {sorted(kwargs)}")
         if weight is not None:

@@ -7,8 +7,9 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from lovasz.compat._sets import binary_losses, check_mode, image_losses, mean_of, without_channel
-from lovasz.losses import _inputs, _tensors
+from lovasz.compat._shared import binary_losses, check_mode, image_losses, mean_of, without_channel
+from lovasz.core.options import check_flags, check_ignore_index
+from lovasz.losses._inputs import check_pair
 from lovasz.losses.softmax import lovasz_softmax
 
 __all__ = ["LovaszLoss"]
@@ -65,8 +66,8 @@ class LovaszLoss(nn.Module):
             raise ValueError(
                 f"{self._name}: expected class_seen with mode='multiclass' only, got mode={mode!r}"
             )
-        _inputs.check_flag(self._name, "per_image", per_image)
-        _inputs.check_ignore_index(self._name, ignore_index)
+        check_flags(self._name, per_image=per_image)
+        check_ignore_index(self._name, ignore_index)
         self.mode = mode
         self.class_seen = None if class_seen is None else self._collection(class_seen)
         self.per_image = per_image
@@ -93,7 +94,7 @@ class LovaszLoss(nn.Module):
                 logits, target, ignore_index=self.ignore_index, per_image=self.per_image
             )
         # Classes that are present and seen: those with weight 1 among the present ones.
-        _tensors.check_pair(self._name, "y_pred", logits, target)
+        check_pair(self._name, "y_pred", logits, target)
         count = logits.shape[1]
         if max(self.class_seen) >= count:
             raise ValueError(

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lovasz.compat._sets import binary_losses, check_mode, mean_of, without_channel
-from lovasz.losses import _inputs
+from lovasz.compat._shared import binary_losses, check_mode, mean_of, without_channel
+from lovasz.core.options import check_flags, check_ignore_index
 from lovasz.losses.softmax import lovasz_softmax, lovasz_softmax_from_probabilities
 
 __all__ = ["LovaszLoss"]
@@ -58,9 +58,9 @@ class LovaszLoss(nn.Module):
         super().__init__()
         self._name = "compat.smp.LovaszLoss"
         check_mode(self._name, mode)
-        _inputs.check_flag(self._name, "per_image", per_image)
-        _inputs.check_flag(self._name, "from_logits", from_logits)
-        _inputs.check_ignore_index(self._name, ignore_index)
+        check_flags(self._name, per_image=per_image)
+        check_flags(self._name, from_logits=from_logits)
+        check_ignore_index(self._name, ignore_index)
         self.mode = mode
         self.per_image = per_image
         self.ignore_index = ignore_index

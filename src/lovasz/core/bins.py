@@ -8,51 +8,62 @@ fifth than the square root alone does. ``docs/mathematics.md`` compares the maps
 
 from __future__ import annotations
 
-import numbers
+import math
 from typing import Any
 
-import torch
-from torch import Tensor
-
-DEFAULT_BINS = 1024
-
-
-def check_bins(name: str, bins: Any) -> None:
-    """An integer that gives useful bins."""
-    integer = isinstance(bins, numbers.Integral) and not isinstance(bins, bool)
-    if not integer or not 2 <= bins <= 2**20:
-        raise ValueError(f"{name}: expected bins to be an integer from 2 to {2**20}, got {bins!r}")
-
-
-def bin_index(errors: Tensor, bins: int) -> Tensor:
-    """Bin of each error in [0, 1], as int64; NaN goes to bin 0, its pixel is reported elsewhere."""
-    position = (3 * errors.sqrt() + errors) * (bins / 4)
-    return position.nan_to_num(0.0).to(torch.int64).clamp_(0, bins - 1)
-
+from lovasz.core.options import check_bins
+from lovasz.core.set_functions import Array
 
 # Errors without a bound are counted up to here: sixteen powers of two.
 LARGEST_ERROR = 2.0**16 - 1
 
 
-def unbounded_bin_index(errors: Tensor, bins: int) -> Tensor:
-    """Bin of each error in [0, LARGEST_ERROR), int64: bin 0 for 0, then by the logarithm of 1 + e.
+def position(xp: Any, errors: Array, bins: int, *, unbounded: bool = False) -> Array:
+    """Bin of each error, as a floating number from 0 to bins - 1 that is to be rounded down.
 
-    What is larger or NaN goes to some bin; its pixel is reported elsewhere.
+    NaN goes to bin 0; its pixel is reported elsewhere.
+
+    Args:
+        xp: the module of the array library, such as ``torch``.
+        errors: of any shape, in [0, 1]; or in [0, LARGEST_ERROR), where what is larger is reported
+            elsewhere too.
+        bins: number of bins B.
+        unbounded: bin 0 for errors of 0, then by the logarithm of 1 + error.
     """
-    position = 1 + torch.log2(1 + errors) * ((bins - 1) / 16)
-    position = torch.where(errors > 0, position, 0.0)
-    return position.clamp(max=bins - 1).nan_to_num(0.0).to(torch.int64)
+    if unbounded:
+        place = 1 + xp.log2(1 + errors) * ((bins - 1) / 16)
+        place = xp.where(errors > 0, place, 0.0)
+    else:
+        place = (3 * xp.sqrt(errors) + errors) * (bins / 4)
+        place = xp.where(place > 0, place, 0.0)
+    return xp.where(place < bins - 1, place, bins - 1.0)
 
 
-def unbounded_bin_centres(bins: int, device: torch.device | None = None) -> Tensor:
-    """What each bin of errors without a bound stands for, ascending float64 of shape (bins,).
+def centres(xp: Any, bins: int, *, unbounded: bool = False, **options: Any) -> Array:
+    """What each bin stands for, ascending float64 of shape (bins,).
 
-    1 + the centre is the harmonic mean of 1 + the edges, which is as far from both, relatively.
+    The middle of its edges; without a bound that error of which 1 + error is the harmonic mean of
+    1 + the edges, which is as far from both, relatively.
+
+    Args:
+        xp: the module of the array library.
+        bins: number of bins B.
+        unbounded: as for `position`.
+        options: for ``xp.arange``, such as a device.
     """
-    exponent = torch.arange(bins, dtype=torch.float64, device=device) * (16 / (bins - 1))
-    edges = torch.exp2(exponent)
-    centres = 2 * edges[:-1] * edges[1:] / (edges[:-1] + edges[1:]) - 1
-    return torch.cat((torch.zeros_like(centres[:1]), centres))
+    if not unbounded:
+        ends = edges(xp, bins, **options)
+        return (ends[1:] + ends[:-1]) / 2
+    ends = xp.exp2(xp.arange(bins, dtype=xp.float64, **options) * (16 / (bins - 1)))
+    middle = 2 * ends[:-1] * ends[1:] / (ends[:-1] + ends[1:]) - 1
+    return xp.concatenate((0 * middle[:1], middle))
+
+
+def edges(xp: Any, bins: int, **options: Any) -> Array:
+    """Edges of the bins of errors in [0, 1], ascending float64 of shape (bins + 1,), 0 to 1."""
+    u = xp.arange(bins + 1, dtype=xp.float64, **options) / bins
+    root = (xp.sqrt(9 + 16 * u) - 3) / 2  # solves m + 3 sqrt(m) = 4u for sqrt(m)
+    return root * root
 
 
 def relative_bound(bins: int) -> float:
@@ -80,19 +91,6 @@ def relative_bound(bins: int) -> float:
     return (ratio - 1) / (ratio + 1)
 
 
-def bin_edges(bins: int, device: torch.device | None = None) -> Tensor:
-    """Edges of the bins, ascending float64 of shape (bins + 1,), from 0 to 1."""
-    u = torch.arange(bins + 1, dtype=torch.float64, device=device) / bins
-    root = (torch.sqrt(9 + 16 * u) - 3) / 2  # solves m + 3 sqrt(m) = 4u for sqrt(m)
-    return root.square()
-
-
-def bin_centres(bins: int, device: torch.device | None = None) -> Tensor:
-    """Middle of each bin, ascending float64 of shape (bins,)."""
-    edges = bin_edges(bins, device)
-    return (edges[1:] + edges[:-1]) / 2
-
-
 def error_bound(bins: int) -> float:
     r"""Largest possible error of the loss of one class, half the width of the widest bin.
 
@@ -113,5 +111,5 @@ def error_bound(bins: int) -> float:
         0.000781
     """
     check_bins("error_bound", bins)
-    edges = bin_edges(bins)
-    return float((edges[1:] - edges[:-1]).max() / 2)
+    root = (math.sqrt(9 + 16 * (bins - 1) / bins) - 3) / 2  # of the lower edge of the last bin
+    return (1 - root * root) / 2

@@ -1,4 +1,4 @@
-r"""The mathematics: from counts, or sorted errors, to losses and slopes.
+r"""The Lovász extension: from counts, or sorted errors, to losses and slopes.
 
 The Lovász extension of a set function $\Delta(fn, fp; G)$ at the errors $m$ is
 
@@ -13,65 +13,62 @@ of Δ when the pixel joins; inside a group, where the order is unknown, it is th
 $\Delta(F_1, B_1) - \Delta(F_0, B_0)$ exactly.
 
 Everything here is float64: differences of Δ lose at most nine of sixteen digits at ten million
-pixels, where float32 differences lose all seven of theirs.
+pixels, where float32 differences lose all seven of theirs. ``xp`` is the module of the array
+library, such as ``torch`` or ``numpy``.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from lovasz.core.set_functions import SetFunction
+from lovasz.core.set_functions import Array, SetFunction
 
 
 class Extension(NamedTuple):
     """The extension of one set function at given errors."""
 
-    losses: Tensor  # (G, C) float64
-    slopes: Tensor  # derivatives with respect to the errors, float64
+    losses: Array  # (G, C) float64
+    slopes: Array  # derivatives with respect to the errors, float64
 
 
-def extend_counts(
-    counts: Tensor, centres: Tensor, set_function: SetFunction, unit: int = 1
+def extend_histogram(
+    xp: Any, counts: Array, centres: Array, set_function: SetFunction
 ) -> Extension:
     """Lovász extension from histograms of the errors.
 
     Args:
-        counts: (G, C, 2, B) integer; [:, :, 0] negatives and [:, :, 1] positives in bins of
+        xp: the module of the array library.
+        counts: (G, C, 2, B) float64, pixels; [:, :, 0] negatives and [:, :, 1] positives in bins of
             ascending error.
         centres: (B,) float64, the error that each bin stands for.
         set_function: Δ(fn, fp, positives).
-        unit: what one pixel counts, a power of two, for counts in fixed point.
 
     Returns:
-        losses (G, C) and slopes (G, C, 2, B), both float64. The pass that uses them may round an
-        error into the bin beside the one in which it was counted: where that is empty, its slope is
-        that of the fuller neighbour, or of a single pixel if both are empty too.
+        losses (G, C) and slopes (G, C, 2, B). The pass that uses them may round an error into the
+        bin beside the one in which it was counted: where that is empty, its slope is that of the
+        fuller neighbour, or of a single pixel if both are empty too.
     """
-    per_bin = counts.flip(-1).to(torch.float64) / unit
-    n, f = per_bin.unbind(2)
-    F1, B1 = f.cumsum(-1), n.cumsum(-1)
+    falling = xp.flip(counts, (-1,))
+    n, f = falling[:, :, 0], falling[:, :, 1]
+    F1, B1 = xp.cumsum(f, -1), xp.cumsum(n, -1)
     F0, B0 = F1 - f, B1 - n
     positives, negatives = F1[..., -1:], B1[..., -1:]
 
-    F_from, F_to = _step(F0, F1, positives)
-    B_from, B_to = _step(B0, B1, negatives)
-    slopes = torch.stack(
+    F_from, F_to = _step(xp, F0, F1, positives)
+    B_from, B_to = _step(xp, B0, B1, negatives)
+    slopes = xp.stack(
         (
-            _step_in_fp(set_function, B_from, B_to, F0, F1, positives),
-            _step_in_fn(set_function, F_from, F_to, B0, B1, positives),
+            step_in_fp(xp, set_function, (B_from, B_to), (F0, F1), positives),
+            step_in_fn(xp, set_function, (F_from, F_to), (B0, B1), positives),
         ),
-        dim=2,
+        2,
     )
     increase = set_function(F1, B1, positives) - set_function(F0, B0, positives)
-    losses = (increase * centres.flip(-1)).sum(-1)
-    return Extension(losses, _beside(slopes.flip(-1), counts))
+    losses = (increase * xp.flip(centres, (-1,))).sum(-1)
+    return Extension(losses, _beside(xp, xp.flip(slopes, (-1,)), counts))
 
 
-def _step(before: Tensor, after: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
+def _step(xp: Any, before: Array, after: Array, most: Array) -> tuple[Array, Array]:
     """From where to where the slope of a bin is taken.
 
     An empty bin gets a step of one pixel, or of what there is of one: the next, or if all are
@@ -79,102 +76,65 @@ def _step(before: Tensor, after: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
     its ends.
     """
     empty, last = before == after, before >= most
-    low = torch.where(empty & last, (before - 1).clamp(min=0), before)
-    high = torch.where(empty, torch.minimum(before + 1, most), after)
+    low = xp.where(empty & last, xp.where(before > 1, before - 1, 0.0), before)
+    high = xp.where(empty, xp.minimum(before + 1, most), after)
     return low, high
 
 
-def _beside(slopes: Tensor, counts: Tensor) -> Tensor:
+def _beside(xp: Any, slopes: Array, counts: Array) -> Array:
     """Slopes (..., B), where those of empty bins are the ones of their fuller neighbours."""
-    # One bin more at either end, an empty one.
-    neighbours, numbers = F.pad(slopes, (1, 1)), F.pad(counts, (1, 1))
+
+    def padded(rows: Array) -> Array:  # by one bin at either end, an empty one
+        edge = xp.zeros_like(rows[..., :1])
+        return xp.concatenate((edge, rows, edge), -1)
+
+    neighbours, numbers = padded(slopes), padded(counts)
     below, above = numbers[..., :-2], numbers[..., 2:]
-    fuller = torch.where(above >= below, neighbours[..., 2:], neighbours[..., :-2])
-    return torch.where((counts == 0) & (above + below > 0), fuller, slopes)
+    fuller = xp.where(above >= below, neighbours[..., 2:], neighbours[..., :-2])
+    return xp.where((counts == 0) & (above + below > 0), fuller, slopes)
 
 
-def extend_sorted(
-    errors: Tensor,
-    positive: Tensor,
-    valid: Tensor,
+def step_in_fn(
+    xp: Any,
     delta: SetFunction,
-    mass: Tensor | None = None,
-    unit: int = 1,
-) -> Extension:
-    """Lovász extension from sorted errors, exact up to the rounding of the errors.
-
-    Pixels with equal errors form one group, so the slopes do not depend on the order in which a
-    sort leaves them.
+    F: tuple[Array, Array],
+    B: tuple[Array, Array],
+    positives: Array,
+) -> Array:
+    """Mean increase of Δ per positive of a step, over "positives first" and "last".
 
     Args:
-        errors: (G, C, P) floating, descending along P; pixels that are not valid must be last.
-        positive: (G, C, P) bool, whether the pixel is of the class.
-        valid: (G, C, P) bool, False for ignored pixels.
+        xp: the module of the array library.
         delta: Δ(fn, fp, positives).
-        mass: (G, C, P) int64, what each pixel counts, in ``unit``; None for a whole pixel each.
-        unit: a power of two.
-
-    Returns:
-        losses (G, C) and slopes (G, C, P), both float64; slopes of ignored pixels are 0, and those
-        of the others are multiplied by what their pixel counts.
+        F: positives before and after the step.
+        B: negatives before and after the group, at which the positives come first and last.
+        positives: of the class.
     """
-    own = valid.long() if mass is None else torch.where(valid, mass, 0)
-    own_f, own_b = torch.where(positive, own, 0), torch.where(positive, 0, own)
-    first, last = _tie_groups(errors)
-    F0, F1, positives = (count.double() / unit for count in _around(own_f, first, last))
-    B0, B1, _ = (count.double() / unit for count in _around(own_b, first, last))
-    slopes = torch.where(
-        positive,
-        _step_in_fn(delta, F0, F1, B0, B1, positives),
-        _step_in_fp(delta, B0, B1, F0, F1, positives),
-    )
-    slopes = torch.where(valid, slopes, 0.0)
-    if mass is not None:
-        slopes = slopes * (own.double() / unit)
-    losses = (slopes * torch.where(valid, errors, 0.0)).sum(-1)
-    return Extension(losses, slopes)
+    before = delta(F[0], B[0], positives) + delta(F[0], B[1], positives)
+    after = delta(F[1], B[0], positives) + delta(F[1], B[1], positives)
+    return (after - before) / (2 * _one_if_empty(xp, F[1] - F[0]))
 
 
-def _step_in_fn(
-    delta: SetFunction, F_from: Tensor, F_to: Tensor, B0: Tensor, B1: Tensor, positives: Tensor
-) -> Tensor:
-    """Mean increase of Δ per positive, over "positives first" (at B0) and "last" (at B1)."""
-    before = delta(F_from, B0, positives) + delta(F_from, B1, positives)
-    after = delta(F_to, B0, positives) + delta(F_to, B1, positives)
-    return (after - before) / (2 * _one_if_empty(F_to - F_from))
+def step_in_fp(
+    xp: Any,
+    delta: SetFunction,
+    B: tuple[Array, Array],
+    F: tuple[Array, Array],
+    positives: Array,
+) -> Array:
+    """Mean increase of Δ per negative of a step, over "negatives first" and "last".
+
+    Args:
+        xp: the module of the array library.
+        delta: Δ(fn, fp, positives).
+        B: negatives before and after the step.
+        F: positives before and after the group, at which the negatives come first and last.
+        positives: of the class.
+    """
+    before = delta(F[0], B[0], positives) + delta(F[1], B[0], positives)
+    after = delta(F[0], B[1], positives) + delta(F[1], B[1], positives)
+    return (after - before) / (2 * _one_if_empty(xp, B[1] - B[0]))
 
 
-def _step_in_fp(
-    delta: SetFunction, B_from: Tensor, B_to: Tensor, F0: Tensor, F1: Tensor, positives: Tensor
-) -> Tensor:
-    """Mean increase of Δ per negative, over "negatives first" (at F0) and "last" (at F1)."""
-    before = delta(F0, B_from, positives) + delta(F1, B_from, positives)
-    after = delta(F0, B_to, positives) + delta(F1, B_to, positives)
-    return (after - before) / (2 * _one_if_empty(B_to - B_from))
-
-
-def _around(own: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts before and after the group of each pixel, and of all."""
-    after = own.cumsum(-1)
-    # Before a group: after its first pixel, without that pixel.
-    before = after.gather(-1, first) - own.gather(-1, first)
-    return before, after.gather(-1, last), after[..., -1:]
-
-
-def _one_if_empty(count: Tensor) -> Tensor:
-    return torch.where(count > 0, count, 1.0)
-
-
-def _tie_groups(errors: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the first and the last element of each run of equal values on the last axis."""
-    size = errors.shape[-1]
-    index = torch.arange(size, device=errors.device).expand(errors.shape)
-    if size == 0:
-        return index, index
-    differs = errors[..., 1:] != errors[..., :-1]
-    edge = differs.new_ones((*errors.shape[:-1], 1))
-    starts = torch.cat((edge, differs), -1)
-    ends = torch.cat((differs, edge), -1)
-    first = torch.where(starts, index, 0).cummax(-1).values
-    last = torch.where(ends, index, size - 1).flip(-1).cummin(-1).values.flip(-1)
-    return first, last
+def _one_if_empty(xp: Any, count: Array) -> Array:
+    return xp.where(count > 0, count, 1.0)

@@ -4,8 +4,9 @@ A set function $\Delta(fn, fp; G)$ gives the cost of one class from three counts
 mispredicted positives (pixels of the class, false negatives), ``fp`` mispredicted negatives (false
 positives) and the number ``positives`` $= G$ of pixels of the class. The losses of this
 package are Lovász extensions of such functions, and any callable of the same form can be passed as
-``set_function``. It gets float64 tensors that broadcast against each other, must work elementwise
-in differentiable or plain torch, and must be 0 where ``fn`` and ``fp`` are both 0.
+``set_function``. It gets float64 tensors that broadcast against each other, must work elementwise,
+and must be 0 where ``fn`` and ``fp`` are both 0. Those below use operators of Python alone, so that
+they take tensors of any library.
 
 Only a monotone, submodular function has a convex extension (Lovász 1983; Berman et al. 2018,
 section 2). The functions here that are not submodular have to be asked for with
@@ -17,22 +18,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import Any, TypeAlias
 
 __all__ = ["SetFunction", "dice", "jaccard", "missed_positives", "tversky"]
 
-SetFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: A tensor of whatever library the loss is computed with.
+Array: TypeAlias = Any
+SetFunction: TypeAlias = Callable[[Array, Array, Array], Array]
 
 
-def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+def _ratio(numerator: Array, denominator: Array) -> Array:
     # 0/0 is the empty set of an absent class, which costs nothing.
-    safe = torch.where(denominator > 0, denominator, torch.ones_like(denominator))
-    return torch.where(denominator > 0, numerator / safe, torch.zeros_like(denominator))
+    return numerator / (denominator + (denominator <= 0))
 
 
-def jaccard(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
+def jaccard(fn: Array, fp: Array, positives: Array) -> Array:
     r"""Jaccard loss, one minus the intersection over union.
 
     $$\Delta(fn, fp; G) = \frac{fn + fp}{G + fp} = 1 - \mathrm{IoU}$$
@@ -59,7 +59,7 @@ def jaccard(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
     return _ratio(fn + fp, positives + fp)
 
 
-def missed_positives(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
+def missed_positives(fn: Array, fp: Array, positives: Array) -> Array:
     r"""Number of missed positives, a modular set function.
 
     $$\Delta(fn, fp; G) = fn$$
@@ -84,8 +84,7 @@ def missed_positives(fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
         >>> missed_positives(as_count(3), as_count(2), as_count(4)).item()
         3.0
     """
-    shape = torch.broadcast_shapes(fn.shape, fp.shape, positives.shape)
-    return fn.expand(shape)
+    return fn + 0 * fp + 0 * positives  # of the broadcast shape
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Tversky:
     alpha: float
     beta: float
 
-    def __call__(self, fn: Tensor, fp: Tensor, positives: Tensor) -> Tensor:
+    def __call__(self, fn: Array, fp: Array, positives: Array) -> Array:
         mistakes = self.alpha * fp + self.beta * fn
         return _ratio(mistakes, positives - fn + mistakes)
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from lovasz.core.options import check_choice, check_flags
 from lovasz.data.label_counts import LabelCounts
-from lovasz.kernels import float64_device
-from lovasz.losses import _inputs
+from lovasz.kernels.precision import float64_device
+from lovasz.losses._classes import class_weight
 
 __all__ = ["Scheme", "class_weights"]
 
@@ -83,13 +84,13 @@ def class_weights(
         do with the sampling of labels.
     """
     name = "class_weights"
-    _inputs.check_choice(name, "scheme", scheme, get_args(Scheme))
-    _inputs.check_flag(name, "normalize", normalize)
+    check_choice(name, "scheme", scheme, get_args(Scheme))
+    check_flags(name, normalize=normalize)
     _check_option(name, "beta", beta, scheme, "effective", "in [0, 1)")
     _check_option(name, "c", c, scheme, "enet", "more than 1")
     counts = _with_float64(counts)
     given = counts.pixels if isinstance(counts, LabelCounts) else counts
-    pixels = _inputs.class_weight(name, _double(given), argument="counts")
+    pixels = class_weight(name, _double(given), argument="counts")
     if pixels is None:
         raise TypeError(f"{name}: expected counts to be a tensor or a sequence, got None")
     # Values on other devices are not looked at: that would wait for the device.

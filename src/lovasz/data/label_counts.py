@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lovasz.losses import _inputs, _tensors
+from lovasz.core.options import check_at_least, check_flags, check_ignore_index
+from lovasz.core.shapes import INTEGRAL, dtype_name
 
 __all__ = ["LabelCounts", "count_labels"]
 
@@ -86,11 +87,11 @@ def count_labels(
         images that hold a class.
     """
     name = "count_labels"
-    _inputs.check_at_least(name, "num_classes", num_classes, 1)
-    _inputs.check_ignore_index(name, ignore_index)
+    check_at_least(name, "num_classes", num_classes, 1)
+    check_ignore_index(name, ignore_index)
     if batched is None:
         batched = isinstance(data, DataLoader) and data.batch_sampler is not None
-    _inputs.check_flag(name, "batched", batched)
+    check_flags(name, batched=batched)
     if progress is not None and not callable(progress):
         raise TypeError(f"{name}: expected progress to be a function or None, got {progress!r}")
     rows = [torch.zeros(0, num_classes, dtype=torch.int64)]
@@ -164,7 +165,7 @@ def _labels(target: Any, number: int) -> Tensor:
             f"count_labels: expected the target of item {number} to be a tensor or an array,"
             f" got {type(target).__name__}"
         ) from error
-    if labels.dtype not in _tensors.INTEGRAL:
+    if dtype_name(labels) not in INTEGRAL:
         raise TypeError(
             f"count_labels: expected the target of item {number} to have an integer dtype or bool"
             f" (class indices), got {labels.dtype}"

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.losses import _inputs, _tensors
+from lovasz.core.options import check_at_least, check_ignore_index
+from lovasz.core.shapes import INTEGRAL, dtype_name
 
 __all__ = ["check_labels"]
 
@@ -39,8 +40,8 @@ def check_labels(target: Tensor, num_classes: int, *, ignore_index: int | None =
 ignore_index=255, got 19 at (1, 1) (and 0 more outside)
     """
     name = "check_labels"
-    _inputs.check_at_least(name, "num_classes", num_classes, 1)
-    _inputs.check_ignore_index(name, ignore_index)
+    check_at_least(name, "num_classes", num_classes, 1)
+    check_ignore_index(name, ignore_index)
     _check_integers(name, target)
     # Labels past the range of int64 wrap to negative numbers and so are outside too.
     labels = target.detach().to(torch.int64)
@@ -60,7 +61,7 @@ ignore_index=255, got 19 at (1, 1) (and 0 more outside)
 def _check_integers(name: str, target: Any) -> None:
     if not isinstance(target, Tensor):
         raise TypeError(f"{name}: expected target to be a tensor, got {type(target).__name__}")
-    if target.dtype not in _tensors.INTEGRAL:
+    if dtype_name(target) not in INTEGRAL:
         raise TypeError(
             f"{name}: expected target of an integer dtype or bool (class indices),"
             f" got {target.dtype}"

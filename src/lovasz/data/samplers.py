@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed
 from torch.utils.data import Sampler
 
-from lovasz.losses import _inputs
+from lovasz.core.options import check_at_least
 
 __all__ = ["EquibatchSampler"]
 
@@ -84,10 +84,10 @@ class EquibatchSampler(Sampler[int]):
             num_replicas = distributed.get_world_size() if spread else 1
         if rank is None:
             rank = distributed.get_rank() if spread else 0
-        _inputs.check_at_least(_NAME, "num_samples", self.num_samples, 1)
-        _inputs.check_at_least(_NAME, "num_replicas", num_replicas, 1)
-        _inputs.check_at_least(_NAME, "rank", rank, 0)
-        _inputs.check_at_least(_NAME, "seed", seed, 0)
+        check_at_least(_NAME, "num_samples", self.num_samples, 1)
+        check_at_least(_NAME, "num_replicas", num_replicas, 1)
+        check_at_least(_NAME, "rank", rank, 0)
+        check_at_least(_NAME, "seed", seed, 0)
         if rank >= num_replicas:
             raise ValueError(
                 f"{_NAME}: expected rank to be less than num_replicas={num_replicas}, got {rank}"
@@ -124,7 +124,7 @@ class EquibatchSampler(Sampler[int]):
             TypeError: if it is no integer.
             ValueError: if it is negative.
         """
-        _inputs.check_at_least(_NAME, "epoch", epoch, 0)
+        check_at_least(_NAME, "epoch", epoch, 0)
         if epoch != self._epoch:
             self._epoch, self._drawn, self._resume_at = epoch, 0, 0
 

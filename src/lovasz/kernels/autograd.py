@@ -9,7 +9,7 @@ operator and not to the Python code that calls it: whoever records the operator 
 ``make_fx``, ``torch.compile``) has recorded its gradient.
 
 ==================================  ===========================================================
-``Autograd``                        eager mode, and every trace of it: ``_Reduce``, ``_Backward``
+``Autograd``                        eager mode, and every trace of it: ``_reduce``, ``_backward``
 ``FuncTorchDynamicLayerFrontMode``  transforms of ``torch.func``: their ``...UnderTransforms``
 ==================================  ===========================================================
 
@@ -24,11 +24,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.kernels import channels, reference
-from lovasz.kernels.backward import backward_by
+from lovasz.kernels import reference
 from lovasz.kernels.batching import one_by_one
-
-_reference_backward = backward_by(reference, channels)
 
 
 class _Kept(NamedTuple):
@@ -38,14 +35,14 @@ class _Kept(NamedTuple):
     target: Tensor
     lse: Tensor
     slopes: Tensor
-    entropy_weight: Tensor | None
-    group: Tensor | None
+    class_weight: Tensor | None
+    segment_ids: Tensor | None
     pixel_weight: Tensor | None
     factors: Tensor
     by_sum: Tensor
 
     def gradient(
-        self, reading: tuple[Any, ...], grad: Tensor | None, grad_entropy: Tensor | None
+        self, reading: tuple[Any, ...], grad: Tensor | None, grad_cross_entropy: Tensor | None
     ) -> Tensor:
         """The gradient of the scores from those of the value and of the mean cross-entropy."""
         ignore_index, link, smoothing = reading
@@ -57,43 +54,51 @@ class _Kept(NamedTuple):
         factors: Tensor | None = by_loss
         if slopes.dim() == 3:
             pixel_weight = None  # by pixel they have the weights in them
-            if self.group is not None:
+            if self.segment_ids is not None:
                 # Pixels of a row are of many clouds.
-                slopes, factors = slopes * by_loss[self.group].transpose(1, 2), None
-        if grad_entropy is None or self.by_sum.dim() == 1:  # of shape (0,) without cross-entropy
-            scale = None
-        else:
-            scale = grad_entropy * self.by_sum
+                slopes, factors = slopes * by_loss[self.segment_ids].transpose(1, 2), None
+        scale = None
+        if grad_cross_entropy is not None and self.by_sum.dim() == 0:  # (0,) without cross-entropy
+            scale = grad_cross_entropy * self.by_sum
         gradient: Tensor = torch.ops.lovasz.backward(
             self.scores, self.target, self.lse, slopes, factors, ignore_index, link,
-            scale, self.entropy_weight, smoothing, self.group, pixel_weight,
+            scale, self.class_weight, smoothing, self.segment_ids, pixel_weight,
         )  # fmt: skip
         return gradient
+
+
+# Of the arguments of ``reduce``: the scores, to which the gradient flows; the tensors from them on;
+# what comes after.
+_SCORES, _TENSORS = 8, slice(8, 15)
 
 
 def _keep_for_reduce(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, factors, _, by_sum = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(factors, by_sum)
-    ctx.save_for_backward(*inputs[8:15], factors, by_sum)
-    ctx.reading = inputs[15:]
+    ctx.save_for_backward(*inputs[_TENSORS], factors, by_sum)
+    ctx.reading = inputs[_TENSORS.stop :]
 
 
 class _Reduce(torch.autograd.Function):
+    """Takes the scores, and all arguments of the operator in one.
+
+    ``Function.apply`` looks at each argument in Python, and the scores alone have a gradient.
+    """
+
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, scores: Tensor, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
         output: tuple[Tensor, ...] = _below_autograd(torch.ops.lovasz.reduce, inputs)
         _keep_for_reduce(ctx, inputs, output)
         return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        grad, _, grad_entropy, _ = grads
-        gradient = _Kept(*ctx.saved_tensors).gradient(ctx.reading, grad, grad_entropy)
-        return *(None,) * 8, gradient, *(None,) * 9
+        grad, _, grad_cross_entropy, _ = grads
+        return _Kept(*ctx.saved_tensors).gradient(ctx.reading, grad, grad_cross_entropy), None
 
 
-class _ReduceUnderTransforms(_Reduce):
+class _ReduceUnderTransforms(torch.autograd.Function):
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, ...]:
         return _below_autograd(torch.ops.lovasz.reduce, inputs)  # type: ignore[no-any-return]
@@ -101,6 +106,11 @@ class _ReduceUnderTransforms(_Reduce):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         _keep_for_reduce(ctx, inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        gradient, _ = _Reduce.backward(ctx, *grads)
+        return *(None,) * _SCORES, gradient, *(None,) * 9
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
@@ -118,7 +128,7 @@ class _Backward(torch.autograd.Function):
         """Second derivative, from the reference in plain torch."""
         scores, target, lse, slopes, factors, scale, *rest = ctx.saved_tensors
         ignore_index, link, smoothing = ctx.reading
-        weight, group, pixel_weight = rest
+        weight, segment_ids, pixel_weight = rest
         with torch.enable_grad():
             leaves: list[Any] = [
                 None if tensor is None else tensor.detach().requires_grad_()
@@ -126,10 +136,10 @@ class _Backward(torch.autograd.Function):
             ]
             scores, slopes, factors, scale = leaves
             # The pass takes the log-sum-exp as given; here it has to depend on the scores.
-            lse = reference.log_sum_exp(scores) if link == "softmax" else lse
-            gradient = _reference_backward(
+            lse = reference.log_sum_exp(scores, link)
+            gradient = reference.backward(
                 scores, target, lse, slopes, factors, ignore_index, link,
-                scale, weight, smoothing, group, pixel_weight,
+                scale, weight, smoothing, segment_ids, pixel_weight,
             )  # fmt: skip
             found = iter(
                 torch.autograd.grad(
@@ -175,23 +185,25 @@ def _below_autograd(operator: Any, inputs: tuple[Any, ...]) -> Any:
         return operator(*inputs)
 
 
-def _kernel(operator: Any, function: type[torch.autograd.Function]) -> Any:
-    """The kernel of an operator for ``Autograd``."""
+def _reduce(*inputs: Any) -> Any:
+    """``reduce`` for ``Autograd``."""
+    if torch.is_grad_enabled():
+        return _Reduce.apply(inputs[_SCORES], inputs)  # type: ignore[no-untyped-call]
+    return _below_autograd(torch.ops.lovasz.reduce, inputs)
 
-    def kernel(*inputs: Any) -> Any:
-        if torch.is_grad_enabled():
-            return function.apply(*inputs)
-        return _below_autograd(operator, inputs)
 
-    return kernel
+def _backward(*inputs: Any) -> Any:
+    """``backward`` for ``Autograd``."""
+    if torch.is_grad_enabled():
+        return _Backward.apply(*inputs)  # type: ignore[no-untyped-call]
+    return _below_autograd(torch.ops.lovasz.backward, inputs)
 
 
 def register(library: torch.library.Library) -> None:
     """Give ``reduce`` and ``backward``, which are defined, their gradients."""
-    for name, function, under_transforms in (
-        ("reduce", _Reduce, _ReduceUnderTransforms),
-        ("backward", _Backward, _BackwardUnderTransforms),
+    for name, eager, under_transforms in (
+        ("reduce", _reduce, _ReduceUnderTransforms),
+        ("backward", _backward, _BackwardUnderTransforms),
     ):
-        operator = getattr(torch.ops.lovasz, name)
-        library.impl(name, _kernel(operator, function), "Autograd")
+        library.impl(name, eager, "Autograd")
         library.impl(name, under_transforms.apply, "FuncTorchDynamicLayerFrontMode")

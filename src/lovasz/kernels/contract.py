@@ -6,13 +6,187 @@ directly: kernels that trusted the shapes would read memory that belongs to othe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from lovasz.core.links import MULTICLASS
+from lovasz.core.links import MULTICLASS, MULTILABEL
+from lovasz.core.options import check_bins
+
+#: name of an argument, what it is, and the shape and dtype that it has to have; None for any dtype
+_Wanted = tuple[str, "Tensor | None", tuple[int, ...], "torch.dtype | None"]
 
 
-def check_pixels(
+def checked(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """An implementation of an operator, called with what fits alone."""
+    check = _CHECKS[name]
+
+    def kernel(*arguments: Any, **options: Any) -> Any:
+        check(*arguments, **options)
+        return function(*arguments, **options)
+
+    return kernel
+
+
+def checked_reduction(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``lovasz::reduce`` by a function as ``reference.reduce``."""
+
+    def kernel(
+        losses: Tensor,
+        active: Tensor,
+        invalid: Tensor,
+        weight: Tensor | None,
+        normalize: bool,
+        reduction: str,
+        per_image: bool,
+        sums: Tensor | None,
+        scores: Tensor,
+        *_: Any,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The value, its derivatives by the losses, and the mean cross-entropy with its own.
+
+        What follows the scores is kept for the gradient, see ``autograd``.
+        """
+        _check_reduce(losses, active, invalid, weight, reduction, sums)
+        options = (normalize, reduction == "mean", per_image, scores.dtype == torch.float64)
+        total, factors, *rest = function(losses, active, invalid, weight, *options, sums)
+        value = (losses * factors).to(factors.dtype) if reduction == "none" else total
+        return value, factors, *rest
+
+    return kernel
+
+
+def _check_histogram(
+    scores: Tensor,
+    target: Tensor,
+    bins: int,
+    ignore_index: int | None,
+    per_image: bool,
+    link: str,
+    cross_entropy: bool = False,
+    class_weight: Tensor | None = None,
+    smoothing: float = 0.0,
+    pixel_weight: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
+) -> None:
+    """Arguments of ``lovasz::histogram``."""
+    if not 2 <= bins <= 2**20:
+        check_bins("lovasz::histogram", bins)
+    tensors = {"pixel_weight": pixel_weight, "class_weight": class_weight}
+    _check_pixels("histogram", scores, target, link, segment_ids=segment_ids, **tensors)
+
+
+def _check_sort(
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int | None,
+    per_image: bool,
+    link: str,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
+) -> None:
+    """Arguments of ``lovasz::sort``."""
+    _check_pixels("sort", scores, target, link, segment_ids=segment_ids)
+
+
+def _check_sort_and_extend(
+    scores: Tensor, target: Tensor, ignore_index: int | None, per_image: bool, link: str, *_: float
+) -> None:
+    """Arguments of ``lovasz::sort_and_extend``."""
+    _check_pixels("sort_and_extend", scores, target, link)
+
+
+def _check_backward(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    slopes: Tensor,
+    factors: Tensor | None,
+    ignore_index: int | None,
+    link: str,
+    scale: Tensor | None,
+    class_weight: Tensor | None,
+    smoothing: float,
+    segment_ids: Tensor | None,
+    pixel_weight: Tensor | None,
+) -> None:
+    """Arguments of ``lovasz::backward``.
+
+    Slopes (G, C, 2, B) by bin or (N, C, L) by pixel, and factors (G, C): a row for all pixels, or
+    one for each image, or with segment ids one for each cloud.
+    """
+    tensors = {"lse": lse, "pixel_weight": pixel_weight, "class_weight": class_weight}
+    _check_pixels("backward", scores, target, link, segment_ids=segment_ids, **tensors)
+    images, classes, _ = scores.shape
+    by_pixel = slopes.dim() == 3
+    rows = slopes.shape[0]
+    shape = tuple(slopes.shape)
+    if by_pixel:
+        shape = tuple(scores.shape)
+        rows = 1 if factors is None else factors.shape[0]
+    elif slopes.dim() != 4 or slopes.shape[1:3] != (classes, 2) or slopes.shape[3] == 0:
+        raise ValueError(
+            f"lovasz::backward: expected slopes of shape (G, {classes}, 2, B) or"
+            f" {tuple(scores.shape)}, got {tuple(slopes.shape)}"
+        )
+    if segment_ids is None and rows not in (1, images):
+        raise ValueError(
+            f"lovasz::backward: expected slopes and factors of 1 group or of {images}, got {rows}"
+        )
+    wanted: tuple[_Wanted, ...] = (
+        ("slopes", slopes, shape, None),
+        ("factors", factors, (rows, classes), None),
+    )
+    _expect("backward", wanted, scores.device)
+
+
+def _check_extend(
+    counts: Tensor,
+    alpha: float,
+    beta: float,
+    wide: bool,
+    scale: int = 1,
+    unbounded: bool = False,
+) -> None:
+    """Arguments of ``lovasz::extend``: counts (G, C, 2, B) in units of a whole number."""
+    shape = counts.shape
+    if len(shape) != 4 or shape[2] != 2 or counts.dtype != torch.int64 or scale < 1:
+        raise ValueError(
+            "lovasz::extend: expected int64 counts of shape (G, C, 2, B) and a scale of 1 or"
+            f" more, got {counts.dtype}, {tuple(shape)} and {scale}"
+        )
+
+
+def _check_reduce(
+    losses: Tensor,
+    active: Tensor,
+    invalid: Tensor,
+    weight: Tensor | None,
+    reduction: str,
+    sums: Tensor | None,
+) -> None:
+    """Arguments of ``lovasz::reduce``."""
+    if reduction not in ("none", "sum", "mean"):
+        raise ValueError(
+            f"lovasz::reduce: expected reduction to be none, sum or mean, got {reduction!r}"
+        )
+    shape = tuple(active.shape)
+    if len(shape) != 2:
+        raise ValueError(f"lovasz::reduce: expected active of shape (G, C), got {shape}")
+    wanted: tuple[_Wanted, ...] = (
+        ("active", active, shape, torch.bool),
+        ("losses", losses, shape, torch.float64),
+        ("invalid", invalid, shape[:1], torch.int64),
+        ("weight", weight, shape[1:], None),
+        ("sums", sums, (2,), torch.float64),
+    )
+    _expect("reduce", wanted, active.device)
+
+
+def _check_pixels(
     operator: str,
     scores: Tensor,
     target: Tensor,
@@ -21,19 +195,19 @@ def check_pixels(
     lse: Tensor | None = None,
     pixel_weight: Tensor | None = None,
     class_weight: Tensor | None = None,
-    group: Tensor | None = None,
+    segment_ids: Tensor | None = None,
 ) -> None:
     """Scores (N, C, L) and what has to be of their sizes.
 
     Args:
         operator: name for the sentence.
         scores: (N, C, L).
-        target: (N, L), or (N, C, L) for links of channels.
-        link: see ``links``.
+        target: (N, L), or (N, C, L) for links of multilabel.
+        link: see ``core.links``.
         lse: (N, L), where the link is the softmax.
         pixel_weight: of the shape of the target.
         class_weight: (C,).
-        group: (1, L) int64.
+        segment_ids: (1, L) int64.
 
     Raises:
         ValueError: for a tensor of another shape, dtype or device.
@@ -42,94 +216,44 @@ def check_pixels(
         raise ValueError(
             f"lovasz::{operator}: expected scores of shape (N, C, L), got {tuple(scores.shape)}"
         )
+    if link not in MULTICLASS and link not in MULTILABEL:
+        raise ValueError(
+            f"lovasz::{operator}: expected link to be one of"
+            f" {', '.join((*MULTICLASS, *MULTILABEL))}, got {link}"
+        )
     images, classes, length = scores.shape
     pixels = (images, length) if link in MULTICLASS else (images, classes, length)
-    expect(operator, "target", target, pixels, scores.device)
-    if lse is not None and link == "softmax":
-        expect(operator, "lse", lse, (images, length), scores.device)
-    if pixel_weight is not None:
-        expect(operator, "pixel_weight", pixel_weight, pixels, scores.device)
-    if class_weight is not None:
-        expect(operator, "class weights", class_weight, (classes,), scores.device)
-    if group is not None:
-        expect(operator, "group", group, (1, length), scores.device, torch.int64)
+    wanted: tuple[_Wanted, ...] = (
+        ("target", target, pixels, None),
+        ("lse", lse if link == "softmax" else None, (images, length), None),
+        ("pixel_weight", pixel_weight, pixels, None),
+        ("class weights", class_weight, (classes,), None),
+        ("segment_ids", segment_ids, (1, length), torch.int64),
+    )
+    _expect(operator, wanted, scores.device)
 
 
-def check_slopes(
-    operator: str, scores: Tensor, slopes: Tensor, factors: Tensor | None, group: Tensor | None
-) -> None:
-    """Slopes (G, C, 2, B) by bin or (N, C, L) by pixel, and factors (G, C).
-
-    There is a row for all pixels, or one for each image, or with a group one for each cloud.
-    """
-    images, classes, _ = scores.shape
-    by_pixel = slopes.dim() == 3
-    rows = slopes.shape[0]
-    if by_pixel:
-        expect(operator, "slopes", slopes, tuple(scores.shape), scores.device)
-        rows = 1 if factors is None else factors.shape[0]
-    elif slopes.dim() != 4 or slopes.shape[1:3] != (classes, 2) or slopes.shape[3] == 0:
-        raise ValueError(
-            f"lovasz::{operator}: expected slopes of shape (G, {classes}, 2, B) or"
-            f" {tuple(scores.shape)}, got {tuple(slopes.shape)}"
-        )
-    else:
-        expect(operator, "slopes", slopes, tuple(slopes.shape), scores.device)
-    if group is None and rows not in (1, images):
-        raise ValueError(
-            f"lovasz::{operator}: expected slopes and factors of 1 group or of {images}, got {rows}"
-        )
-    if factors is not None:
-        expect(operator, "factors", factors, (rows, classes), scores.device)
+def _expect(operator: str, wanted: Iterable[_Wanted], device: torch.device) -> None:
+    """Tensors as they have to be."""
+    for argument, tensor, shape, dtype in wanted:
+        if tensor is None:
+            continue
+        if tensor.shape != shape or (dtype is not None and tensor.dtype != dtype):
+            raise ValueError(
+                f"lovasz::{operator}: expected {argument} of shape {shape}"
+                f"{'' if dtype is None else f' and dtype {dtype}'},"
+                f" got {tuple(tensor.shape)}{'' if dtype is None else f' and {tensor.dtype}'}"
+            )
+        if tensor.device != device:
+            raise ValueError(
+                f"lovasz::{operator}: expected {argument} on {device}, got {tensor.device}"
+            )
 
 
-def check_counts(operator: str, counts: Tensor, unit: int) -> None:
-    """Counts (G, C, 2, B) in units of a whole number."""
-    shape = counts.shape
-    if len(shape) != 4 or shape[2] != 2 or counts.dtype != torch.int64 or unit < 1:
-        raise ValueError(
-            f"lovasz::{operator}: expected int64 counts of shape (G, C, 2, B) and a unit of 1 or"
-            f" more, got {counts.dtype}, {tuple(shape)} and {unit}"
-        )
-
-
-def check_reduction(
-    operator: str,
-    losses: Tensor,
-    counting: Tensor,
-    invalid: Tensor,
-    weight: Tensor | None,
-    sums: Tensor | None,
-) -> None:
-    """Losses (G, C) and what is told of them."""
-    shape, device = tuple(counting.shape), counting.device
-    if len(shape) != 2:
-        raise ValueError(f"lovasz::{operator}: expected counting of shape (G, C), got {shape}")
-    expect(operator, "counting", counting, shape, device, torch.bool)
-    expect(operator, "losses", losses, shape, device, torch.float64)
-    expect(operator, "invalid", invalid, shape[:1], device, torch.int64)
-    if weight is not None:
-        expect(operator, "weight", weight, shape[1:], device)
-    if sums is not None:
-        expect(operator, "sums", sums, (2,), device, torch.float64)
-
-
-def expect(
-    operator: str,
-    argument: str,
-    tensor: Tensor,
-    shape: tuple[int, ...],
-    device: torch.device,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """One tensor as it has to be."""
-    if tensor.shape != shape or (dtype is not None and tensor.dtype != dtype):
-        raise ValueError(
-            f"lovasz::{operator}: expected {argument} of shape {shape}"
-            f"{'' if dtype is None else f' and dtype {dtype}'},"
-            f" got {tuple(tensor.shape)}{'' if dtype is None else f' and {tensor.dtype}'}"
-        )
-    if tensor.device != device:
-        raise ValueError(
-            f"lovasz::{operator}: expected {argument} on {device}, got {tensor.device}"
-        )
+_CHECKS: dict[str, Callable[..., None]] = {
+    "histogram": _check_histogram,
+    "sort": _check_sort,
+    "sort_and_extend": _check_sort_and_extend,
+    "extend": _check_extend,
+    "backward": _check_backward,
+}

@@ -1,198 +1,207 @@
-"""The operators on the CPU, by the compiled kernels; float64 goes to the reference."""
+"""The operators on the CPU, by the compiled kernels; what they do not know goes to the reference.
+
+That is float64 scores, probabilities, and clouds of points.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import functools
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from lovasz.core import native
-from lovasz.core.bins import bin_centres, check_bins, unbounded_bin_centres
-from lovasz.core.links import function_of
-from lovasz.kernels import between, reference
-from lovasz.kernels.contract import check_counts, check_pixels, check_reduction
-from lovasz.kernels.problems import (
-    SCORE_TYPES,
-    SORTED_SCORES,
-    add_entropy,
-    add_pixel_mass,
-    add_pixel_weight,
-    address,
-    check,
-    entropy_of,
-    gradient_of,
-    make_problem,
-    narrow,
-    pixels_contiguous,
-    readable,
-    sort_exactly,
-)
-from lovasz.kernels.validity import raise_for_labels
+from lovasz.core.bins import centres
+from lovasz.kernels import reference
+from lovasz.kernels.contents import raise_for_labels
+from lovasz.kernels.fixed_point import to_fixed
+
+# An element of the sort holds its place in 32 bits.
+_SORTED_SCORES = 2**32
+_NO_MEMORY = -1
+
+_LINKS = {"softmax": 0, "sigmoid": 1, "hinge": 2, "elu": 3}
+_SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+_LABEL_TYPES = {
+    torch.bool: 0,
+    torch.uint8: 0,
+    torch.int8: 1,
+    torch.uint16: 2,
+    torch.int16: 3,
+    torch.uint32: 4,
+    torch.int32: 5,
+    torch.int64: 6,
+    torch.uint64: 7,
+}
 
 
-def count(
+def histogram(
     scores: Tensor,
     target: Tensor,
     bins: int,
     ignore_index: int | None,
     per_image: bool,
-    softmax: bool,
-    entropy: bool = False,
-    entropy_weight: Tensor | None = None,
+    link: str,
+    cross_entropy: bool = False,
+    class_weight: Tensor | None = None,
     smoothing: float = 0.0,
     pixel_weight: Tensor | None = None,
-    group: Tensor | None = None,
-    groups: int = 1,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """``lovasz::count`` for CPU tensors."""
-    link = "softmax" if softmax else "probabilities"
-    tensors = {"pixel_weight": pixel_weight, "class_weight": entropy_weight, "group": group}
-    check_pixels("count", scores, target, link, **tensors)
-    check_bins("lovasz::count", bins)
-    kernels = native.load()
-    options = (ignore_index, per_image, softmax, entropy, entropy_weight, smoothing)
-    if kernels is None or group is not None or not _supported(scores, softmax):
-        return reference.count(scores, target, bins, *options, pixel_weight, group, groups)
+    """``lovasz::histogram`` for CPU tensors."""
+    kernels = _kernels(scores, target, link, segment_ids)
+    if kernels is None:
+        options = (ignore_index, per_image, link, cross_entropy, class_weight, smoothing)
+        segmented = (pixel_weight, segment_ids, segments)
+        return reference.histogram(scores, target, bins, *options, *segmented)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
     invalid = torch.zeros(groups, dtype=torch.int64)
-    lse = torch.empty(target.shape, dtype=torch.float32)
-    scores, target = readable(scores), pixels_contiguous(target)
-    problem = make_problem(scores, target, lse, bins, ignore_index, per_image)
-    kept = add_entropy(problem, entropy, entropy_weight, smoothing)
-    kept += add_pixel_weight(problem, pixel_weight) + add_pixel_mass(problem, pixel_weight)
+    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins)
+    if cross_entropy:
+        inputs.add_cross_entropy(class_weight, smoothing)
+    if pixel_weight is not None:
+        inputs.add_pixel_weight(pixel_weight, fixed=True)
     result = native.CountResult(counts.data_ptr(), invalid.data_ptr())
-    check(kernels.lovasz_count(problem, result, torch.get_num_threads()))
+    if status := kernels.lovasz_count(inputs.struct, result, torch.get_num_threads()):
+        _raise_for(status)
     if result.bad_labels:
-        raise_for_labels(function_of("softmax", entropy), target, classes, ignore_index)
-    del kept
-    sums = entropy_of(result, entropy)
+        raise_for_labels(target, classes, ignore_index, link, cross_entropy)
+    sums = torch.tensor(result.entropy[:] if cross_entropy else (), dtype=torch.float64)
     return counts, lse, invalid, sums
 
 
-def push(
-    scores: Tensor,
-    target: Tensor,
-    lse: Tensor,
-    slopes: Tensor,
-    ignore_index: int | None,
-    softmax: bool,
-    entropy_scale: Tensor | None = None,
-    entropy_weight: Tensor | None = None,
-    smoothing: float = 0.0,
-    group: Tensor | None = None,
-    factors: Tensor | None = None,
-    pixel_weight: Tensor | None = None,
-) -> Tensor:
-    """The gradient from slopes by bin, for CPU tensors."""
-    kernels = native.load()
-    if kernels is None or group is not None or not _supported(scores, softmax):
-        options = (ignore_index, softmax, entropy_scale, entropy_weight, smoothing, group, factors)
-        return reference.push(scores, target, lse, slopes, *options, pixel_weight)
-    gradient, out = gradient_of(scores, kernels)
-    scores, target = readable(scores), pixels_contiguous(target)
-    slopes, lse = (tensor.to(torch.float32).contiguous() for tensor in (slopes, lse))
-    groups, _, _, bins = slopes.shape
-    problem = make_problem(scores, target, lse, bins, ignore_index, groups > 1)
-    kept = add_entropy(problem, entropy_scale is not None, entropy_weight, smoothing)
-    kept += add_pixel_weight(problem, pixel_weight)
-    scale = 0.0 if entropy_scale is None else entropy_scale.item()
-    threads = torch.get_num_threads()
-    factors, factor = narrow(factors)
-    check(kernels.lovasz_push(problem, slopes.data_ptr(), factor, scale, address(out), threads))
-    del kept, factors
-    return gradient if out is gradient else gradient.copy_(out)
-
-
-def exact(
+def sort_and_extend(
     scores: Tensor,
     target: Tensor,
     ignore_index: int | None,
     per_image: bool,
-    softmax: bool,
+    link: str,
     alpha: float,
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """``lovasz::exact`` for CPU tensors."""
-    check_pixels("exact", scores, target, "softmax" if softmax else "probabilities")
-    kernels = native.load()
-    if kernels is None or not _supported(scores, softmax) or scores.numel() > SORTED_SCORES:
-        return reference.exact(scores, target, ignore_index, per_image, softmax, alpha, beta)
-    lse = torch.empty(target.shape, dtype=torch.float32)
-    scores, target = readable(scores), pixels_contiguous(target)
-    problem = make_problem(scores, target, lse, 0, ignore_index, per_image)
-    (*extended, invalid), bad_labels = sort_exactly(kernels, problem, alpha, beta)
-    if bad_labels:
-        raise_for_labels(function_of("softmax"), target, scores.shape[1], ignore_index)
-    losses, slopes, positives, pixels = extended
+    """``lovasz::sort_and_extend`` for CPU tensors."""
+    kernels = _kernels(scores, target, link, None)
+    if kernels is None or scores.numel() > _SORTED_SCORES:
+        options = (ignore_index, per_image, link, alpha, beta)
+        return reference.sort_and_extend(scores, target, *options)
+    images, classes, _ = scores.shape
+    groups = images if per_image else 1
+    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
+    slopes = torch.empty(scores.shape, dtype=torch.float32)
+    kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
+    losses = torch.empty((groups, classes), dtype=torch.float64)
+    positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
+    invalid = torch.zeros(groups, dtype=torch.int64)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link)
+    result = native.ExactResult(
+        slopes=slopes.data_ptr(),
+        losses=losses.data_ptr(),
+        positives=positives.data_ptr(),
+        pixels=pixels.data_ptr(),
+        invalid=invalid.data_ptr(),
+        alpha=alpha,
+        beta=beta,
+    )
+    if status := kernels.lovasz_exact(inputs.struct, result, torch.get_num_threads()):
+        _raise_for(status)
+    if result.bad_labels:
+        raise_for_labels(target, classes, ignore_index, link, False)
     return losses, slopes, positives, pixels, lse, invalid
 
 
-def push_ranked(
+def backward(
     scores: Tensor,
     target: Tensor,
     lse: Tensor,
     slopes: Tensor,
+    factors: Tensor | None,
     ignore_index: int | None,
-    softmax: bool,
-    factors: Tensor | None = None,
+    link: str,
+    scale: Tensor | None = None,
+    class_weight: Tensor | None = None,
+    smoothing: float = 0.0,
+    segment_ids: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """The gradient from slopes by pixel, for CPU tensors."""
-    kernels = native.load()
-    if kernels is None or not _supported(scores, softmax):
-        return reference.push_ranked(scores, target, lse, slopes, ignore_index, softmax, factors)
-    gradient, out = gradient_of(scores, kernels)
-    scores, target = readable(scores), pixels_contiguous(target)
-    slopes, lse = (tensor.to(torch.float32).contiguous() for tensor in (slopes, lse))
-    per_image = factors is not None and factors.shape[0] > 1
-    problem = make_problem(scores, target, lse, 0, ignore_index, per_image)
-    threads = torch.get_num_threads()
-    factors, factor = narrow(factors)
-    check(kernels.lovasz_push_exact(problem, slopes.data_ptr(), factor, address(out), threads))
-    del factors
+    """``lovasz::backward`` for CPU tensors."""
+    by_pixel = slopes.dim() == 3  # then it does not matter which segments they are of
+    kernels = _kernels(scores, target, link, None if by_pixel else segment_ids)
+    if kernels is None:
+        options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
+        return reference.backward(scores, target, lse, slopes, factors, *options)
+    gradient = torch.empty_like(scores)
+    out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
+    kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
+    slopes = slopes.to(torch.float32).contiguous()
+    lse = lse.to(torch.float32).contiguous()
+    factors = None if factors is None else factors.to(torch.float32).contiguous()
+    rows = slopes if not by_pixel else factors  # slopes by pixel do not tell the groups
+    per_image = rows is not None and rows.shape[0] > 1
+    bins = 0 if by_pixel else slopes.shape[3]
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins)
+    if scale is not None:
+        inputs.add_cross_entropy(class_weight, smoothing)
+    if pixel_weight is not None:
+        inputs.add_pixel_weight(pixel_weight)
+    factor = None if factors is None else factors.data_ptr()
+    written, threads = _strided(out), torch.get_num_threads()
+    if by_pixel:
+        status = kernels.lovasz_push_exact(
+            inputs.struct, slopes.data_ptr(), factor, written, threads
+        )
+    else:
+        by_sum = 0.0 if scale is None else scale.item()
+        status = kernels.lovasz_push(
+            inputs.struct, slopes.data_ptr(), factor, by_sum, written, threads
+        )
+    if status:
+        _raise_for(status)
     return gradient if out is gradient else gradient.copy_(out)
 
 
-def weigh(
+def extend(
     counts: Tensor,
     alpha: float,
     beta: float,
     wide: bool,
-    unit: int = 1,
+    scale: int = 1,
     unbounded: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``lovasz::weigh`` for CPU tensors."""
-    check_counts("weigh", counts, unit)
+    """``lovasz::extend`` for CPU tensors."""
     kernels = native.load()
     if kernels is None:
-        return between.weigh(counts, alpha, beta, wide, unit, unbounded)
+        return reference.extend(counts, alpha, beta, wide, scale, unbounded)
     groups, classes, _, bins = counts.shape
-    counts, centres = counts.contiguous(), _centres(bins, unbounded)
+    counts, places = counts.contiguous(), _centres(bins, unbounded)
     losses = torch.empty((groups, classes), dtype=torch.float64)
     slopes = torch.empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
-    seen = torch.empty((2, groups, classes), dtype=torch.bool)
-    weighing = native.Weighing(
+    present = torch.empty((2, groups, classes), dtype=torch.bool)
+    extension = native.Weighing(
         counts=counts.data_ptr(),
-        centres=centres.data_ptr(),
+        centres=places.data_ptr(),
         losses=losses.data_ptr(),
         slopes=slopes.data_ptr(),
-        seen=seen.data_ptr(),
+        seen=present.data_ptr(),
         rows=groups * classes,
         bins=bins,
-        unit=unit,
+        unit=scale,
         alpha=alpha,
         beta=beta,
         wide=wide,
     )
-    kernels.lovasz_weigh(weighing, torch.get_num_threads())
-    return losses, slopes, seen
+    kernels.lovasz_weigh(extension, torch.get_num_threads())
+    return losses, slopes, present
 
 
 def reduce(
     losses: Tensor,
-    counting: Tensor,
+    active: Tensor,
     invalid: Tensor,
     weight: Tensor | None,
     normalize: bool,
@@ -201,27 +210,27 @@ def reduce(
     wide: bool,
     sums: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """``between.reduce`` for CPU tensors, without a gradient."""
-    check_reduction("reduce", losses, counting, invalid, weight, sums)
+    """``reference.reduce`` for CPU tensors, without a gradient."""
     kernels = native.load()
     if kernels is None:
         options = (normalize, mean, per_image, wide, sums)
-        return between.reduce(losses, counting, invalid, weight, *options)
+        return reference.reduce(losses, active, invalid, weight, *options)
     dtype = torch.float64 if wide else torch.float32
-    losses, counting, invalid = losses.contiguous(), counting.contiguous(), invalid.contiguous()
+    losses, active, invalid = losses.contiguous(), active.contiguous(), invalid.contiguous()
     weight = None if weight is None else weight.to(dtype).contiguous()
     sums = None if sums is None else sums.contiguous()
     total, factors = torch.empty((), dtype=dtype), torch.empty(losses.shape, dtype=dtype)
-    entropy, by_sum = (torch.empty((0,) if sums is None else (), dtype=dtype) for _ in range(2))
+    shape = (0,) if sums is None else ()
+    cross_entropy, by_sum = torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype)
     reduction = native.Reduction(
         losses=losses.data_ptr(),
-        counting=counting.data_ptr(),
+        counting=active.data_ptr(),
         invalid=invalid.data_ptr(),
         weight=None if weight is None else weight.data_ptr(),
         factors=factors.data_ptr(),
         sums=None if sums is None else sums.data_ptr(),
         total=total.data_ptr(),
-        entropy=entropy.data_ptr(),
+        entropy=cross_entropy.data_ptr(),
         by_sum=by_sum.data_ptr(),
         groups=losses.shape[0],
         classes=losses.shape[1],
@@ -231,17 +240,101 @@ def reduce(
         wide=wide,
     )
     kernels.lovasz_reduce(reduction)
-    return total, factors, entropy, by_sum
+    return total, factors, cross_entropy, by_sum
+
+
+class _Inputs:
+    """``lovasz_problem``, and the tensors that have to live as long as it."""
+
+    def __init__(
+        self,
+        scores: Tensor,
+        target: Tensor,
+        lse: Tensor,
+        ignore_index: int | None,
+        per_image: bool,
+        link: str,
+        bins: int = 0,
+    ) -> None:
+        scores = scores if _in_place(scores) else scores.contiguous()
+        target = target if target.stride(-1) == 1 else target.contiguous()
+        images, classes, length = scores.shape
+        self.kept = [scores, target]
+        self.struct = native.Problem(
+            scores=_strided(scores),
+            target=target.data_ptr(),
+            target_stride=target.stride(0),
+            images=images,
+            classes=classes,
+            length=length,
+            bins=bins,
+            ignore_index=0 if ignore_index is None else ignore_index,
+            lse=lse.data_ptr(),
+            score_type=_SCORE_TYPES[scores.dtype],
+            label_type=_LABEL_TYPES[target.dtype],
+            has_ignore_index=ignore_index is not None,
+            per_image=per_image,
+            target_class_stride=target.stride(1) if target.dim() == 3 else 0,
+            link=_LINKS[link],
+        )
+
+    def add_cross_entropy(self, class_weight: Tensor | None, smoothing: float) -> None:
+        """Ask for cross-entropy."""
+        self.struct.entropy, self.struct.smoothing = True, smoothing
+        if class_weight is not None:
+            class_weight = class_weight.to(torch.float32).contiguous()
+            self.struct.entropy_weight = class_weight.data_ptr()
+            self.kept.append(class_weight)
+
+    def add_pixel_weight(self, weight: Tensor, *, fixed: bool = False) -> None:
+        """Weights (N, L), or (N, C, L) for multilabel; in fixed point too for the first pass."""
+        if fixed:
+            numbers = to_fixed(weight).contiguous()
+            self.struct.pixel_mass = numbers.data_ptr()
+            self.kept.append(numbers)
+        weight = weight.to(torch.float32).contiguous()
+        self.struct.pixel_weight = weight.data_ptr()
+        self.struct.weight_image_stride = weight.stride(0)
+        self.struct.weight_class_stride = weight.stride(1) if weight.dim() == 3 else 0
+        self.kept.append(weight)
+
+
+def _kernels(
+    scores: Tensor, target: Tensor, link: str, segment_ids: Tensor | None
+) -> ctypes.CDLL | None:
+    """The library, if it can do this."""
+    known = scores.dtype in _SCORE_TYPES and target.dtype in _LABEL_TYPES and link in _LINKS
+    return native.load() if known and segment_ids is None and scores.numel() > 0 else None
+
+
+def _strided(scores: Tensor) -> native.Scores:
+    """Where a tensor is, and its strides."""
+    image, channel, pixel = scores.stride()
+    if channel != 1 or scores.shape[2] == 1:
+        pixel = 1
+    return native.Scores(scores.data_ptr(), image, channel, pixel)
+
+
+def _in_place(scores: Tensor) -> bool:
+    """Whether pixels or classes lie next to each other."""
+    return 1 in scores.stride()[1:] or scores.shape[2] == 1
+
+
+def _raise_for(status: int) -> NoReturn:
+    """Say why the kernels could not work, ``lovasz_status`` in csrc/lovasz.h."""
+    if status == _NO_MEMORY:
+        raise MemoryError("lovasz: the CPU kernels could not allocate their tables")
+    raise RuntimeError(
+        "lovasz: expected arguments that csrc/lovasz.h allows, and the CPU kernels got others;"
+        " this is an error of lovasz, please report it with the shapes and strides of the call"
+    )
 
 
 @functools.cache
 def _centres(bins: int, unbounded: bool) -> Tensor:
-    """Made once: it takes a seventh of the time of a small call to `weigh`."""
-    return (unbounded_bin_centres if unbounded else bin_centres)(bins)
-
-
-def _supported(scores: Tensor, softmax: bool) -> bool:
-    return softmax and scores.dtype in SCORE_TYPES and scores.numel() > 0
+    """Made once: it takes a seventh of the time of a small call to `extend`."""
+    places: Tensor = centres(torch, bins, unbounded=unbounded)
+    return places
 
 
 def level() -> str | None:

@@ -1,254 +1,208 @@
-"""The operators in plain torch: the specification, and the fallback of every device.
+"""The six operators in plain torch: the specification, and the fallback of every device.
 
 No Python loop over classes and no host synchronisation (the checks that raise run on the CPU
-alone). Memory is a few tensors of the size of the scores. Channels that are sets of their own are
-in ``channels``.
+alone). Memory is a few tensors of the size of the scores. ``operators`` gives shapes and meanings
+of arguments and results.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from lovasz.core.bins import bin_index
-from lovasz.core.links import function_of
+from lovasz.core.bins import LARGEST_ERROR, centres
+from lovasz.core.extension import extend_histogram
+from lovasz.core.links import MULTICLASS, UNBOUNDED
 from lovasz.core.set_functions import Tversky
-from lovasz.kernels import ranking
-from lovasz.kernels.precision import wide, wide_dtype
-from lovasz.kernels.tables import Groups, finish, histogram, histogram_row, per_group, times
-from lovasz.kernels.validity import (
-    bad_labels,
-    outside,
-    raise_for_labels,
-    raise_for_probabilities,
-    split_target,
-)
+from lovasz.kernels import cross_entropy as entropy
+from lovasz.kernels.pixels import bins_of, count_invalid, errors_of, load, positives_of, pull_back
+from lovasz.kernels.precision import compute_dtype, to_compute
+from lovasz.kernels.segments import Segments, histogram_of, rows_of
+from lovasz.kernels.sorting import extend_pixels, sort_errors
 
 
-class Pixels(NamedTuple):
-    """What both passes see of every pixel."""
-
-    probabilities: Tensor  # (N, C, L) wide
-    errors: Tensor  # (N, C, L) wide, in [0, 1]
-    positive: Tensor  # (N, C, L) bool, the pixel is of the class
-    valid: Tensor  # (N, 1, L) bool, the pixel is not ignored
-
-
-def count(
+def histogram(
     scores: Tensor,
     target: Tensor,
     bins: int,
     ignore_index: int | None,
     per_image: bool,
-    softmax: bool,
-    entropy: bool = False,
-    entropy_weight: Tensor | None = None,
+    link: str,
+    cross_entropy: bool = False,
+    class_weight: Tensor | None = None,
     smoothing: float = 0.0,
     pixel_weight: Tensor | None = None,
-    group: Tensor | None = None,
-    groups: int = 1,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Reference of ``lovasz::count``."""
-    arrangement = Groups(per_image, group, groups)
-    lse = log_sum_exp(scores) if softmax else scores.new_empty(0, dtype=wide_dtype(scores))
-    pixels = look(scores, target, lse, ignore_index, softmax)
-    invalid = find_invalid(scores, target, lse, ignore_index, arrangement, softmax, entropy)
-    index = bin_index(pixels.errors, bins)
-    counts = histogram(index, pixels.positive, pixels.valid, bins, arrangement, pixel_weight)
-    if entropy:
-        options = (entropy_weight, smoothing, pixel_weight)
-        sums = entropy_sums(scores, target, lse, ignore_index, *options)
+    """Reference of ``lovasz::histogram``."""
+    groups = Segments(per_image, segment_ids, segments)
+    lse = log_sum_exp(scores, link)
+    pixels = load(scores, target, lse, ignore_index, link)
+    invalid = count_invalid(
+        scores,
+        target,
+        lse,
+        pixels.errors,
+        ignore_index,
+        link,
+        groups,
+        largest=LARGEST_ERROR if link in UNBOUNDED else 2.0,
+        cross_entropy=cross_entropy,
+    )
+    bin_index = bins_of(pixels.errors, bins, link)
+    counts = histogram_of(bin_index, pixels.positive, pixels.valid, bins, groups, pixel_weight)
+    if cross_entropy:
+        options = (class_weight, smoothing, pixel_weight)
+        sums = entropy.sums_of(scores, target, lse, pixels, ignore_index, link, *options)
     else:
         sums = scores.new_empty(0, dtype=torch.float64)
     return counts, lse, invalid, sums
 
 
-def entropy_sums(
-    scores: Tensor,
-    target: Tensor,
-    lse: Tensor,
-    ignore_index: int | None,
-    weight: Tensor | None,
-    smoothing: float,
-    pixel_weight: Tensor | None = None,
-) -> Tensor:
-    """Sum of the weighted cross-entropies, and of their weights, as torch defines both, (2,)."""
-    labels, valid = split_target(target, ignore_index)
-    surprise = lse.unsqueeze(1) - wide(scores)
-    weight = _entropy_weight(weight, scores)
-    labels = labels.clamp(0, scores.shape[1] - 1)
-    own = weight[labels]
-    summands = (1 - smoothing) * own * surprise.gather(1, labels.unsqueeze(1)).squeeze(1)
-    if smoothing > 0:
-        share = smoothing / scores.shape[1]
-        summands = summands + share * (weight.view(1, -1, 1) * surprise).sum(1)
-    both = torch.stack((summands, own.to(summands.dtype)))
-    if pixel_weight is not None:
-        both = both * pixel_weight.to(both.dtype)
-    return torch.where(valid, both, 0.0).sum((1, 2), dtype=torch.float64)
+def extend(
+    counts: Tensor,
+    alpha: float,
+    beta: float,
+    wide: bool,
+    scale: int = 1,
+    unbounded: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Reference of ``lovasz::extend``."""
+    places = centres(torch, counts.shape[-1], unbounded=unbounded, device=counts.device)
+    pixels = counts.to(torch.float64) / scale
+    losses, slopes = extend_histogram(torch, pixels, places, Tversky(alpha, beta))
+    return losses, slopes if wide else slopes.to(torch.float32), present_in(counts)
 
 
-def _entropy_weight(weight: Tensor | None, scores: Tensor) -> Tensor:
-    if weight is None:
-        return torch.ones(scores.shape[1], dtype=wide_dtype(scores), device=scores.device)
-    return weight.to(wide_dtype(scores))
+def present_in(counts: Tensor) -> Tensor:
+    """Whether there are pixels at all, and pixels of the class, (2, G, C)."""
+    sides = counts.any(-1)  # they are never negative
+    return torch.stack((sides.any(-1), sides[..., 1]))
 
 
-def push(
-    scores: Tensor,
-    target: Tensor,
-    lse: Tensor,
-    slopes: Tensor,
-    ignore_index: int | None,
-    softmax: bool,
-    entropy_scale: Tensor | None = None,
-    entropy_weight: Tensor | None = None,
-    smoothing: float = 0.0,
-    group: Tensor | None = None,
-    factors: Tensor | None = None,
-    pixel_weight: Tensor | None = None,
-) -> Tensor:
-    """The gradient from slopes by bin, differentiable in everything that is floating."""
-    slopes = times(slopes, factors)
-    pixels = look(scores, target, lse, ignore_index, softmax)
-    groups, _, _, bins = slopes.shape
-    row = histogram_row(pixels.positive, Groups(groups > 1, group, groups))
-    index = row * bins + bin_index(pixels.errors.detach(), bins)
-    pushed = _pull_back(pixels, slopes.reshape(-1)[index], softmax)
-    if entropy_scale is not None:
-        weight = _entropy_weight(entropy_weight, scores)
-        pushed = pushed + entropy_scale * _entropy_gradient(pixels, target, weight, smoothing)
-    if pixel_weight is not None:
-        pushed = pushed * pixel_weight.unsqueeze(1).to(pushed.dtype)
-    return finish(pushed, pixels.valid, scores)
-
-
-def _entropy_gradient(pixels: Pixels, target: Tensor, weight: Tensor, smoothing: float) -> Tensor:
-    """Derivative of the sum of the cross-entropies by the scores, (N, C, L)."""
-    own = weight[target.to(torch.int64).clamp(0, len(weight) - 1)].unsqueeze(1)
-    share = smoothing / len(weight) * weight.view(1, -1, 1)
-    common = (1 - smoothing) * own + share.sum()
-    hit = torch.where(pixels.positive, (1 - smoothing) * own, 0.0)
-    return pixels.probabilities * common - hit - share
-
-
-def rank(
+def sort(
     scores: Tensor,
     target: Tensor,
     ignore_index: int | None,
     per_image: bool,
-    softmax: bool,
-    group: Tensor | None = None,
-    groups: int = 1,
+    link: str,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Reference of ``lovasz::rank``."""
-    arrangement, dtype = Groups(per_image, group, groups), wide_dtype(scores)
+    """Reference of ``lovasz::sort``."""
+    groups, dtype = Segments(per_image, segment_ids, segments), compute_dtype(scores)
     # Pixels with the same scores have to have the same errors, or one order of a tie would be taken
     # for the mean of both. Torch's own sums depend on where a pixel lies: they are taken in float64
     # and, as those of float64 scores are not rounded afterwards, with the classes of a pixel last.
     scores = scores.to(torch.float64)
-    if softmax:
+    lse = scores.new_empty(0)
+    if link == "softmax":
         lse = torch.logsumexp(scores.transpose(1, 2).contiguous(), 2)
+    pixels = load(scores, target, lse, ignore_index, link)
+    if link in MULTICLASS:
+        errors = errors_of(pixels.scores.to(dtype), pixels.positive, link)
     else:
-        lse = scores.new_empty(0)
-    pixels = look(scores, target, lse, ignore_index, softmax)
-    invalid = find_invalid(scores, target, lse, ignore_index, arrangement, softmax)
-    errors = _errors(pixels.probabilities.to(dtype), pixels.positive)
-    return *ranking.sort_errors(errors, pixels.valid, arrangement), lse.to(dtype), invalid
+        errors = pixels.errors.to(dtype)
+    invalid = count_invalid(scores, target, lse, errors, ignore_index, link, groups)
+    return *sort_errors(errors, pixels.valid, groups), lse.to(dtype), invalid
 
 
-def exact(
+def sort_and_extend(
     scores: Tensor,
     target: Tensor,
     ignore_index: int | None,
     per_image: bool,
-    softmax: bool,
+    link: str,
     alpha: float,
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Reference of ``lovasz::exact``."""
-    errors, order, lse, invalid = rank(scores, target, ignore_index, per_image, softmax)
-    positive = positives_of(target, scores.shape[1], ignore_index)
-    delta = Tversky(alpha, beta)
-    extended = ranking.extend_ranked(errors, order, positive, Groups(per_image), delta)
+    """Reference of ``lovasz::sort_and_extend``."""
+    errors, order, lse, invalid = sort(scores, target, ignore_index, per_image, link)
+    positive = positives_of(target, scores.shape[1], ignore_index, link)
+    extended = extend_pixels(errors, order, positive, Segments(per_image), Tversky(alpha, beta))
     return *extended, lse, invalid
 
 
-def push_ranked(
+def backward(
     scores: Tensor,
     target: Tensor,
     lse: Tensor,
     slopes: Tensor,
+    factors: Tensor | None,
     ignore_index: int | None,
-    softmax: bool,
-    factors: Tensor | None = None,
+    link: str,
+    scale: Tensor | None = None,
+    class_weight: Tensor | None = None,
+    smoothing: float = 0.0,
+    segment_ids: Tensor | None = None,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
-    """The gradient from slopes by pixel, differentiable like ``push``."""
-    pixels = look(scores, target, lse, ignore_index, softmax)
-    return finish(_pull_back(pixels, times(slopes, factors), softmax), pixels.valid, scores)
+    """Reference of ``lovasz::backward``, differentiable in everything that is floating."""
+    if factors is not None:
+        slopes = slopes * factors.view(*factors.shape, *(1,) * (slopes.dim() - 2))
+    pixels = load(scores, target, lse, ignore_index, link)
+    if slopes.dim() == 4:
+        groups, _, _, bins = slopes.shape
+        row = rows_of(pixels.positive, Segments(groups > 1, segment_ids, groups))
+        index = row * bins + bins_of(pixels.errors.detach(), bins, link)
+        slopes = slopes.reshape(-1)[index]
+    gradient = pull_back(pixels, slopes, link)
+    if scale is not None:
+        own = entropy.gradient_of(pixels, target, link, class_weight, smoothing)
+        gradient = gradient + scale * own
+    if pixel_weight is not None:
+        weight = pixel_weight if pixel_weight.dim() == 3 else pixel_weight.unsqueeze(1)
+        gradient = gradient * weight.to(gradient.dtype)
+    # In the layout of the scores, so that no later pass has to copy it.
+    return torch.empty_like(scores).copy_(torch.where(pixels.valid, gradient, 0.0))
 
 
-def log_sum_exp(scores: Tensor) -> Tensor:
-    """Log-sum-exp over the classes, (N, L), in wide precision."""
-    return torch.logsumexp(wide(scores), 1)
+def reduce(
+    losses: Tensor,
+    active: Tensor,
+    invalid: Tensor,
+    weight: Tensor | None,
+    normalize: bool,
+    mean: bool,
+    per_image: bool,
+    wide: bool,
+    sums: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Total, factors, mean cross-entropy and its derivative by the sum; all of it differentiable.
+
+    NaN for groups with invalid pixels, so that value and gradient tell the same.
+    """
+    bad = (invalid > 0).unsqueeze(-1)
+    dtype = torch.float64 if wide else torch.float32
+    ones = active.to(dtype)
+    factors = ones if weight is None else ones * weight
+    if mean:
+        if weight is None or not normalize:
+            share = ones.sum(1, keepdim=True).clamp(min=1)
+        else:
+            share = factors.sum(1, keepdim=True)
+            share = share.masked_fill(share <= 0, 1.0)
+        factors = factors / share
+        if per_image:
+            factors = factors / images_of(active, bad).clamp(min=1)
+    factors = factors.masked_fill(bad, torch.nan)
+    # Images in which nothing counts change nothing, not even the order of this sum.
+    total = (losses * factors).sum(1).sum()
+    if sums is None:
+        return total.to(dtype), factors, losses.new_empty(0, dtype=dtype), factors.new_empty(0)
+    summed, weights = sums.unbind()
+    divisor = weights.masked_fill(weights <= 0, torch.inf)  # so that the mean of nothing is 0
+    return total.to(dtype), factors, (summed / divisor).to(dtype), (1 / divisor).to(dtype)
 
 
-def look(
-    scores: Tensor, target: Tensor, lse: Tensor, ignore_index: int | None, softmax: bool
-) -> Pixels:
-    """Probabilities and errors of every pixel and class."""
-    labels, valid = split_target(target, ignore_index)
-    valid = valid.unsqueeze(1)
-    if softmax:
-        probabilities = torch.exp(wide(scores) - lse.unsqueeze(1))
-    else:
-        probabilities = wide(scores)
-    positive = positives_of(labels, scores.shape[1], ignore_index)
-    return Pixels(probabilities, _errors(probabilities, positive), positive, valid)
+def images_of(active: Tensor, bad: Tensor) -> Tensor:
+    """Images of which a mean is taken, (): those with an active class, and the bad (G, 1)."""
+    return (active.any(1, keepdim=True) | bad).sum()
 
 
-def _errors(probabilities: Tensor, positive: Tensor) -> Tensor:
-    # Rounding can carry a probability past 1; an error outside [0, 1] would have no bin.
-    return torch.where(positive, 1 - probabilities, probabilities).clamp(0.0, 1.0)
-
-
-def positives_of(target: Tensor, classes: int, ignore_index: int | None) -> Tensor:
-    """Which pixels are of which class, (N, C, L) bool."""
-    labels, valid = split_target(target, ignore_index)
-    index = torch.arange(classes, device=target.device).view(1, -1, 1)
-    return (labels.unsqueeze(1) == index) & valid.unsqueeze(1)
-
-
-def find_invalid(
-    scores: Tensor,
-    target: Tensor,
-    lse: Tensor,
-    ignore_index: int | None,
-    arrangement: Groups,
-    softmax: bool,
-    entropy: bool = False,
-) -> Tensor:
-    """Number of pixels per group that make the loss meaningless; raises for them on the CPU."""
-    labels, valid = split_target(target, ignore_index)
-    classes = scores.shape[1]
-    bad_label = bad_labels(labels, valid, classes)
-    bad_score = valid & (~lse.isfinite() if softmax else outside(scores).any(1))
-    if scores.device.type == "cpu":
-        if bool(bad_label.any()):
-            name = function_of("softmax" if softmax else "probabilities", entropy)
-            raise_for_labels(name, target, classes, ignore_index)
-        if not softmax:
-            raise_for_probabilities(scores.transpose(1, 2)[bad_score], "probabilities")
-    return per_group(bad_label | bad_score, arrangement)
-
-
-def _pull_back(pixels: Pixels, slopes: Tensor, softmax: bool) -> Tensor:
-    """Derivative by the scores from the derivatives by the errors, (N, C, L)."""
-    # The error of a positive falls as its probability rises.
-    by_probability = torch.where(pixels.positive, -slopes, slopes)
-    if not softmax:
-        return by_probability
-    p = pixels.probabilities
-    return p * (by_probability - (p * by_probability).sum(1, keepdim=True))
+def log_sum_exp(scores: Tensor, link: str) -> Tensor:
+    """Log-sum-exp over the classes, (N, L), in the compute dtype; (0,) without softmax."""
+    if link != "softmax":
+        return scores.new_empty(0, dtype=compute_dtype(scores))
+    return torch.logsumexp(to_compute(scores), 1)

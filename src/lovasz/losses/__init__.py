@@ -1,1 +1,1 @@
-"""The losses that users call, as functions and as modules."""
+"""The losses that users call, as functions and as modules; ``_loss`` is the algorithm of all."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from lovasz.core.options import DEFAULT_BINS, Options, check_choice
 from lovasz.core.set_functions import SetFunction, jaccard
-from lovasz.kernels import DEFAULT_BINS
-from lovasz.losses import _inputs
-from lovasz.losses._channels import channel_loss
-from lovasz.losses._layouts import Extras
+from lovasz.losses._loss import loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
 
 __all__ = ["lovasz_hinge"]
+
+LINKS = {"relu": "hinge", "elu": "elu"}
 
 
 def lovasz_hinge(
@@ -53,39 +53,25 @@ def lovasz_hinge(
     which is piecewise linear in the logits and not bounded. It is convex in the logits, but not
     consistent: its minimum need not be the best segmentation unless Δ is modular.
 
+    All other arguments are those of `lovasz_sigmoid`.
+
     Args:
-        logits: as for ``lovasz_sigmoid``.
-        target: as for ``lovasz_sigmoid``.
+        logits: as for `lovasz_sigmoid`.
+        target: as for `lovasz_sigmoid`.
         activation: "relu", the hinge above, or "elu": $m = \mathrm{elu}(1 - s x) + 1$, which
             has a gradient beyond the margin as well.
-        multilabel: as for ``lovasz_sigmoid``.
         symmetric: True takes $\tfrac12 (L(x, y) + L(-x, 1 - y))$, in which foreground and
             background have the same part. It costs nothing.
-        classes: as for ``lovasz_sigmoid``.
-        ignore_index: as for ``lovasz_sigmoid``.
-        weight: as for ``lovasz_sigmoid``.
-        normalize_weight: as for ``lovasz_softmax``.
-        per_image: as for ``lovasz_softmax``.
-        reduction: as for ``lovasz_softmax``.
-        set_function: as for ``lovasz_softmax``.
         method: "histogram" counts the errors in bins of their logarithm: the loss of a channel is
             off by at most ``relative_bound(bins)`` times 1 + L, and NaN for errors of 65,535 and
             more. "sort" is exact for any.
-        bins: number of bins of the histogram method, from 2 to 2**20.
-        window: as for ``lovasz_softmax``.
-        process_group: as for ``lovasz_softmax``.
-        pixel_weight: as for ``lovasz_sigmoid``.
-        ignore_mask: as for ``lovasz_sigmoid``.
-        offsets: as for ``lovasz_sigmoid``.
-        batch_index: as for ``lovasz_softmax``.
-        batch_size: as for ``lovasz_softmax``.
 
     Returns:
-        As for ``lovasz_sigmoid``.
+        A scalar, or for "none" (C,) or (N, C), as `lovasz_sigmoid`.
 
     Raises:
-        TypeError: as for ``lovasz_sigmoid``.
-        ValueError: as for ``lovasz_sigmoid``.
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes and values that do not fit; on the CPU also for wrong labels.
 
     Examples:
         >>> import torch
@@ -100,26 +86,25 @@ def lovasz_hinge(
         Blaschko, CVPR 2018, arXiv 1705.08790, section 3.1. On consistency: Finocchiaro, Frongillo,
         Nueve, *The structured abstain problem and the Lovász hinge*, arXiv 2203.08645.
     """
-    name = "lovasz_hinge"
-    _inputs.check_choice(name, "activation", activation, ("relu", "elu"))
-    return channel_loss(
-        name,
-        "logits",
-        "hinge" if activation == "relu" else "elu",
-        logits,
-        target,
-        multilabel=multilabel,
-        symmetric=symmetric,
-        ignore_index=ignore_index,
-        per_image=per_image,
-        extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
+    check_choice("lovasz_hinge", "activation", activation, tuple(LINKS))
+    options = Options(
         classes=classes,
+        ignore_index=ignore_index,
         weight=weight,
         normalize_weight=normalize_weight,
+        per_image=per_image,
         reduction=reduction,
         set_function=set_function,
         method=method,
         bins=bins,
         window=window,
         process_group=process_group,
+        pixel_weight=pixel_weight,
+        ignore_mask=ignore_mask,
+        offsets=offsets,
+        batch_index=batch_index,
+        batch_size=batch_size,
+        multilabel=multilabel,
+        symmetric=symmetric,
     )
+    return loss("lovasz_hinge", LINKS[activation], logits, target, options)

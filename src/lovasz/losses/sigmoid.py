@@ -1,4 +1,4 @@
-"""Losses of channels that are sets of their own: binary and multilabel segmentation."""
+"""The losses of binary and multilabel segmentation: sigmoids, alone or with cross-entropy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Options
 from lovasz.core.set_functions import SetFunction, jaccard
-from lovasz.kernels import DEFAULT_BINS
-from lovasz.losses._channels import channel_loss
-from lovasz.losses._layouts import Extras
+from lovasz.losses._loss import loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
 
-__all__ = ["lovasz_sigmoid", "lovasz_sigmoid_from_probabilities"]
+__all__ = [
+    "binary_cross_entropy_lovasz_sigmoid",
+    "lovasz_sigmoid",
+    "lovasz_sigmoid_from_probabilities",
+]
 
 
 def lovasz_sigmoid(
@@ -41,8 +44,8 @@ def lovasz_sigmoid(
 ) -> Tensor:
     r"""Lovász loss of the sigmoid of logits, for binary and multilabel segmentation.
 
-    Every channel c is a set of its own. With $p = \sigma(\mathrm{logits})$ pixel i has the error
-    $m_{ic} = 1 - p_{ic}$ if ``target`` is 1 and $p_{ic}$ if it is 0, and
+    Every channel c has labels of its own, 0 and 1. With $p = \sigma(\mathrm{logits})$ pixel i has
+    the error $m_{ic} = 1 - p_{ic}$ if ``target`` is 1 and $p_{ic}$ if it is 0, and
 
     $$
     L_c = \int_0^1 \Delta(fn_c(t), fp_c(t); G_c)\, dt, \qquad
@@ -52,13 +55,15 @@ def lovasz_sigmoid(
     as in ``lovasz_softmax``.
 
     ==================== ========================== ============ ===============================
-    logits               target                     multilabel   sets
+    logits               target                     multilabel   channels
     ==================== ========================== ============ ===============================
     (P,)                 (P,)                       None, False  one
     (N, 1, \*), (P, 1)   the same, or without the 1 None         one
     (N, \*)              (N, \*)                    False        one; no axis holds channels
-    (N, C, \*), (P, C)   the same                   True         C, one for each channel
+    (N, C, \*), (P, C)   the same                   True         C
     ==================== ========================== ============ ===============================
+
+    All other arguments are those of `lovasz_softmax`, with channels in the place of classes.
 
     Args:
         logits: of a shape of the table; float64, float32, bfloat16 or float16, any strides.
@@ -66,28 +71,14 @@ def lovasz_sigmoid(
             floating with whole numbers. No soft labels.
         multilabel: whether axis 1 holds channels. It has to be said where it cannot be seen, that
             is unless logits are (P,) or have one channel.
-        symmetric: True takes the mean of the losses of every set and of its complement, so that
-            for one set the mean IoU of foreground and background is followed. It costs nothing.
+        symmetric: True takes the mean of the losses of every channel's set and of its complement,
+            so that for one channel the mean IoU of foreground and background is followed. It costs
+            nothing.
         classes: which channels count: "all", the default, also those without a pixel, whose
             largest false positive is the loss; "present", those with a pixel; or a list.
-        ignore_index: label of pixels that are treated as if they were not there.
-        weight: (C,), weights α of the channels.
-        normalize_weight: as for ``lovasz_softmax``.
-        per_image: as for ``lovasz_softmax``.
-        reduction: as for ``lovasz_softmax``.
-        set_function: as for ``lovasz_softmax``.
-        method: as for ``lovasz_softmax``.
-        bins: as for ``lovasz_softmax``.
-        window: as for ``lovasz_softmax``.
-        process_group: as for ``lovasz_softmax``.
-        pixel_weight: of the shape of ``target``; as for ``lovasz_softmax``.
-        ignore_mask: of the shape of ``target``; as for ``lovasz_softmax``.
-        offsets: as for ``lovasz_softmax``, with logits (P,) or (P, C).
-        batch_index: as for ``lovasz_softmax``.
-        batch_size: as for ``lovasz_softmax``.
 
     Returns:
-        As for ``lovasz_softmax``, with channels in the place of classes.
+        A scalar; for "none" (C,), or (N, C) with ``per_image``, as `lovasz_softmax`.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.
@@ -106,28 +97,27 @@ def lovasz_sigmoid(
         Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, definition 2 and section 3.2 (there
         for two classes).
     """
-    extras = Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size)
-    return channel_loss(
-        "lovasz_sigmoid",
-        "logits",
-        "sigmoid",
-        logits,
-        target,
-        multilabel=multilabel,
-        symmetric=symmetric,
-        ignore_index=ignore_index,
-        per_image=per_image,
-        extras=extras,
+    options = Options(
         classes=classes,
+        ignore_index=ignore_index,
         weight=weight,
         normalize_weight=normalize_weight,
+        per_image=per_image,
         reduction=reduction,
         set_function=set_function,
         method=method,
         bins=bins,
         window=window,
         process_group=process_group,
+        pixel_weight=pixel_weight,
+        ignore_mask=ignore_mask,
+        offsets=offsets,
+        batch_index=batch_index,
+        batch_size=batch_size,
+        multilabel=multilabel,
+        symmetric=symmetric,
     )
+    return loss("lovasz_sigmoid", "sigmoid", logits, target, options)
 
 
 def lovasz_sigmoid_from_probabilities(
@@ -153,38 +143,23 @@ def lovasz_sigmoid_from_probabilities(
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    r"""Lovász loss of probabilities of channels, for networks that end in a sigmoid.
+    r"""Lovász loss of probabilities, for networks that end in a sigmoid.
 
-    As ``lovasz_sigmoid`` with $p$ given. Prefer logits where you have them.
+    As `lovasz_sigmoid` with $p$ given. Prefer logits where you have them.
+
+    All other arguments, the result and the errors are those of `lovasz_sigmoid`.
 
     Args:
-        probabilities: as the logits of ``lovasz_sigmoid``, in [0, 1].
-        target: as for ``lovasz_sigmoid``.
-        multilabel: as for ``lovasz_sigmoid``.
-        symmetric: as for ``lovasz_sigmoid``.
-        classes: as for ``lovasz_sigmoid``.
-        ignore_index: as for ``lovasz_sigmoid``.
-        weight: as for ``lovasz_sigmoid``.
-        normalize_weight: as for ``lovasz_softmax``.
-        per_image: as for ``lovasz_softmax``.
-        reduction: as for ``lovasz_softmax``.
-        set_function: as for ``lovasz_softmax``.
-        method: as for ``lovasz_softmax``.
-        bins: as for ``lovasz_softmax``.
-        window: as for ``lovasz_softmax``.
-        process_group: as for ``lovasz_softmax``.
-        pixel_weight: as for ``lovasz_sigmoid``.
-        ignore_mask: as for ``lovasz_sigmoid``.
-        offsets: as for ``lovasz_sigmoid``.
-        batch_index: as for ``lovasz_softmax``.
-        batch_size: as for ``lovasz_softmax``.
+        probabilities: as the logits of `lovasz_sigmoid`, in [0, 1].
+        target: as for `lovasz_sigmoid`.
 
     Returns:
-        As for ``lovasz_sigmoid``.
+        A scalar, or for "none" (C,) or (N, C).
 
     Raises:
-        TypeError: as for ``lovasz_sigmoid``.
-        ValueError: as for ``lovasz_sigmoid``, and on the CPU for values outside [0, 1].
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes and values that do not fit; on the CPU also for values outside
+            [0, 1].
 
     Examples:
         >>> import torch
@@ -195,25 +170,110 @@ def lovasz_sigmoid_from_probabilities(
     References:
         Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, definition 2.
     """
-    extras = Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size)
-    return channel_loss(
-        "lovasz_sigmoid_from_probabilities",
-        "probabilities",
-        "channel_probabilities",
-        probabilities,
-        target,
-        multilabel=multilabel,
-        symmetric=symmetric,
-        ignore_index=ignore_index,
-        per_image=per_image,
-        extras=extras,
+    options = Options(
         classes=classes,
+        ignore_index=ignore_index,
         weight=weight,
         normalize_weight=normalize_weight,
+        per_image=per_image,
         reduction=reduction,
         set_function=set_function,
         method=method,
         bins=bins,
         window=window,
         process_group=process_group,
+        pixel_weight=pixel_weight,
+        ignore_mask=ignore_mask,
+        offsets=offsets,
+        batch_index=batch_index,
+        batch_size=batch_size,
+        multilabel=multilabel,
+        symmetric=symmetric,
     )
+    name = "lovasz_sigmoid_from_probabilities"
+    link = "channel_probabilities"
+    return loss(name, link, probabilities, target, options, "probabilities")
+
+
+def binary_cross_entropy_lovasz_sigmoid(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    cross_entropy_weight: float = 1.0,
+    lovasz_weight: float = 1.0,
+    pos_weight: Tensor | Sequence[float] | None = None,
+    multilabel: bool | None = None,
+    symmetric: bool = False,
+    classes: str | Sequence[int] = "all",
+    ignore_index: int | None = None,
+    lovasz_class_weight: Tensor | Sequence[float] | None = None,
+    normalize_weight: bool = True,
+    per_image: bool = False,
+    set_function: SetFunction = jaccard,
+    bins: int = DEFAULT_BINS,
+    window: Window | None = None,
+    process_group: Group = None,
+    pixel_weight: Tensor | None = None,
+    ignore_mask: Tensor | None = None,
+    offsets: Tensor | None = None,
+    batch_index: Tensor | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
+    r"""Binary cross-entropy and the Lovász loss of the sigmoid together.
+
+    $$L = \lambda_{BCE}\, \mathrm{BCE} + \lambda_{Lovász}\, L_{Lovász}$$
+
+    with the cross-entropy of `torch.nn.functional.binary_cross_entropy_with_logits` (its mean over
+    all pixels and channels that are not ignored, its ``pos_weight``) and `lovasz_sigmoid`.
+
+    All other arguments are those of `lovasz_sigmoid`. They are for the Lovász loss, but for
+    ``ignore_index``, ``ignore_mask``, ``pixel_weight`` and ``process_group``, which hold for the
+    cross-entropy too: it is the mean over all labels that are left, of the global batch, weighted
+    by ``pixel_weight``. With ``per_image`` or a ``window`` it stays that of the batch.
+
+    Args:
+        logits: as for `lovasz_sigmoid`.
+        target: as for `lovasz_sigmoid`.
+        cross_entropy_weight: factor of the binary cross-entropy, finite and not negative.
+        lovasz_weight: factor of the Lovász loss, finite and not negative.
+        pos_weight: (C,), weights of the ones in the binary cross-entropy. None: all 1.
+        lovasz_class_weight: (C,), weights of the channels in the Lovász loss: its ``weight``.
+
+    Returns:
+        A scalar, float64 for float64 logits, otherwise float32; 0 where everything is ignored.
+
+    Raises:
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes and values that do not fit; on the CPU also for wrong labels.
+
+    Examples:
+        >>> import torch
+        >>> from lovasz import lovasz_sigmoid
+        >>> logits, target = torch.tensor([3.0, -1.0, 0.5, -2.0]), torch.tensor([1, 1, 0, 0])
+        >>> both = binary_cross_entropy_lovasz_sigmoid(logits, target)
+        >>> bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, target.float())
+        >>> torch.testing.assert_close(both, bce + lovasz_sigmoid(logits, target))
+
+    References:
+        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790.
+    """
+    options = Options(
+        classes=classes,
+        ignore_index=ignore_index,
+        weight=lovasz_class_weight,
+        normalize_weight=normalize_weight,
+        per_image=per_image,
+        set_function=set_function,
+        bins=bins,
+        window=window,
+        process_group=process_group,
+        pixel_weight=pixel_weight,
+        ignore_mask=ignore_mask,
+        offsets=offsets,
+        batch_index=batch_index,
+        batch_size=batch_size,
+        multilabel=multilabel,
+        symmetric=symmetric,
+        cross_entropy=CrossEntropy(cross_entropy_weight, lovasz_weight, pos_weight),
+    )
+    return loss("binary_cross_entropy_lovasz_sigmoid", "sigmoid", logits, target, options)

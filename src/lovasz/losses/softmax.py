@@ -1,21 +1,22 @@
-"""The losses as functions."""
+"""The losses of classes that exclude each other: Lovász-Softmax, alone or with cross-entropy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from torch import Tensor
-from typing_extensions import Unpack
 
+from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Options
 from lovasz.core.set_functions import SetFunction, jaccard
-from lovasz.kernels import DEFAULT_BINS
-from lovasz.losses import _inputs, _layouts
-from lovasz.losses._compute import Options, compute
-from lovasz.losses._layouts import Extras
-from lovasz.losses.distributed import Group, check_group
-from lovasz.losses.window import Window, check_window
+from lovasz.losses._loss import loss
+from lovasz.losses.distributed import Group
+from lovasz.losses.window import Window
 
-__all__ = ["lovasz_softmax", "lovasz_softmax_from_probabilities"]
+__all__ = [
+    "cross_entropy_lovasz_softmax",
+    "lovasz_softmax",
+    "lovasz_softmax_from_probabilities",
+]
 
 
 def lovasz_softmax(
@@ -115,12 +116,7 @@ def lovasz_softmax(
         arXiv 1705.08790: equations 2 to 4 (softmax, Jaccard loss), definition 2 (the extension),
         algorithm 1 (its slopes, here in closed form).
     """
-    return _multiclass(
-        "lovasz_softmax",
-        "logits",
-        "softmax",
-        logits,
-        target,
+    options = Options(
         classes=classes,
         ignore_index=ignore_index,
         weight=weight,
@@ -132,8 +128,13 @@ def lovasz_softmax(
         bins=bins,
         window=window,
         process_group=process_group,
-        extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
+        pixel_weight=pixel_weight,
+        ignore_mask=ignore_mask,
+        offsets=offsets,
+        batch_index=batch_index,
+        batch_size=batch_size,
     )
+    return loss("lovasz_softmax", "softmax", logits, target, options)
 
 
 def lovasz_softmax_from_probabilities(
@@ -159,36 +160,22 @@ def lovasz_softmax_from_probabilities(
 ) -> Tensor:
     r"""Lovász-Softmax loss of probabilities, for networks that end in a softmax.
 
-    As ``lovasz_softmax``, with $p$ given instead of computed from logits. Prefer logits where
+    As `lovasz_softmax`, with $p$ given instead of computed from logits. Prefer logits where
     you have them: they cost less memory and keep more digits.
+
+    All other arguments, the result and the errors are those of `lovasz_softmax`.
 
     Args:
         probabilities: (N, C, *) or (P, C), in [0, 1]; they are not normalised.
-        target: as for ``lovasz_softmax``.
-        classes: as for ``lovasz_softmax``.
-        ignore_index: as for ``lovasz_softmax``.
-        weight: as for ``lovasz_softmax``.
-        normalize_weight: as for ``lovasz_softmax``.
-        per_image: as for ``lovasz_softmax``.
-        reduction: as for ``lovasz_softmax``.
-        set_function: as for ``lovasz_softmax``.
-        method: as for ``lovasz_softmax``.
-        bins: as for ``lovasz_softmax``.
-        window: as for ``lovasz_softmax``.
-        process_group: as for ``lovasz_softmax``.
-        pixel_weight: as for ``lovasz_softmax``.
-        ignore_mask: as for ``lovasz_softmax``.
-        offsets: as for ``lovasz_softmax``.
-        batch_index: as for ``lovasz_softmax``.
-        batch_size: as for ``lovasz_softmax``.
+        target: (N, *) or (P,), as for `lovasz_softmax`.
 
     Returns:
-        As for ``lovasz_softmax``.
+        A scalar, or for "none" (C,) or (N, C).
 
     Raises:
-        TypeError: as for ``lovasz_softmax``.
-        ValueError: as for ``lovasz_softmax``, and on the CPU for values outside [0, 1] (beyond the
-            rounding of 16-bit numbers), which turn the loss into NaN on other devices.
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes and values that do not fit; on the CPU also for values outside [0, 1]
+            (beyond the rounding of 16-bit numbers), which turn the loss into NaN on other devices.
 
     Examples:
         >>> import torch
@@ -200,12 +187,7 @@ def lovasz_softmax_from_probabilities(
     References:
         Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, definition 2.
     """
-    return _multiclass(
-        "lovasz_softmax_from_probabilities",
-        "probabilities",
-        "probabilities",
-        probabilities,
-        target,
+    options = Options(
         classes=classes,
         ignore_index=ignore_index,
         weight=weight,
@@ -217,49 +199,99 @@ def lovasz_softmax_from_probabilities(
         bins=bins,
         window=window,
         process_group=process_group,
-        extras=Extras(pixel_weight, ignore_mask, offsets, batch_index, batch_size),
+        pixel_weight=pixel_weight,
+        ignore_mask=ignore_mask,
+        offsets=offsets,
+        batch_index=batch_index,
+        batch_size=batch_size,
     )
+    name = "lovasz_softmax_from_probabilities"
+    return loss(name, "probabilities", probabilities, target, options, "probabilities")
 
 
-def _multiclass(
-    name: str,
-    scores_name: str,
-    link: str,
-    scores: Tensor,
+def cross_entropy_lovasz_softmax(
+    logits: Tensor,
     target: Tensor,
     *,
-    ignore_index: int | None,
-    per_image: bool,
-    extras: Extras,
-    **options: Unpack[Options],
+    cross_entropy_weight: float = 1.0,
+    lovasz_weight: float = 1.0,
+    weight: Tensor | Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
+    classes: str | Sequence[int] = "present",
+    ignore_index: int | None = None,
+    lovasz_class_weight: Tensor | Sequence[float] | None = None,
+    normalize_weight: bool = True,
+    per_image: bool = False,
+    set_function: SetFunction = jaccard,
+    bins: int = DEFAULT_BINS,
+    window: Window | None = None,
+    process_group: Group = None,
+    pixel_weight: Tensor | None = None,
+    ignore_mask: Tensor | None = None,
+    offsets: Tensor | None = None,
+    batch_index: Tensor | None = None,
+    batch_size: int | None = None,
 ) -> Tensor:
-    """Check, then compute."""
-    _inputs.check_options(
-        name,
+    r"""Cross-entropy and Lovász-Softmax together, for the price of one.
+
+    $$L = \lambda_{CE}\, \mathrm{CE} + \lambda_{Lovász}\, L_{Lovász}$$
+
+    with the cross-entropy of `torch.nn.functional.cross_entropy` (its mean, its class weights, its
+    label smoothing) and the Lovász-Softmax loss of `lovasz_softmax`. Both need the softmax of every
+    pixel, which is computed once here; the sum equals that of the two functions to the rounding of
+    float32.
+
+    All other arguments are those of `lovasz_softmax`. They are for the Lovász loss, but for
+    ``ignore_index``, ``ignore_mask``, ``pixel_weight`` and ``process_group``, which hold for the
+    cross-entropy too: it is the mean over all pixels that are left, of the global batch, weighted
+    by ``pixel_weight``. With ``per_image`` or a ``window`` it stays that of the batch.
+
+    Args:
+        logits: (N, C, *) or (P, C), as for `lovasz_softmax`.
+        target: (N, *) or (P,), as for `lovasz_softmax`.
+        cross_entropy_weight: factor of the cross-entropy, finite and not negative.
+        lovasz_weight: factor of the Lovász-Softmax loss, finite and not negative.
+        weight: (C,), class weights of the cross-entropy, finite and not negative. None: all 1.
+        label_smoothing: of the cross-entropy, in [0, 1]. A Lovász loss takes no soft labels.
+        lovasz_class_weight: (C,), class weights of the Lovász-Softmax loss: its ``weight``.
+
+    Returns:
+        A scalar, float64 for float64 logits, otherwise float32. Where every pixel is ignored: 0,
+        connected to the graph, while `cross_entropy` gives NaN.
+
+    Raises:
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes and values that do not fit; on the CPU also for labels out of range.
+
+    Examples:
+        >>> import torch
+        >>> from lovasz import lovasz_softmax
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]], requires_grad=True)
+        >>> target = torch.tensor([0, 1, 1])
+        >>> both = cross_entropy_lovasz_softmax(logits, target, lovasz_weight=0.5)
+        >>> apart = torch.nn.functional.cross_entropy(logits, target)
+        >>> apart = apart + 0.5 * lovasz_softmax(logits, target)
+        >>> torch.testing.assert_close(both, apart)
+
+    References:
+        Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790; combined with cross-entropy as its
+        authors recommend, https://github.com/bermanmaxim/LovaszSoftmax.
+    """
+    options = Options(
+        classes=classes,
         ignore_index=ignore_index,
+        weight=lovasz_class_weight,
+        normalize_weight=normalize_weight,
         per_image=per_image,
-        normalize_weight=options["normalize_weight"],
-        reduction=options["reduction"],
-        set_function=options["set_function"],
-        method=options["method"],
-        bins=options["bins"],
+        set_function=set_function,
+        bins=bins,
+        window=window,
+        process_group=process_group,
+        pixel_weight=pixel_weight,
+        ignore_mask=ignore_mask,
+        offsets=offsets,
+        batch_index=batch_index,
+        batch_size=batch_size,
+        cross_entropy=CrossEntropy(cross_entropy_weight, lovasz_weight, weight, label_smoothing),
     )
-    check_window(name, options["window"], per_image=per_image, method=options["method"])
-    check_group(
-        name,
-        options["process_group"],
-        per_image=per_image,
-        reduction=options["reduction"],
-        method=options["method"],
-    )
-    given = _layouts.multiclass(
-        name,
-        scores_name,
-        scores,
-        target,
-        link=link,
-        ignore_index=ignore_index,
-        per_image=per_image,
-        extras=extras,
-    )
-    return compute(name, given, options)
+    return loss("cross_entropy_lovasz_softmax", "softmax", logits, target, options)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lovasz.losses._inputs import check_momentum
+from lovasz.core.options import check_momentum
 
 __all__ = ["Window"]
 
@@ -164,16 +164,12 @@ class Window(nn.Module):
         return f"momentum={self.momentum:g}"
 
 
-def make_window(
-    name: str, momentum: float | None, *, per_image: bool, method: str = "histogram"
-) -> Window | None:
+def make_window(name: str, momentum: float | None) -> Window | None:
     """The window of a module that may have none."""
     if momentum is None:
         return None
     check_momentum(name, momentum)
-    window = Window(momentum)
-    check_window(name, window, per_image=per_image, method=method)
-    return window
+    return Window(momentum)
 
 
 def check_window(name: str, window: Any, *, per_image: bool, method: str = "histogram") -> None:

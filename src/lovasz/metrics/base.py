@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.kernels import float64_device
-from lovasz.losses import _inputs, _tensors
+from lovasz.core.options import check_choice, check_ignore_index
+from lovasz.core.shapes import INTEGRAL, dtype_name
+from lovasz.kernels.precision import float64_device
+from lovasz.losses._classes import class_mask
+from lovasz.losses._inputs import check_pair
 
 try:
     from torchmetrics import Metric
@@ -51,9 +54,9 @@ class IoU(Metric):
             raise ValueError(
                 f"{self._name}: expected num_classes to be a positive integer, got {num_classes!r}"
             )
-        _inputs.chosen_classes(self._name, classes, num_classes, torch.device("cpu"))
-        _inputs.check_ignore_index(self._name, ignore_index)
-        _inputs.check_choice(self._name, "reduction", reduction, ("mean", "none"))
+        class_mask(self._name, classes, num_classes, torch.device("cpu"))
+        check_ignore_index(self._name, ignore_index)
+        check_choice(self._name, "reduction", reduction, ("mean", "none"))
         self.num_classes = num_classes
         self.classes = classes
         self.ignore_index = ignore_index
@@ -106,12 +109,12 @@ class IoU(Metric):
         """IoU of (…, C, 3) counts in float64, NaN where a class does not count."""
         counts = counts.to(float64_device(counts.device))
         hits, union, true = counts.unbind(-1)
-        chosen = _inputs.chosen_classes(self._name, self.classes, self.num_classes, counts.device)
+        mask = class_mask(self._name, self.classes, self.num_classes, counts.device)
         # A group that has no pixel at all counts for nothing.
-        pixels = true.sum(-1, keepdim=True) if chosen.absent else true
-        counting = chosen.among(pixels > 0)
+        pixels = true if self.classes == "present" else true.sum(-1, keepdim=True)
+        active = pixels > 0 if mask is None else (pixels > 0) & mask
         iou = torch.where(union > 0, hits.double() / union.clamp(min=1).double(), 1.0)
-        return torch.where(counting, iou, torch.nan)
+        return torch.where(active, iou, torch.nan)
 
     def settle(self, values: Tensor) -> Tensor:
         """NaN for all if a pixel did not fit."""
@@ -125,7 +128,7 @@ def _read(
     if isinstance(prediction, Tensor) and not prediction.is_floating_point():
         labels, truth = _check_labels(name, prediction, target)
         return labels.long(), truth.long(), torch.zeros_like(labels, dtype=torch.bool)
-    _tensors.check_pair(name, "prediction", prediction, target)
+    check_pair(name, "prediction", prediction, target)
     if prediction.shape[1] != num_classes:
         raise ValueError(
             f"{name}: expected logits with num_classes={num_classes} on axis 1, got shape"
@@ -140,7 +143,7 @@ def _check_labels(name: str, prediction: Tensor, target: Any) -> tuple[Tensor, T
     if not isinstance(target, Tensor):
         raise TypeError(f"{name}: expected target to be a tensor, got {type(target).__name__}")
     for argument, labels in (("prediction", prediction), ("target", target)):
-        if labels.dtype not in _tensors.INTEGRAL:
+        if dtype_name(labels) not in INTEGRAL:
             kind = "logits or class indices" if argument == "prediction" else "class indices"
             raise TypeError(f"{name}: expected {argument} to hold {kind}, got {labels.dtype}")
     if prediction.dim() == 0 or prediction.shape != target.shape:

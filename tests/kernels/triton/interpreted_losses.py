@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from lovasz.kernels.backward import backward_by
+from lovasz.kernels.reduction import reduce_by
 from torch.utils._python_dispatch import _disable_current_modes
 
 import lovasz
 from lovasz.kernels import autograd
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.backward import backward_by
-from lovasz.kernels.reduction import reduce_by
 from lovasz.kernels.triton import channels as gpu_channels
 from tests.kernels.cases import relative
 from tests.operators import Counter

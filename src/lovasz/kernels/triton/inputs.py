@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.kernels.tables import fixed_point
+from lovasz.kernels.fixed_point import to_fixed
 
 
 class Labels(NamedTuple):
@@ -48,7 +48,7 @@ class Weights(NamedTuple):
         """As the operators are given them."""
         if weight is None:
             return None
-        mass = fixed_point(weight)
+        mass = to_fixed(weight)
         if labels.ignores:
             mass = torch.where(labels.target.to(torch.int64) == labels.ignore_index, 0, mass)
         return cls(weight.to(torch.float32).contiguous(), mass.contiguous())

@@ -1,14 +1,14 @@
-"""The CPU kernels of channels against the reference, over shapes, layouts, dtypes and levels."""
+"""The CPU kernels with links of multilabel against the reference."""
 
 import math
 
 import pytest
 import torch
 
-from lovasz.kernels import cpu_channels
-from tests.kernels import channel_checks as checks
+from lovasz.kernels import cpu
+from tests.kernels import multilabel_checks as checks
 from tests.kernels.cases import IGNORE, LAYOUTS, SHAPES, scores_of, slopes_of
-from tests.kernels.channel_checks import BINS, DTYPES, LINKS, labels_of
+from tests.kernels.multilabel_checks import BINS, DTYPES, LINKS, NO_LSE, labels_of
 
 EVERY = [
     pytest.mark.parametrize("per_image", [False, True]),
@@ -25,47 +25,47 @@ def everywhere(test):
 
 @everywhere
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_count_is_the_reference(level, shape, layout, link, per_image):
-    checks.check_count(cpu_channels, shape, layout, link, per_image)
+def test_histogram_is_the_reference(level, shape, layout, link, per_image):
+    checks.check_histogram(cpu, shape, layout, link, per_image)
 
 
 @everywhere
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_push_is_the_reference(level, shape, layout, link, per_image):
-    checks.check_push(cpu_channels, shape, layout, link, per_image)
+def test_backward_is_the_reference(level, shape, layout, link, per_image):
+    checks.check_backward(cpu, shape, layout, link, per_image)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("link", LINKS)
 def test_narrow_scores(level, dtype, layout, link):
-    checks.check_narrow(cpu_channels, dtype, layout, link)
+    checks.check_narrow(cpu, dtype, layout, link)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_cross_entropy_rides_along(level, shape, weighted):
-    checks.check_entropy(cpu_channels, shape, weighted)
+    checks.check_cross_entropy(cpu, shape, weighted)
 
 
 @everywhere
 def test_weights_of_pixels(level, shape, link, per_image):
-    checks.check_weights(cpu_channels, shape, link, per_image)
+    checks.check_weights(cpu, shape, link, per_image)
 
 
 @pytest.mark.parametrize("per_image", [False, True])
 @pytest.mark.parametrize("link", LINKS)
-def test_threads_change_nothing(level, threads, link, per_image):
+def test_threads_change_nothing(level, link, per_image):
     shape = (3, 4, 70001)
     scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
     slopes = slopes_of(3 if per_image else 1, 4, BINS)
-    entropy = link == "sigmoid"
+    cross_entropy = link == "sigmoid"
     results = []
     for number in (1, 2, 5):
         torch.set_num_threads(number)
-        arguments = (scores, target, BINS, IGNORE, per_image, link, entropy)
-        counts, _, sums = cpu_channels.count_channels(*arguments)
-        gradient = cpu_channels.push_channels(scores, target, slopes, IGNORE, link)
+        arguments = (scores, target, BINS, IGNORE, per_image, link, cross_entropy)
+        counts, _, _, sums = cpu.histogram(*arguments)
+        gradient = cpu.backward(scores, target, NO_LSE, slopes, None, IGNORE, link)
         results.append((counts, sums, gradient))
     first, *others = results
     assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
@@ -74,63 +74,62 @@ def test_threads_change_nothing(level, threads, link, per_image):
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 30.0, 1e4])
 def test_extreme_scores(level, scale, link):
-    checks.check_extremes(cpu_channels, scale, link)
+    checks.check_extremes(cpu, scale, link)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 7e4, -7e4])
 @pytest.mark.parametrize("link", LINKS)
 def test_scores_that_cannot_be_counted(level, link, value):
-    checks.check_uncountable(cpu_channels, link, value)
+    checks.check_uncountable(cpu, link, value)
 
 
 def test_labels_that_are_none():
     scores, target = torch.zeros(1, 2, 5), torch.tensor([[[0, 1, 2, 0, 3], [1, 1, 0, 9, 9]]])
     sentence = "got 2 "
     with pytest.raises(ValueError, match=rf"lovasz_hinge: .* ignore_index=9, {sentence}\(and 1"):
-        cpu_channels.count_channels(scores, target, BINS, 9, False, "hinge")
+        cpu.histogram(scores, target, BINS, 9, False, "hinge")
     with pytest.raises(ValueError, match=r"lovasz_sigmoid: .* ignore_index=None, got 2 \(and 3"):
-        cpu_channels.count_channels(scores, target, BINS, None, False, "sigmoid")
+        cpu.histogram(scores, target, BINS, None, False, "sigmoid")
     with pytest.raises(ValueError, match="binary_cross_entropy_lovasz_sigmoid: "):
-        cpu_channels.count_channels(scores, target, BINS, 9, False, "sigmoid", True)
+        cpu.histogram(scores, target, BINS, 9, False, "sigmoid", True)
 
 
 @everywhere
-def test_exact_is_the_reference(level, shape, link, per_image):
-    checks.check_exact(cpu_channels, shape, link, per_image)
+def test_sort_is_the_reference(level, shape, link, per_image):
+    checks.check_sort(cpu, shape, link, per_image)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_exact_gradients_of_narrow_scores_in_any_layout(level, dtype, layout):
-    checks.check_narrow_and_exact(cpu_channels, dtype, layout)
+def test_sorted_gradients_of_narrow_scores_in_any_layout(level, dtype, layout):
+    checks.check_narrow_and_sorted(cpu, dtype, layout)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])
 @pytest.mark.parametrize("link", LINKS)
 def test_scores_that_cannot_be_sorted(level, link, value):
-    checks.check_unsortable(cpu_channels, link, value)
+    checks.check_unsortable(cpu, link, value)
 
 
 def test_the_largest_errors_are_sorted_last():
-    checks.check_largest(cpu_channels)
+    checks.check_largest(cpu)
 
 
 def test_operators_pass_opcheck():
     scores, target = torch.randn(2, 3, 20), torch.randint(2, (2, 3, 20))
     ops = torch.ops.lovasz
-    counts = ops.count_channels(scores, target, 16, IGNORE, True, "sigmoid")[0]
+    counts = ops.histogram(scores, target, 16, IGNORE, True, "sigmoid")[0]
     slopes, by_pixel = torch.rand(counts.shape), torch.rand(scores.shape)
-    torch.library.opcheck(ops.count_channels, (scores, target, 16, IGNORE, True, "hinge"))
-    none = scores.new_empty(0)
+    torch.library.opcheck(ops.histogram, (scores, target, 16, IGNORE, True, "hinge"))
     tail = (None, IGNORE, "elu", None, None, 0.0, None, None)
-    torch.library.opcheck(ops.backward, (scores, target, none, slopes, *tail))
-    torch.library.opcheck(ops.backward, (scores, target, none, by_pixel, *tail))
-    torch.library.opcheck(ops.rank_channels, (scores, target, IGNORE, True, "sigmoid"))
-    torch.library.opcheck(ops.exact_channels, (scores, target, IGNORE, True, "hinge", 1.0, 1.0))
+    torch.library.opcheck(ops.backward, (scores, target, NO_LSE, slopes, *tail))
+    torch.library.opcheck(ops.backward, (scores, target, NO_LSE, by_pixel, *tail))
+    torch.library.opcheck(ops.sort, (scores, target, IGNORE, True, "sigmoid"))
+    torch.library.opcheck(ops.sort_and_extend, (scores, target, IGNORE, True, "hinge", 1.0, 1.0))
 
 
 @pytest.mark.parametrize("link", ["sigmoid", "hinge", "elu"])
 @pytest.mark.parametrize("dtype", checks.DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_multiply_the_gradient_before_it_is_rounded(level, layout, dtype, link):
-    checks.check_weighted_push(cpu_channels, dtype, layout, link)
+    checks.check_weighted_gradient(cpu, dtype, layout, link)

@@ -1,4 +1,4 @@
-"""What the modules share: losses of binary sets, and losses of single images."""
+"""What the modules share: losses of binary masks, and losses of single images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.set_functions import jaccard
-from lovasz.kernels import DEFAULT_BINS
-from lovasz.losses._channels import channel_loss
-from lovasz.losses._layouts import Extras
-from lovasz.losses._tensors import FLOATING, INTEGRAL, check_pair
+from lovasz.core.options import Options
+from lovasz.core.shapes import FLOATING, INTEGRAL, dtype_name
+from lovasz.losses._inputs import check_pair
+from lovasz.losses._loss import loss
 from lovasz.losses.softmax import lovasz_softmax
 
 MODES = ("binary", "multiclass", "multilabel")
@@ -28,7 +27,7 @@ def binary_losses(
     channels: bool = False,
     probabilities: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    r"""Losses of binary sets, and which of them have a pixel, both (G,).
+    r"""Losses of binary masks, and which of them have a pixel, both (G,).
 
     The Lovász extension of the Jaccard loss at $\max(0, 1 - s x)$, with s = 1 for pixels of the
     set and −1 for others, or with ``probabilities`` at $|y - p|$; exact, by sorting.
@@ -38,8 +37,8 @@ def binary_losses(
         scores: (N, *) or (P,), logits or probabilities.
         target: of the same shape, or with an axis 1 of size 1 more or less; 0, 1 or ignore_index.
         ignore_index: label to leave out.
-        per_image: a set for each image, not one for the batch.
-        channels: a set for each channel, axis 1; (P, C) are points of one image.
+        per_image: a mask for each image, not one for the batch.
+        channels: a mask for each channel, axis 1; (P, C) are points of one image.
         probabilities: whether the scores are probabilities.
     """
     scores, target = _check(name, scores, target)
@@ -53,34 +52,23 @@ def binary_losses(
             f" got {target[wrong][0].item()}"
         )
     per_image = per_image and scores.dim() > 1 + (channels and scores.dim() == 2)
-    losses = channel_loss(
-        name,
-        "predictions",
-        "channel_probabilities" if probabilities else "hinge",
-        scores,
-        target,
+    options = Options(
         multilabel=channels and scores.dim() > 1,
-        symmetric=False,
-        ignore_index=None,
         per_image=per_image,
         # A mask, because the label to ignore may be 0 or 1 here.
-        extras=Extras(ignore_mask=ignored),
+        ignore_mask=ignored,
         classes="all",
-        weight=None,
-        normalize_weight=True,
         reduction="none",
-        set_function=jaccard,
         method="sort",
-        bins=DEFAULT_BINS,
-        window=None,
-        process_group=None,
     )
+    link = "channel_probabilities" if probabilities else "hinge"
+    losses = loss(name, link, scores, target, options, "predictions")
     return losses.flatten(), ~_rows(ignored, per_image, channels).all(1)
 
 
-def mean_of(losses: Tensor, counting: Tensor) -> Tensor:
+def mean_of(losses: Tensor, active: Tensor) -> Tensor:
     """Mean of the losses that count; 0, connected, where none does."""
-    return torch.where(counting, losses, 0.0).sum() / counting.sum().clamp(min=1)
+    return torch.where(active, losses, 0.0).sum() / active.sum().clamp(min=1)
 
 
 def image_losses(name: str, logits: Tensor, target: Tensor, **options: Any) -> Tensor:
@@ -118,9 +106,9 @@ def _check(name: str, scores: Any, target: Any) -> tuple[Tensor, Tensor]:
             raise TypeError(
                 f"{name}: expected {argument} to be a tensor, got {type(value).__name__}"
             )
-    if scores.dtype not in FLOATING:
+    if dtype_name(scores) not in FLOATING:
         raise TypeError(f"{name}: expected predictions of a floating dtype, got {scores.dtype}")
-    if target.dtype not in INTEGRAL and target.dtype not in FLOATING:
+    if dtype_name(target) not in INTEGRAL | FLOATING:
         raise TypeError(f"{name}: expected labels of a real dtype, got {target.dtype}")
     given = (tuple(scores.shape), tuple(target.shape))
     # Masks come with and without a channel.
@@ -139,7 +127,7 @@ def _check(name: str, scores: Any, target: Any) -> tuple[Tensor, Tensor]:
 
 
 def _rows(x: Tensor, per_image: bool, channels: bool) -> Tensor:
-    """A row for each set."""
+    """A row for each mask."""
     if x.dim() == 1 or not channels:
         return x.flatten(1) if per_image and x.dim() > 1 else x.reshape(1, -1)
     if x.dim() == 2:

@@ -1,4 +1,4 @@
-"""Losses of channels, weights of pixels and clouds of points against the definition."""
+"""Multilabel losses, weights of pixels and clouds of points against the definition."""
 
 import math
 
@@ -61,23 +61,23 @@ def test_the_exact_method_is_the_definition(link):
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("link", ERRORS)
-def test_counting_is_within_its_bound(link, scale):
+def test_the_histogram_is_within_its_bound(link, scale):
     logits, target = points(300, seed=1)
     logits = (logits * scale).detach()
     exact = of_link(link, logits, target, method="sort").item()
     for bins in (64, 1024):
-        counted = of_link(link, logits, target, bins=bins).item()
+        binned = of_link(link, logits, target, bins=bins).item()
         bounded = {"sigmoid": lovasz.error_bound(bins)}
         bound = bounded.get(link, lovasz.relative_bound(bins) * (1 + exact))
-        assert abs(counted - exact) <= bound
+        assert abs(binned - exact) <= bound
 
 
 @pytest.mark.parametrize("link", ERRORS)
-def test_counting_has_nearly_the_gradient_of_sorting(link):
+def test_the_histogram_has_nearly_the_gradient_of_sorting(link):
     logits, target = points(20000, seed=2)
     _, exact = value_and_gradient(of_link(link, logits, target, method="sort"), logits)
-    _, counted = value_and_gradient(of_link(link, logits, target, bins=4096), logits)
-    assert (counted - exact).norm() < 0.03 * exact.norm()
+    _, binned = value_and_gradient(of_link(link, logits, target, bins=4096), logits)
+    assert (binned - exact).norm() < 0.03 * exact.norm()
 
 
 @pytest.mark.parametrize("method", ["histogram", "sort"])

@@ -1,4 +1,4 @@
-"""What is said on the CPU of labels and probabilities that no loss can be computed from."""
+"""Labels and probabilities that no loss can be computed from: found everywhere, told on the CPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from lovasz.core.links import function_of
+from lovasz.core.links import MULTICLASS, function_of
 
 # The label of pixels that are masked, where no ignore_index is given.
 SPARE_LABEL = -(2**62)
@@ -17,16 +17,16 @@ PROBABILITY_TOLERANCE = 1e-2
 
 
 def split_target(target: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]:
-    """Labels as int64 and which pixels count, both (N, L)."""
+    """Labels as int64 and which pixels are not ignored, both of the shape of the target."""
     labels = target.to(torch.int64)
     if ignore_index is None:
         return labels, torch.ones_like(labels, dtype=torch.bool)
     return labels, labels != ignore_index
 
 
-def bad_labels(labels: Tensor, valid: Tensor, classes: int) -> Tensor:
-    """Which labels are neither a class nor ignored."""
-    return valid & ((labels < 0) | (labels >= classes))
+def bad_labels(labels: Tensor, valid: Tensor, link: str, classes: int) -> Tensor:
+    """Which labels are neither a class nor ignored; multilabel has the labels 0 and 1."""
+    return valid & ((labels < 0) | (labels >= (classes if link in MULTICLASS else 2)))
 
 
 def outside(probabilities: Tensor) -> Tensor:
@@ -35,27 +35,18 @@ def outside(probabilities: Tensor) -> Tensor:
     return ~((probabilities >= low) & (probabilities <= high))
 
 
-def raise_for_labels(name: str, target: Tensor, classes: int, ignore_index: int | None) -> NoReturn:
+def raise_for_labels(
+    target: Tensor, classes: int, ignore_index: int | None, link: str, cross_entropy: bool
+) -> NoReturn:
     """Say which label is neither a class nor ``ignore_index``; there must be one."""
     labels, valid = split_target(target, ignore_index)
-    bad = bad_labels(labels, valid, classes)
+    bad = labels[bad_labels(labels, valid, link, classes)]
+    ignored = None if ignore_index == SPARE_LABEL else ignore_index
+    allowed = f"in [0, {classes - 1}]" if link in MULTICLASS else "0 or 1"
     raise ValueError(
-        f"{name}: expected every label to be in [0, {classes - 1}] or equal to"
-        f" ignore_index={_said(ignore_index)}, got {int(labels[bad][0])}"
-        f" (and {int(bad.sum()) - 1} more outside)"
+        f"{function_of(link, cross_entropy)}: expected every label to be {allowed} or equal to"
+        f" ignore_index={ignored}, got {int(bad[0])} (and {len(bad) - 1} more outside)"
     )
-
-
-def raise_for_channel_labels(name: str, bad: Tensor, ignore_index: int | None) -> NoReturn:
-    """Say which label of a channel is neither 0 nor 1 nor ``ignore_index``; there must be one."""
-    raise ValueError(
-        f"{name}: expected every label to be 0 or 1 or equal to"
-        f" ignore_index={_said(ignore_index)}, got {int(bad[0])} (and {len(bad) - 1} more)"
-    )
-
-
-def _said(ignore_index: int | None) -> int | None:
-    return None if ignore_index == SPARE_LABEL else ignore_index
 
 
 def raise_for_probabilities(candidates: Tensor, link: str) -> None:

@@ -1,0 +1,161 @@
+"""From shapes and dtypes of scores and labels to N, C and L, or one sentence on what is wrong.
+
+Everything here reads ``shape`` and ``dtype`` alone, which tensors of every library have.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from lovasz.core.set_functions import Array
+
+FLOATING = frozenset(("float64", "float32", "bfloat16", "float16"))
+_SIZES = (8, 16, 32, 64)
+INTEGRAL = frozenset(("bool", *(f"{kind}{size}" for kind in ("uint", "int") for size in _SIZES)))
+
+# What a loss of classes is for one channel.
+_BINARY = {
+    "lovasz_softmax": "lovasz_sigmoid",
+    "cross_entropy_lovasz_softmax": "binary_cross_entropy_lovasz_sigmoid",
+}
+
+
+class Layout(NamedTuple):
+    """How scores are to be read as (N, C, L)."""
+
+    points: bool  # one image whose pixels are the points, classes last: (P,) or (P, C)
+    channels: bool = True  # axis 1 holds classes or channels
+    squeezed: bool = False  # the target lacks the axis of one channel
+
+
+def dtype_name(array: Array) -> str:
+    """Name of a dtype, the same in all libraries."""
+    return str(array.dtype).rpartition(".")[2]
+
+
+def check_floating(name: str, argument: str, array: Array) -> None:
+    """A dtype that scores can have."""
+    if dtype_name(array) not in FLOATING:
+        raise TypeError(
+            f"{name}: expected {argument} of dtype float64, float32, bfloat16 or float16,"
+            f" got {array.dtype}"
+        )
+
+
+def multiclass(
+    name: str, scores_name: str, scores: Array, target: Array, *, softmax: bool = False
+) -> Layout:
+    """Scores (N, C, *) or (P, C), for a softmax of two classes or more; labels (N, *) or (P,)."""
+    check_floating(name, scores_name, scores)
+    if dtype_name(target) not in INTEGRAL:
+        raise TypeError(
+            f"{name}: expected target of an integer dtype or bool (class indices),"
+            f" got {target.dtype}"
+        )
+    shape = tuple(scores.shape)
+    if len(shape) < 2:
+        raise ValueError(
+            f"{name}: expected {scores_name} of shape (N, C, *) or (P, C), got {shape}"
+        )
+    if shape[1] < 2:
+        _check_channels(name, scores_name, shape, softmax)
+    expected = (shape[0], *shape[2:])
+    if tuple(target.shape) != expected:
+        raise ValueError(
+            f"{name}: expected target of shape {expected} to match {scores_name}"
+            f" {shape}, got {tuple(target.shape)}"
+        )
+    return Layout(points=len(shape) == 2)
+
+
+def multilabel(
+    name: str, scores_name: str, scores: Array, target: Array, with_channels: bool | None
+) -> Layout:
+    """Scores and a target of zeros and ones, both (N, C, *), (N, *), (P, C) or (P,)."""
+    check_floating(name, scores_name, scores)
+    if dtype_name(target) not in INTEGRAL | FLOATING:
+        raise TypeError(
+            f"{name}: expected target of zeros and ones of an integer dtype, bool or floating,"
+            f" got {target.dtype}"
+        )
+    shape = tuple(scores.shape)
+    if not shape:
+        raise ValueError(
+            f"{name}: expected {scores_name} of shape (N, *), (N, C, *), (P,) or (P, C), got ()"
+        )
+    channels = _has_channels(name, scores_name, shape, with_channels)
+    if channels and shape[1] == 0:
+        _check_channels(name, scores_name, shape)
+    squeezed = (shape[0], *shape[2:])
+    one = channels and shape[1] == 1
+    without_axis = one and tuple(target.shape) == squeezed
+    if not without_axis and tuple(target.shape) != shape:
+        also = f" or {squeezed}" if one else ""
+        raise ValueError(
+            f"{name}: expected target of shape {shape}{also} to match {scores_name}"
+            f" {shape}, got {tuple(target.shape)}"
+        )
+    points = len(shape) == 1 or (channels and len(shape) == 2)
+    return Layout(points, channels, without_axis)
+
+
+def _has_channels(
+    name: str, scores_name: str, shape: tuple[int, ...], multilabel: bool | None
+) -> bool:
+    """Whether axis 1 holds channels; never guessed where both would be possible."""
+    if len(shape) == 1:
+        if multilabel:
+            raise ValueError(
+                f"{name}: expected {scores_name} of shape (N, C, *) or (P, C) with multilabel=True,"
+                f" got {shape}"
+            )
+        return False
+    if multilabel is None and shape[1] != 1:
+        raise ValueError(
+            f"{name}: expected multilabel=True (axis 1 holds channels, each with labels of its own)"
+            f" or multilabel=False (every pixel has one label) for {scores_name} of shape"
+            f" {shape}, got multilabel=None"
+        )
+    return shape[1] == 1 if multilabel is None else multilabel
+
+
+def _check_channels(
+    name: str, scores_name: str, shape: tuple[int, ...], softmax: bool = False
+) -> None:
+    """At least one class, and more for a softmax."""
+    if shape[1] == 0:
+        raise ValueError(
+            f"{name}: expected {scores_name} with at least one class on axis 1, got shape {shape}"
+        )
+    if softmax:
+        raise ValueError(
+            f"{name}: expected {scores_name} of two classes or more, because the softmax of one is"
+            f" always 1 and has no gradient, got shape {shape}; for one channel and"
+            f" labels 0 and 1 use {_BINARY[name]}"
+        )
+
+
+def check_device(name: str, argument: str, array: Array, device: Any, of: str = "target") -> None:
+    """Where the other tensor is."""
+    if array.device != device:
+        raise ValueError(
+            f"{name}: expected {argument} on the device of {of}, {device}, got {array.device}"
+        )
+
+
+def check_points(name: str, argument: str, layout: Layout, images: int, per_image: bool) -> None:
+    """Segments are of points, and with a loss for each."""
+    if not layout.points or not per_image:
+        raise ValueError(
+            f"{name}: expected {argument} with points, of shape (P,) or (P, C), and per_image=True"
+            f" (the loss of every cloud), got {images} images and per_image={per_image}"
+        )
+
+
+def check_same_shape(name: str, argument: str, array: Any, target: Array) -> None:
+    """One number for each label."""
+    if tuple(array.shape) != tuple(target.shape):
+        raise ValueError(
+            f"{name}: expected {argument} of the shape of target, {tuple(target.shape)},"
+            f" got {tuple(array.shape)}"
+        )

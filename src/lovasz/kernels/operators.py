@@ -1,0 +1,164 @@
+"""The six operators of torch: schemas, implementations, and the shapes of their results.
+
+===================  ==============================================================================
+``histogram``        first pass: counts the errors of all pixels in bins
+``sort``             first pass of the exact method: sorts them
+``extend``           from counts to losses, and their derivatives by the errors, the slopes
+``sort_and_extend``  both at once, for the exact method without weights
+``reduce``           from the losses of the classes to the loss; here its gradient begins
+``backward``         second pass: from slopes to the gradient of the scores
+===================  ==============================================================================
+
+Scores are (N, C, L) with any strides. ``link`` says how they become errors (``core.links``); the
+target is (N, L) class indices, or (N, C, L) zeros and ones for links of multilabel. Groups G are 1,
+or N with ``per_image``, or with ``segment_ids`` (1, L) as many as there are ``segments``. ``lse``
+is the log-sum-exp (N, L), and empty without softmax. Slopes are (G, C, 2, B) by bin, or (N, C, L)
+by pixel; losses (G, C), counts (G, C, 2, B): negatives and positives by bin of ascending error.
+
+PyTorch's dispatcher picks the implementation by device: ``cpu``, ``triton``, and for all others
+``reference``, which is plain torch and the specification. Only shapes, strides and dtypes are
+decided here, so that compilers can trace through without running anything.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lovasz.kernels import autograd, cpu, reference, triton
+from lovasz.kernels.batching import vmap_rule
+from lovasz.kernels.contract import checked, checked_reduction
+from lovasz.kernels.precision import compute_dtype
+from lovasz.kernels.segments import Segments
+
+_WITHOUT_GRADIENT = ("histogram", "extend", "sort", "sort_and_extend")
+_SEGMENTS = "Tensor? segment_ids=None, int segments=1"
+_SCHEMAS = (
+    "histogram(Tensor scores, Tensor target, int bins, int? ignore_index, bool per_image, str link,"
+    " bool cross_entropy=False, Tensor? class_weight=None, float smoothing=0.,"
+    f" Tensor? pixel_weight=None, {_SEGMENTS})"
+    " -> (Tensor counts, Tensor lse, Tensor invalid, Tensor sums)",
+    "extend(Tensor counts, float alpha, float beta, bool wide, int scale=1, bool unbounded=False)"
+    " -> (Tensor losses, Tensor slopes, Tensor present)",
+    f"sort(Tensor scores, Tensor target, int? ignore_index, bool per_image, str link, {_SEGMENTS})"
+    " -> (Tensor errors, Tensor order, Tensor lse, Tensor invalid)",
+    "sort_and_extend(Tensor scores, Tensor target, int? ignore_index, bool per_image, str link,"
+    " float alpha, float beta) -> (Tensor losses, Tensor slopes, Tensor positives, Tensor pixels,"
+    " Tensor lse, Tensor invalid)",
+    # No defaults in what has a gradient: the dispatcher leaves out arguments equal to theirs.
+    "backward(Tensor scores, Tensor target, Tensor lse, Tensor slopes, Tensor? factors,"
+    " int? ignore_index, str link, Tensor? scale, Tensor? class_weight, float smoothing,"
+    " Tensor? segment_ids, Tensor? pixel_weight) -> Tensor",
+    "reduce(Tensor losses, Tensor active, Tensor invalid, Tensor? weight, bool normalize,"
+    " str reduction, bool per_image, Tensor? sums, Tensor scores, Tensor target, Tensor lse,"
+    " Tensor slopes, Tensor? class_weight, Tensor? segment_ids, Tensor? pixel_weight,"
+    " int? ignore_index, str link, float smoothing)"
+    " -> (Tensor value, Tensor factors, Tensor cross_entropy, Tensor by_sum)",
+)
+
+
+def _define() -> torch.library.Library:
+    library = torch.library.Library("lovasz", "DEF")
+    for schema in _SCHEMAS:
+        library.define(schema)
+    fallback = "CompositeExplicitAutograd"
+    for name in _WITHOUT_GRADIENT:
+        library.impl(name, checked(name, getattr(reference, name)), fallback)
+        # A program from which a compiler has taken ``detach`` must not look for a gradient.
+        library.impl(name, torch.library.fallthrough_kernel, "Autograd")
+    for key, module in (("CPU", cpu), ("CUDA", triton)):
+        for name in ("histogram", "extend", "sort_and_extend"):
+            library.impl(name, checked(name, getattr(module, name)), key)
+    for key, module in ((fallback, reference), ("CPU", cpu), ("CUDA", triton)):
+        library.impl("backward", checked("backward", module.backward), key)
+        library.impl("reduce", checked_reduction(module.reduce), key)
+    autograd.register(library)
+    return library
+
+
+_library = _define()
+
+
+@torch.library.register_fake("lovasz::histogram")
+def _(  # type: ignore[no-untyped-def]
+    scores,
+    target,
+    bins,
+    ignore_index,
+    per_image,
+    link,
+    cross_entropy=False,
+    class_weight=None,
+    smoothing=0.0,
+    pixel_weight=None,
+    segment_ids=None,
+    segments=1,
+):
+    images, classes, _ = scores.shape
+    groups = Segments(per_image, segment_ids, segments).count(images)
+    return (
+        scores.new_empty((groups, classes, 2, bins), dtype=torch.int64),
+        _lse(scores, target, link),
+        scores.new_empty((groups,), dtype=torch.int64),
+        scores.new_empty((2 if cross_entropy else 0,), dtype=torch.float64),
+    )
+
+
+@torch.library.register_fake("lovasz::extend")
+def _(counts, alpha, beta, wide, scale=1, unbounded=False):  # type: ignore[no-untyped-def]
+    return (
+        counts.new_empty(counts.shape[:2], dtype=torch.float64),
+        counts.new_empty(counts.shape, dtype=torch.float64 if wide else torch.float32),
+        counts.new_empty((2, *counts.shape[:2]), dtype=torch.bool),
+    )
+
+
+@torch.library.register_fake("lovasz::sort")
+def _(scores, target, ignore_index, per_image, link, segment_ids=None, segments=1):  # type: ignore[no-untyped-def]
+    images, classes, length = scores.shape
+    groups = Segments(per_image, segment_ids, segments).count(images)
+    # clouds get rows as long as all of them
+    shape = (groups, classes, length if per_image or segment_ids is not None else images * length)
+    return (
+        scores.new_empty(shape, dtype=compute_dtype(scores)),
+        scores.new_empty(shape, dtype=torch.int64),
+        _lse(scores, target, link),
+        scores.new_empty((groups,), dtype=torch.int64),
+    )
+
+
+@torch.library.register_fake("lovasz::sort_and_extend")
+def _(scores, target, ignore_index, per_image, link, alpha, beta):  # type: ignore[no-untyped-def]
+    images, classes, _ = scores.shape
+    groups = images if per_image else 1
+    return (
+        scores.new_empty((groups, classes), dtype=torch.float64),
+        scores.new_empty(scores.shape, dtype=compute_dtype(scores)),
+        scores.new_empty((groups, classes), dtype=torch.int64),
+        scores.new_empty((groups, classes), dtype=torch.int64),
+        _lse(scores, target, link),
+        scores.new_empty((groups,), dtype=torch.int64),
+    )
+
+
+@torch.library.register_fake("lovasz::backward")
+def _(scores, *_):  # type: ignore[no-untyped-def]
+    return torch.empty_like(scores)
+
+
+@torch.library.register_fake("lovasz::reduce")
+def _(losses, active, invalid, weight, normalize, reduction, per_image, sums, scores, *_):  # type: ignore[no-untyped-def]
+    shape = losses.shape if reduction == "none" else ()
+    mean = (0,) if sums is None else ()
+    shapes = (shape, losses.shape, mean, mean)
+    return tuple(losses.new_empty(shape, dtype=compute_dtype(scores)) for shape in shapes)
+
+
+def _lse(scores: Tensor, target: Tensor, link: str) -> Tensor:
+    shape = target.shape if link == "softmax" else (0,)
+    return scores.new_empty(shape, dtype=compute_dtype(scores))
+
+
+# Those of ``reduce`` and ``backward`` are part of their gradients.
+for _name in _WITHOUT_GRADIENT:
+    torch.library.register_vmap(f"lovasz::{_name}", vmap_rule(getattr(torch.ops.lovasz, _name)))

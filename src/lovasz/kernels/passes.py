@@ -1,0 +1,175 @@
+"""The steps between checked inputs and the loss, each a call of the operators."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz.core.bins import centres
+from lovasz.core.extension import extend_histogram
+from lovasz.core.links import UNBOUNDED
+from lovasz.core.set_functions import SetFunction, Tversky
+from lovasz.kernels import operators, reference
+from lovasz.kernels.fixed_point import SCALE, is_weight
+from lovasz.kernels.pixels import positives_of
+from lovasz.kernels.segments import Segments, segment_sum
+from lovasz.kernels.sorting import extend_pixels
+
+assert operators is not None  # defines torch.ops.lovasz
+
+
+class Inputs(NamedTuple):
+    """Scores and labels, and how to read them: what both passes need to know."""
+
+    scores: Tensor  # (N, C, L)
+    target: Tensor  # (N, L) class indices, or (N, C, L) zeros and ones for multilabel
+    link: str  # see ``core.links``
+    ignore_index: int | None = None
+    per_image: bool = False  # one group for each image
+    pixel_weight: Tensor | None = None  # of the shape of the target
+    segment_ids: Tensor | None = None  # (N, L) int64, N = 1: one group for each of its numbers
+    segments: int = 1  # with segment ids
+    class_weight: Tensor | None = None  # (C,), of the cross-entropy
+    smoothing: float = 0.0  # likewise
+
+    def to(self, device: torch.device) -> Inputs:
+        """The same on a device; the gradient finds its way back."""
+        fields = self._asdict()
+        for name, field in fields.items():
+            if isinstance(field, Tensor):
+                fields[name] = field.to(device)
+        return self._replace(**fields)
+
+
+class Counts(NamedTuple):
+    """Histograms of the errors."""
+
+    counts: Tensor  # (G, C, 2, B) int64, negatives and positives by bin of ascending error
+    lse: Tensor  # (N, L), log-sum-exp of the scores; (0,) without softmax
+    invalid: Tensor  # (G,) int64, pixels with an impossible label or a score that is no number
+    sums: Tensor | None  # (2,) float64, of the cross-entropies and of their weights
+    scale: int  # what a pixel of weight 1 counts
+    active: Tensor | None = None  # (G, C) bool; None: the classes of which there are pixels
+
+
+class Extended(NamedTuple):
+    """Losses of the classes, one row for each group; no gradient."""
+
+    losses: Tensor  # (G, C) float64
+    slopes: Tensor  # derivatives by the errors: (G, C, 2, B) by bin, or (N, C, L) by pixel
+    present: Tensor  # (2, G, C) bool, whether there are pixels at all, and pixels of the class
+
+
+class Sorted(NamedTuple):
+    """What the exact method has in the place of histograms."""
+
+    extended: Extended
+    lse: Tensor  # as for Counts
+    invalid: Tensor  # as for Counts
+
+
+def histogram(inputs: Inputs, bins: int, cross_entropy: bool) -> Counts:
+    """Count the errors of every class in bins, and add up the cross-entropy where asked for.
+
+    Raises:
+        ValueError: on the CPU, if a label is neither a class nor ``ignore_index``, or a
+            probability is outside [0, 1]. Other devices report both in ``invalid`` alone, because
+            raising would have to wait for them.
+    """
+    counts, lse, invalid, sums = torch.ops.lovasz.histogram(
+        inputs.scores.detach(), inputs.target, bins, inputs.ignore_index, inputs.per_image,
+        inputs.link, cross_entropy, inputs.class_weight, inputs.smoothing, inputs.pixel_weight,
+        inputs.segment_ids, inputs.segments,
+    )  # fmt: skip
+    scale = 1
+    if inputs.pixel_weight is not None:
+        scale, invalid = SCALE, invalid + _bad_weights(inputs)
+    return Counts(counts, lse, invalid, sums if cross_entropy else None, scale)
+
+
+def extend(
+    counts: Counts,
+    set_function: SetFunction,
+    tversky: Tversky | None,
+    symmetric: bool,
+    link: str,
+    wide: bool,
+) -> Extended:
+    """Extend a set function at the histograms, by an operator where it is Tversky's.
+
+    Args:
+        counts: histograms.
+        set_function: Δ(fn, fp, positives).
+        tversky: the same as Tversky's, or None.
+        symmetric: mean of the extensions for the set of a channel and for its complement.
+        link: whose errors were counted.
+        wide: whether the slopes are float64 instead of float32.
+    """
+    unbounded = link in UNBOUNDED
+    table = counts.counts
+    if tversky is not None:
+        extended = Extended(
+            *torch.ops.lovasz.extend(
+                table, tversky.alpha, tversky.beta, wide, counts.scale, unbounded
+            )
+        )
+    else:
+        places = centres(torch, table.shape[-1], unbounded=unbounded, device=table.device)
+        pixels = table.to(torch.float64) / counts.scale
+        losses, slopes = extend_histogram(torch, pixels, places, set_function)
+        slopes = slopes if wide else slopes.to(torch.float32)
+        extended = Extended(losses, slopes, reference.present_in(table))
+    if not symmetric:
+        return extended
+    # The complement has the same errors: its positives are the negatives.
+    swapped = counts._replace(counts=table.flip(2))
+    losses, slopes, _ = extend(swapped, set_function, tversky, False, link, wide)
+    return extended._replace(
+        losses=(extended.losses + losses) / 2, slopes=(extended.slopes + slopes.flip(2)) / 2
+    )
+
+
+def sort_and_extend(
+    inputs: Inputs, set_function: SetFunction, tversky: Tversky | None, symmetric: bool
+) -> Sorted:
+    """Sort the errors of every class and extend a set function, exact but for their rounding.
+
+    Args:
+        inputs: scores and labels; no gradient flows.
+        set_function: Δ(fn, fp, positives).
+        tversky: the same as Tversky's, or None.
+        symmetric: mean of the extensions for the set of a channel and for its complement.
+    """
+    scores = inputs.scores.detach()
+    common = (scores, inputs.target, inputs.ignore_index, inputs.per_image, inputs.link)
+    plain = inputs.pixel_weight is None and inputs.segment_ids is None
+    if tversky is not None and plain and not symmetric:
+        losses, slopes, positives, pixels, lse, invalid = torch.ops.lovasz.sort_and_extend(
+            *common, tversky.alpha, tversky.beta
+        )
+    else:
+        segments = Segments(inputs.per_image, inputs.segment_ids, inputs.segments)
+        errors, order, lse, invalid = torch.ops.lovasz.sort(
+            *common, inputs.segment_ids, inputs.segments
+        )
+        positive = positives_of(inputs.target, scores.shape[1], inputs.ignore_index, inputs.link)
+        tail = (segments, set_function, inputs.pixel_weight)
+        losses, slopes, positives, pixels = extend_pixels(errors, order, positive, *tail)
+        if symmetric:
+            others, other_slopes, *_ = extend_pixels(errors, order, ~positive, *tail)
+            losses, slopes = (losses + others) / 2, (slopes + other_slopes) / 2
+    if inputs.pixel_weight is not None:
+        invalid = invalid + _bad_weights(inputs)
+    present = torch.stack((pixels, positives)) > 0
+    return Sorted(Extended(losses, slopes, present), lse, invalid)
+
+
+def _bad_weights(inputs: Inputs) -> Tensor:
+    """Number of pixels per group whose weight is none, (G,)."""
+    assert inputs.pixel_weight is not None
+    bad = ~is_weight(inputs.pixel_weight)
+    if inputs.ignore_index is not None:
+        bad = bad & (inputs.target != inputs.ignore_index)
+    return segment_sum(bad, Segments(inputs.per_image, inputs.segment_ids, inputs.segments))

@@ -1,0 +1,129 @@
+"""What both passes of the reference compute of every pixel: errors, and derivatives by them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lovasz.core import bins
+from lovasz.core.links import MULTICLASS, UNBOUNDED
+from lovasz.kernels.contents import (
+    bad_labels,
+    outside,
+    raise_for_labels,
+    raise_for_probabilities,
+    split_target,
+)
+from lovasz.kernels.precision import to_compute
+from lovasz.kernels.segments import Segments, segment_sum
+
+
+class Pixels(NamedTuple):
+    """Pixels and their classes or channels."""
+
+    scores: Tensor  # (N, C, L) in the compute dtype; of the softmax the probabilities
+    errors: Tensor  # (N, C, L) likewise
+    positive: Tensor  # (N, C, L) bool, the pixel is of the class, or of the channel's set
+    valid: Tensor  # (N, 1, L), or (N, C, L) for multilabel, bool: not ignored
+
+
+def load(
+    scores: Tensor, target: Tensor, lse: Tensor, ignore_index: int | None, link: str
+) -> Pixels:
+    """Errors of every pixel, for each class or channel."""
+    _, valid = split_target(target, ignore_index)
+    positive = positives_of(target, scores.shape[1], ignore_index, link)
+    scores = to_compute(scores)
+    if link in MULTICLASS:
+        valid = valid.unsqueeze(1)
+    if link == "softmax":
+        scores = torch.exp(scores - lse.unsqueeze(1))
+    return Pixels(scores, errors_of(scores, positive, link), positive, valid)
+
+
+def positives_of(target: Tensor, classes: int, ignore_index: int | None, link: str) -> Tensor:
+    """Which pixels are of which class or set, (N, C, L) bool."""
+    labels, valid = split_target(target, ignore_index)
+    if link not in MULTICLASS:
+        return (labels == 1) & valid
+    index = torch.arange(classes, device=target.device).view(1, -1, 1)
+    return (labels.unsqueeze(1) == index) & valid.unsqueeze(1)
+
+
+def errors_of(scores: Tensor, positive: Tensor, link: str) -> Tensor:
+    """Error of every score, or of every probability of the softmax."""
+    margin = torch.where(positive, -scores, scores)  # grows with the error
+    if link == "sigmoid":
+        return torch.sigmoid(margin)
+    if link == "hinge":
+        return F.relu(1 + margin)
+    if link == "elu":
+        # Not F.elu + 1, which rounds errors below 1e-7 to 0.
+        return torch.where(margin > -1, 2 + margin, torch.exp((1 + margin).clamp(max=0.0)))
+    # Rounding can carry a probability past 1; an error outside [0, 1] would have no bin.
+    return torch.where(positive, 1 - scores, scores).clamp(0.0, 1.0)
+
+
+def pull_back(pixels: Pixels, slopes: Tensor, link: str) -> Tensor:
+    """Derivative by the scores from the derivatives by the errors, (N, C, L)."""
+    # The error of a positive falls as its score rises.
+    rising = torch.where(pixels.positive, -slopes, slopes)
+    if link == "softmax":
+        p = pixels.scores
+        return p * (rising - (p * rising).sum(1, keepdim=True))
+    if link in ("probabilities", "channel_probabilities"):
+        return rising
+    margin = torch.where(pixels.positive, -pixels.scores, pixels.scores)
+    if link == "sigmoid":
+        return rising * (torch.sigmoid(margin) * torch.sigmoid(-margin))
+    if link == "hinge":
+        return rising * (1 + margin > 0).to(margin.dtype)
+    return rising * torch.exp((1 + margin).clamp(max=0.0))
+
+
+def bins_of(errors: Tensor, number: int, link: str) -> Tensor:
+    """Bin of each error, int64."""
+    place: Tensor = bins.position(torch, errors, number, unbounded=link in UNBOUNDED)
+    return place.to(torch.int64)
+
+
+def count_invalid(
+    scores: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    errors: Tensor,
+    ignore_index: int | None,
+    link: str,
+    segments: Segments,
+    *,
+    largest: float = torch.inf,
+    cross_entropy: bool = False,
+) -> Tensor:
+    """Number of pixels per group that make the loss meaningless, (G,); raises for them on the CPU.
+
+    Those with an impossible label, and those with a score that is no number, or whose error is not
+    below the largest that can be counted.
+    """
+    labels, valid = split_target(target, ignore_index)
+    classes = scores.shape[1]
+    bad_label = bad_labels(labels, valid, link, classes)
+    if link == "softmax":
+        bad_score = ~lse.isfinite()
+    elif link == "probabilities":
+        bad_score = outside(scores).any(1)
+    elif link == "channel_probabilities":
+        bad_score = outside(scores)
+    else:
+        bad_score = ~(errors < largest)  # NaN: not less
+    bad_score = valid & bad_score
+    if scores.device.type == "cpu":
+        if bool(bad_label.any()):
+            raise_for_labels(target, classes, ignore_index, link, cross_entropy)
+        if link == "probabilities":
+            raise_for_probabilities(scores.transpose(1, 2)[bad_score], link)
+        elif link == "channel_probabilities":
+            raise_for_probabilities(scores[bad_score], link)
+    return segment_sum(bad_label | bad_score, segments)

@@ -1,0 +1,168 @@
+"""The algorithm of every loss: check, prepare, histogram, pool, extend, reduce."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lovasz.core.links import MULTILABEL
+from lovasz.core.options import CrossEntropy, Options
+from lovasz.core.set_functions import as_tversky
+from lovasz.kernels import passes, precision, reference
+from lovasz.kernels.passes import Extended, Inputs
+from lovasz.losses._classes import class_mask, class_weight
+from lovasz.losses._inputs import check_set_function, prepare
+from lovasz.losses._pool import pool
+from lovasz.losses.distributed import Ranks, check_group, ranks_of
+from lovasz.losses.window import check_window
+
+
+def loss(
+    name: str, link: str, scores: Tensor, target: Tensor, o: Options, scores_name: str = "logits"
+) -> Tensor:
+    """A Lovász loss, with a cross-entropy added where that is asked for.
+
+    Args:
+        name: of the public function, for sentences about wrong arguments.
+        link: how scores become errors, see ``core.links``.
+        scores: as the user gave them.
+        target: likewise.
+        o: options.
+        scores_name: what the public function calls the scores.
+    """
+    check(name, link, o)
+    inputs = prepare(name, scores_name, link, scores, target, o)
+    home, mask, weight, ranks = inputs.scores.device, None, None, None
+    classes = inputs.scores.shape[1]
+    if not isinstance(o.classes, str):
+        mask = class_mask(name, o.classes, classes, home)
+    if o.weight is not None:
+        weight = class_weight(name, o.weight, classes, home, o.weight_name)
+    if o.cross_entropy is not None:
+        inputs = _with_cross_entropy(name, inputs, o.cross_entropy)
+    if home.type in precision.WITHOUT_FLOAT64:
+        device = precision.float64_device(home)
+        inputs, mask, weight = inputs.to(device), _to(mask, device), _to(weight, device)
+    if o.process_group is not None:
+        ranks = ranks_of(o.process_group)
+    tversky = as_tversky(o.set_function)
+    wide = inputs.scores.dtype == torch.float64
+    absent = o.classes != "present"  # classes without a pixel count too, where there is one at all
+
+    if o.method == "histogram":
+        counts = passes.histogram(inputs, o.bins, o.cross_entropy is not None)
+        if ranks is not None or o.window is not None:
+            trained = torch.is_grad_enabled() and inputs.scores.requires_grad
+            counts = pool(counts, o, ranks, absent, trained=trained)
+        extended = passes.extend(counts, o.set_function, tversky, o.symmetric, link, wide)
+        active, lse, invalid, sums = counts.active, counts.lse, counts.invalid, counts.sums
+    else:
+        extended, lse, invalid = passes.sort_and_extend(
+            inputs, o.set_function, tversky, o.symmetric
+        )
+        active, sums = None, None
+    if active is None:
+        active = extended.present[0 if absent else 1]
+    if mask is not None:
+        active = active & mask
+    if tversky is None:
+        extended = _without_inactive(extended, active, inputs)
+    value, cross_entropy = reduce(inputs, extended, active, lse, invalid, sums, weight, ranks, o)
+    if o.cross_entropy is not None:
+        assert cross_entropy is not None  # asked for above
+        first = _times(o.cross_entropy.factor, cross_entropy)
+        value = first + _times(o.cross_entropy.lovasz_factor, value)
+    return value if inputs.scores.device == home else value.to(home)
+
+
+def check(name: str, link: str, o: Options) -> None:
+    """Check everything that does not depend on the tensors; modules do when they are made."""
+    o.check(name, multilabel=link in MULTILABEL)
+    if as_tversky(o.set_function) is None:
+        check_set_function(name, o.set_function)
+    if o.window is not None:
+        check_window(name, o.window, per_image=o.per_image, method=o.method)
+    if o.process_group is not None:
+        options: dict[str, Any] = {"reduction": o.reduction, "method": o.method}
+        check_group(name, o.process_group, per_image=o.per_image, **options)
+
+
+def reduce(
+    inputs: Inputs,
+    extended: Extended,
+    active: Tensor,
+    lse: Tensor,
+    invalid: Tensor,
+    sums: Tensor | None,
+    weight: Tensor | None,
+    ranks: Ranks | None,
+    o: Options,
+) -> tuple[Tensor, Tensor | None]:
+    """Weighted sum or mean over classes, images and ranks, connected to the scores.
+
+    Returns:
+        A scalar, or with "none" the weighted losses, (C,) or for images (N, C); and with sums of
+        cross-entropies their mean.
+    """
+    mean = o.reduction == "mean"
+    shared = ranks if mean and o.per_image else None  # whose images the mean is taken over
+    per_image = o.per_image and shared is None
+    wide = inputs.scores.dtype == torch.float64
+    if weight is not None:
+        weight = weight.to(torch.float64 if wide else torch.float32)
+    # A weight that has a gradient multiplies losses that have one.
+    learned = weight if weight is not None and weight.requires_grad else None
+    value, _, cross_entropy, _ = torch.ops.lovasz.reduce(
+        extended.losses, active, invalid, weight if learned is None else None,
+        o.normalize_weight, o.reduction if learned is None else "none", per_image, sums,
+        inputs.scores, inputs.target, lse, extended.slopes, inputs.class_weight,
+        inputs.segment_ids, inputs.pixel_weight, inputs.ignore_index, inputs.link,
+        inputs.smoothing,
+    )  # fmt: skip
+    cross_entropy = None if sums is None else cross_entropy
+    if learned is not None:
+        total, factors, *_ = reference.reduce(
+            value, active, invalid, learned, o.normalize_weight, mean, per_image, wide
+        )
+        value = value * factors if o.reduction == "none" else total
+    if shared is not None:
+        bad = (invalid > 0).unsqueeze(-1)
+        value = value / shared.total(reference.images_of(active, bad)).clamp(min=1)
+    if o.reduction == "none" and not o.per_image:
+        value = value.squeeze(0)
+    if ranks is None:
+        return value, cross_entropy
+    # The losses of images are each rank's own.
+    value = ranks.connected_total(value) if o.per_image else ranks.replicated(value)
+    return value, cross_entropy if cross_entropy is None else ranks.replicated(cross_entropy)
+
+
+def _with_cross_entropy(name: str, inputs: Inputs, cross_entropy: CrossEntropy) -> Inputs:
+    argument = "weight" if inputs.link == "softmax" else "pos_weight"
+    scores = inputs.scores
+    weight = class_weight(name, cross_entropy.weight, scores.shape[1], scores.device, argument)
+    return inputs._replace(class_weight=weight, smoothing=float(cross_entropy.smoothing))
+
+
+def _without_inactive(extended: Extended, active: Tensor, inputs: Inputs) -> Extended:
+    """Zero for inactive classes, where a set function of the caller's may divide by 0."""
+    losses, slopes, present = extended
+    if slopes.dim() == 4:
+        where = active[..., None, None]
+    elif inputs.segment_ids is None:
+        where = active.unsqueeze(-1)
+    else:
+        where = active[inputs.segment_ids].transpose(1, 2)
+    return Extended(torch.where(active, losses, 0.0), torch.where(where, slopes, 0.0), present)
+
+
+def _to(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if tensor is None else tensor.to(device)
+
+
+def _times(factor: float, value: Tensor) -> Tensor:
+    """The product; without an operator for the usual factor of 1."""
+    # Compilers fuse the product, and would compile anew for a factor that is 1 and then is not.
+    return value if not torch.compiler.is_compiling() and factor == 1 else factor * value

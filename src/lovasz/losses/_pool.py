@@ -1,0 +1,64 @@
+"""Between histogram and extend: which counts the loss is computed from.
+
+Those of the batch, of the batches of all ranks, or of an average batch of the window. Counts are
+integers, so sums of them do not depend on their order.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lovasz.core.options import Options
+from lovasz.kernels.passes import Counts
+from lovasz.losses.distributed import Ranks
+from lovasz.losses.window import PIXEL, Window
+
+
+def pool(batch: Counts, o: Options, ranks: Ranks | None, absent: bool, *, trained: bool) -> Counts:
+    """Counts of the batch, of those of all ranks, or of the window that ends with it.
+
+    Args:
+        batch: of this process.
+        o: options, of which the window and ``per_image`` are read.
+        ranks: whose batches are one.
+        absent: whether classes without a pixel count too, where there is one at all.
+        trained: whether it is a batch that is trained on, which a window remembers.
+    """
+    if ranks is not None:
+        # The losses of images are each rank's own; their mean is taken over all ranks afterwards.
+        batch = batch if o.per_image else _over_ranks(batch, ranks)
+        batch = batch._replace(sums=None if batch.sums is None else ranks.total(batch.sums))
+    if o.window is not None:
+        batch = _over_time(batch, absent, o.window, trained)
+    return batch
+
+
+def _over_ranks(batch: Counts, ranks: Ranks) -> Counts:
+    """The global batch, in one message; invalid on all ranks if it is on one."""
+    counts, invalid = batch.counts, batch.invalid
+    scales = invalid.new_full((1,), batch.scale)
+    summed = ranks.total(torch.cat((counts.flatten(), invalid, scales)))
+    # A rank that has weights of pixels while another has none counts in another scale.
+    at_odds = summed[-1:] != ranks.size * batch.scale
+    return batch._replace(
+        counts=summed[: counts.numel()].reshape(counts.shape), invalid=summed[-2:-1] + at_odds
+    )
+
+
+def _over_time(batch: Counts, absent: bool, window: Window, trained: bool) -> Counts:
+    """The average batch of the window that ends with this one; it remembers what is trained on.
+
+    A class counts while it has a pixel in the batch, or a whole one is left in the window; where
+    ``absent`` classes count too, a pixel of another class is enough.
+    """
+    valid = (batch.invalid == 0).all()
+    remembered = window.add(batch.counts[0] * (PIXEL // batch.scale), valid, remember=trained)
+    active = _that_count(batch.counts, absent).any(-1)
+    active = active | (_that_count(remembered.counts.unsqueeze(0), absent).sum(-1) >= PIXEL)
+    return batch._replace(counts=remembered.average().unsqueeze(0), scale=PIXEL, active=active)
+
+
+def _that_count(counts: Tensor, absent: bool) -> Tensor:
+    """Counts of the pixels that make a class count, (G, C, ...): its own, or all of them."""
+    return counts.flatten(2) if absent else counts[:, :, 1]
