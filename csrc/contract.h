@@ -13,19 +13,19 @@ inline bool within(int64_t value, int64_t lowest, int64_t highest) {
 }
 
 // One of the last two strides is 1; then the kernels know how to read the scores.
-inline bool strided(const lovasz_scores &scores) {
+inline bool strided(const lovasz_strided &scores) {
   return scores.data != nullptr && (scores.pixel_stride == 1 || scores.class_stride == 1) &&
          scores.image_stride >= 0 && scores.class_stride >= 0 && scores.pixel_stride >= 0;
 }
 
 // No two elements in one place: each axis steps over all of those with smaller strides.
-inline bool apart(const lovasz_problem &problem, const lovasz_scores &gradient) {
+inline bool apart(const lovasz_inputs &inputs, const lovasz_strided &gradient) {
   struct Axis {
     int64_t stride, size;
   };
-  Axis axes[] = {{gradient.image_stride, problem.images},
-                 {gradient.class_stride, problem.classes},
-                 {gradient.pixel_stride, problem.length}};
+  Axis axes[] = {{gradient.image_stride, inputs.images},
+                 {gradient.class_stride, inputs.classes},
+                 {gradient.pixel_stride, inputs.length}};
   for (int i = 0; i < 2; ++i) {
     for (int j = 0; j < 2 - i; ++j) {
       if (axes[j].stride > axes[j + 1].stride) std::swap(axes[j], axes[j + 1]);
@@ -42,22 +42,22 @@ inline bool apart(const lovasz_problem &problem, const lovasz_scores &gradient) 
 
 // What every pass reads; `bins` is at least this. Where there are no scores there is nothing to
 // read.
-inline bool kept(const lovasz_problem &problem, int64_t bins) {
-  if (problem.images < 1 || problem.classes < 1 || problem.length < 1) return false;
-  const bool softmax = problem.link == LOVASZ_CLASSES;
-  const bool places = strided(problem.scores) && problem.target != nullptr &&
-                      problem.target_stride >= 0 && problem.target_class_stride >= 0 &&
-                      problem.weight_image_stride >= 0 && problem.weight_class_stride >= 0;
-  return places && (!softmax || problem.lse != nullptr) && problem.bins >= bins &&
-         within(problem.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
-         within(problem.label_type, LOVASZ_UINT8, LOVASZ_UINT64) &&
-         within(problem.link, LOVASZ_CLASSES, LOVASZ_ELU);
+inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
+  if (inputs.images < 1 || inputs.classes < 1 || inputs.length < 1) return false;
+  const bool softmax = inputs.link == LOVASZ_CLASSES;
+  const bool places = strided(inputs.scores) && inputs.target != nullptr &&
+                      inputs.target_stride >= 0 && inputs.target_class_stride >= 0 &&
+                      inputs.weight_image_stride >= 0 && inputs.weight_class_stride >= 0;
+  return places && (!softmax || inputs.lse != nullptr) && inputs.bins >= bins &&
+         within(inputs.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
+         within(inputs.label_type, LOVASZ_UINT8, LOVASZ_UINT64) &&
+         within(inputs.link, LOVASZ_CLASSES, LOVASZ_ELU);
 }
 
 // And what is written: the gradient.
-inline bool kept(const lovasz_problem &problem, int64_t bins, const float *slopes,
-                 const lovasz_scores &gradient) {
-  return kept(problem, bins) && slopes != nullptr && strided(gradient) && apart(problem, gradient);
+inline bool kept(const lovasz_inputs &inputs, int64_t bins, const float *slopes,
+                 const lovasz_strided &gradient) {
+  return kept(inputs, bins) && slopes != nullptr && strided(gradient) && apart(inputs, gradient);
 }
 
 }  // namespace contract

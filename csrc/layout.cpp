@@ -13,30 +13,30 @@ namespace {
 // Struct by struct in the order of lovasz.h: its size, then the places of its fields.
 const int64_t layout[] = {
     LOVASZ_ABI,
-#define LOVASZ_STRUCT lovasz_scores
+#define LOVASZ_STRUCT lovasz_strided
     SIZE, AT(data), AT(image_stride), AT(class_stride), AT(pixel_stride),
 #undef LOVASZ_STRUCT
-#define LOVASZ_STRUCT lovasz_problem
+#define LOVASZ_STRUCT lovasz_inputs
     SIZE, AT(scores), AT(target), AT(target_stride), AT(images), AT(classes), AT(length), AT(bins),
     AT(ignore_index), AT(lse), AT(score_type), AT(label_type), AT(has_ignore_index), AT(per_image),
-    AT(entropy), AT(smoothing), AT(entropy_weight), AT(pixel_weight), AT(pixel_mass),
+    AT(cross_entropy), AT(smoothing), AT(class_weight), AT(pixel_weight), AT(fixed_weight),
     AT(weight_image_stride), AT(weight_class_stride), AT(target_class_stride), AT(link),
 #undef LOVASZ_STRUCT
-#define LOVASZ_STRUCT lovasz_count_result
-    SIZE, AT(counts), AT(invalid), AT(bad_labels), AT(entropy),
+#define LOVASZ_STRUCT lovasz_histogram_result
+    SIZE, AT(counts), AT(invalid), AT(bad_labels), AT(cross_entropy),
 #undef LOVASZ_STRUCT
-#define LOVASZ_STRUCT lovasz_weighing
-    SIZE, AT(counts), AT(centres), AT(losses), AT(slopes), AT(seen), AT(rows), AT(bins), AT(unit),
+#define LOVASZ_STRUCT lovasz_sort_result
+    SIZE, AT(slopes), AT(losses), AT(positives), AT(pixels), AT(invalid), AT(alpha), AT(beta),
+    AT(bad_labels),
+#undef LOVASZ_STRUCT
+#define LOVASZ_STRUCT lovasz_extension
+    SIZE, AT(counts), AT(centres), AT(losses), AT(slopes), AT(present), AT(rows), AT(bins), AT(unit),
     AT(alpha), AT(beta), AT(wide),
 #undef LOVASZ_STRUCT
 #define LOVASZ_STRUCT lovasz_reduction
-    SIZE, AT(losses), AT(counting), AT(invalid), AT(weight), AT(factors), AT(sums), AT(total),
-    AT(entropy), AT(by_sum), AT(groups), AT(classes), AT(mean), AT(normalize), AT(per_image),
+    SIZE, AT(losses), AT(active), AT(invalid), AT(weight), AT(factors), AT(sums), AT(total),
+    AT(cross_entropy), AT(by_sum), AT(groups), AT(classes), AT(mean), AT(normalize), AT(per_image),
     AT(wide),
-#undef LOVASZ_STRUCT
-#define LOVASZ_STRUCT lovasz_exact_result
-    SIZE, AT(slopes), AT(losses), AT(positives), AT(pixels), AT(invalid), AT(alpha), AT(beta),
-    AT(bad_labels),
 #undef LOVASZ_STRUCT
 };
 // clang-format on

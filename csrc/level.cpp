@@ -2,22 +2,21 @@
 // LOVASZ_LEVEL as the name that keeps the copies apart. No header with inline functions of the
 // standard library may be included here: the linker would keep one copy for all levels, and that
 // could be the one that this processor cannot run.
-#include "channels.h"
-#include "count.h"
-#include "exact.h"
-#include "push.h"
-#include "weigh.h"
+#include "backward.h"
+#include "extend.h"
+#include "histogram.h"
+#include "sort.h"
 
 namespace LOVASZ_LEVEL {
 namespace {
 
 // Pixels [first, last) of one image, tile by tile.
 struct Span {
-  const lovasz_problem &problem;
+  const lovasz_inputs &inputs;
   int64_t image, first, last;
   Scratch scratch;
 
-  // Calls visit(tile, x, pixel, count) for every tile, where decltype(tile) has the number of its
+  // Calls visit(tile, x, pixel, size) for every tile, where decltype(tile) has the number of its
   // pixels and the type of its scores.
   template <int T, class Score>
   struct Tile {
@@ -27,14 +26,14 @@ struct Span {
   template <int T, class Score, class Visit>
   void each_tile(Visit visit) const {
     for (int64_t pixel = first; pixel < last; pixel += T) {
-      const int64_t count = last - pixel < T ? last - pixel : T;
-      visit(Tile<T, Score>(), load_tile<T, Score>(problem, image, pixel, count, scratch), pixel,
-            count);
+      const int64_t size = last - pixel < T ? last - pixel : T;
+      visit(Tile<T, Score>(), load_tile<T, Score>(inputs, image, pixel, size, scratch), pixel,
+            size);
     }
   }
   template <int T, class Visit>
   void tiles_of(Visit visit) const {
-    switch (problem.score_type) {
+    switch (inputs.score_type) {
       case LOVASZ_FLOAT32:
         return each_tile<T, float>(visit);
       case LOVASZ_BFLOAT16:
@@ -56,14 +55,14 @@ struct Span {
   }
 };
 
-// Calls visit(link) with the link of channels as a constant; false where classes share a softmax.
+// Calls visit(link) with a link of multilabel as a constant; false where classes share a softmax.
 template <int32_t Link>
 struct Constant {
   static constexpr int32_t value = Link;
 };
 template <class Visit>
-bool with_link(const lovasz_problem &problem, Visit visit) {
-  switch (problem.link) {
+bool with_link(const lovasz_inputs &inputs, Visit visit) {
+  switch (inputs.link) {
     case LOVASZ_SIGMOID:
       visit(Constant<LOVASZ_SIGMOID>());
       return true;
@@ -77,89 +76,71 @@ bool with_link(const lovasz_problem &problem, Visit visit) {
   return false;
 }
 
-void count(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
-           lovasz_table *table, float *memory) {
-  const Span span{*problem, image, first, last, Scratch(*problem, memory)};
-  const bool channels = with_link(*problem, [&](auto link) {
-    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+void histogram(const lovasz_inputs *inputs, int64_t image, int64_t first, int64_t last,
+               lovasz_histograms *histograms, float *memory) {
+  const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
+  const bool multilabel = with_link(*inputs, [&](auto link) {
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
-      count_channels_tile<T, link_of>(*problem, x, image, pixel, count, *table);
+      histogram_channels_tile<T, link_of>(*inputs, x, image, pixel, size, *histograms);
     });
   });
-  if (channels) return;
-  span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
-    count_tile<decltype(tile)::pixels>(*problem, x, image, pixel, count, *table, span.scratch.a);
+  if (multilabel) return;
+  span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+    histogram_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *histograms,
+                                           span.scratch.a);
   });
 }
 
-void push(const lovasz_problem *problem, const lovasz_slopes *slopes, const lovasz_scores *gradient,
-          int64_t image, int64_t first, int64_t last, float *memory) {
-  const Span span{*problem, image, first, last, Scratch(*problem, memory)};
-  const bool channels = with_link(*problem, [&](auto link) {
-    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+void backward(const lovasz_inputs *inputs, const lovasz_slopes *slopes,
+              const lovasz_strided *gradient, int64_t image, int64_t first, int64_t last,
+              float *memory) {
+  const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
+  const bool multilabel = with_link(*inputs, [&](auto link) {
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
-      push_channels_tile<T, typename decltype(tile)::score, link_of>(
-          *problem, x, *slopes, *gradient, image, pixel, count, span.scratch);
+      backward_channels_tile<T, typename decltype(tile)::score, link_of>(
+          *inputs, x, *slopes, *gradient, image, pixel, size, span.scratch);
     });
   });
-  const double total = problem->entropy ? total_entropy_weight(*problem) : 0.0;
-  if (!channels) {
-    span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
-      push_tile<decltype(tile)::pixels, typename decltype(tile)::score>(
-          *problem, x, *slopes, total, *gradient, image, pixel, count, span.scratch);
+  const double total = inputs->cross_entropy ? total_class_weight(*inputs) : 0.0;
+  if (!multilabel) {
+    span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      backward_tile<decltype(tile)::pixels, typename decltype(tile)::score>(
+          *inputs, x, *slopes, total, *gradient, image, pixel, size, span.scratch);
     });
   }
-  finish_puts();
+  finish_stream();
 }
 
-void errors(const lovasz_problem *problem, int64_t image, int64_t first, int64_t last,
-            lovasz_table *table, uint32_t *out, float *memory) {
-  const Span span{*problem, image, first, last, Scratch(*problem, memory)};
-  const bool channels = with_link(*problem, [&](auto link) {
-    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
+void keys(const lovasz_inputs *inputs, int64_t image, int64_t first, int64_t last,
+          lovasz_histograms *histograms, uint32_t *out, float *memory) {
+  const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
+  const bool multilabel = with_link(*inputs, [&](auto link) {
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
-      channel_errors_tile<T, link_of>(*problem, x, image, pixel, count, *table, out);
+      channel_keys_tile<T, link_of>(*inputs, x, image, pixel, size, *histograms, out);
     });
   });
-  if (channels) return;
-  span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
-    errors_tile<decltype(tile)::pixels>(*problem, x, image, pixel, count, *table, span.scratch.a,
-                                        out);
+  if (multilabel) return;
+  span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+    keys_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *histograms, span.scratch.a,
+                                      out);
   });
-}
-
-void push_exact(const lovasz_problem *problem, const lovasz_slopes *slopes,
-                const lovasz_scores *gradient, int64_t image, int64_t first, int64_t last,
-                float *memory) {
-  const Span span{*problem, image, first, last, Scratch(*problem, memory)};
-  const bool channels = with_link(*problem, [&](auto link) {
-    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
-      constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
-      push_exact_channels_tile<T, typename decltype(tile)::score, link_of>(
-          *problem, x, *slopes, *gradient, image, pixel, count, span.scratch);
-    });
-  });
-  if (!channels) {
-    span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t count) {
-      push_exact_tile<decltype(tile)::pixels, typename decltype(tile)::score>(
-          *problem, x, *slopes, *gradient, image, pixel, count, span.scratch);
-    });
-  }
-  finish_puts();
 }
 
 template <class Slope>
-void weigh_as(const lovasz_weighing *w, int64_t row) {
+void extend_as(const lovasz_extension *w, int64_t row) {
   const int64_t first = row * 2 * w->bins;
   Slope *slopes = static_cast<Slope *>(w->slopes) + first;
-  w->losses[row] = weigh_class(w->counts + first, *w, slopes, w->seen + row);
+  w->losses[row] = extend_class(w->counts + first, *w, slopes, w->present + row);
 }
 
-void weigh(const lovasz_weighing *w, int64_t row) {
+void extend(const lovasz_extension *w, int64_t row) {
   if (w->wide) {
-    weigh_as<double>(w, row);
+    extend_as<double>(w, row);
   } else {
-    weigh_as<float>(w, row);
+    extend_as<float>(w, row);
   }
 }
 
@@ -172,5 +153,5 @@ void weigh(const lovasz_weighing *w, int64_t row) {
 #define LOVASZ_STRING(a) LOVASZ_STRING2(a)
 extern "C" const lovasz_kernels LOVASZ_JOIN(lovasz_kernels_, LOVASZ_LEVEL);
 extern "C" const lovasz_kernels LOVASZ_JOIN(lovasz_kernels_, LOVASZ_LEVEL) = {
-    LOVASZ_STRING(LOVASZ_LEVEL), LOVASZ_LEVEL::count,      LOVASZ_LEVEL::push,
-    LOVASZ_LEVEL::errors,        LOVASZ_LEVEL::push_exact, LOVASZ_LEVEL::weigh};
+    LOVASZ_STRING(LOVASZ_LEVEL), LOVASZ_LEVEL::histogram, LOVASZ_LEVEL::backward,
+    LOVASZ_LEVEL::keys, LOVASZ_LEVEL::extend};

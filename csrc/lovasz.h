@@ -13,11 +13,12 @@
 #endif
 
 // Changes with everything that a binding has to know: a struct, an enumeration, a function.
-#define LOVASZ_ABI 1
+#define LOVASZ_ABI 2
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
-// Classes that share a softmax, or channels: what turns a score into an error.
+// What turns a score into an error: classes share a softmax, the channels of multilabel have each
+// their own.
 enum lovasz_link { LOVASZ_CLASSES = 0, LOVASZ_SIGMOID = 1, LOVASZ_HINGE = 2, LOVASZ_ELU = 3 };
 
 enum lovasz_label_type {
@@ -32,51 +33,62 @@ enum lovasz_label_type {
 };
 
 // Scores (N, C, L). One of the last two strides is 1, or the axis has one element.
-struct lovasz_scores {
+struct lovasz_strided {
   const void *data;
   int64_t image_stride, class_stride, pixel_stride;
 };
 
 // What both passes read.
-struct lovasz_problem {
-  struct lovasz_scores scores;
+struct lovasz_inputs {
+  struct lovasz_strided scores;
   const void *target;  // (N, L), pixels contiguous
   int64_t target_stride;
   int64_t images, classes, length;
   int64_t bins;
   int64_t ignore_index;
-  float *lse;  // (N, L) contiguous, written by count and read by push; unused without softmax
+  // (N, L) contiguous, written by the first pass and read by the second; unused without softmax.
+  float *lse;
   int32_t score_type, label_type;
   int32_t has_ignore_index;
-  int32_t per_image;  // counts or slopes have a row for every image
-  // Cross-entropy, which rides along where asked for.
-  int32_t entropy;
-  float smoothing;              // label smoothing
-  const float *entropy_weight;  // (C), or null for ones
+  int32_t per_image;          // counts or slopes have a row for every image
+  int32_t cross_entropy;      // whether to compute it too
+  float smoothing;            // label smoothing
+  const float *class_weight;  // (C), of cross-entropy, or null for ones
   // Weights of pixels (N, L) or (N, C, L), or null for ones: as numbers, and for the first pass in
-  // the units that are counted. Pixels are contiguous.
+  // fixed point, as they are counted. Pixels are contiguous.
   const float *pixel_weight;
-  const int64_t *pixel_mass;
+  const int64_t *fixed_weight;
   int64_t weight_image_stride, weight_class_stride;
-  // Channels that are sets of their own have a label each, (N, C, L).
+  // Multilabel: channels have a label each, (N, C, L).
   int64_t target_class_stride;
   int32_t link;
 };
 
-struct lovasz_count_result {
-  int64_t *counts;     // (G, C, 2, B), zero on entry
-  int64_t *invalid;    // (G), zero on entry: pixels whose scores are no numbers
-  int64_t bad_labels;  // pixels whose label is neither a class nor ignored
-  double entropy[2];   // weighted sum of the cross-entropies, sum of the weights
+struct lovasz_histogram_result {
+  int64_t *counts;          // (G, C, 2, B), zero on entry
+  int64_t *invalid;         // (G), zero on entry: pixels whose scores are no numbers
+  int64_t bad_labels;       // pixels whose label is neither a class nor ignored
+  double cross_entropy[2];  // weighted sum of the cross-entropies, sum of the weights
 };
 
-// Losses and slopes of Tversky's set functions from counts.
-struct lovasz_weighing {
+// Losses, and slopes by pixel, of Tversky's set functions from errors that were sorted.
+struct lovasz_sort_result {
+  float *slopes;       // (N, C, L)
+  double *losses;      // (G, C)
+  int64_t *positives;  // (G, C)
+  int64_t *pixels;     // (G, C), not ignored
+  int64_t *invalid;    // (G), zero on entry
+  double alpha, beta;
+  int64_t bad_labels;
+};
+
+// Losses, and slopes by bin, of Tversky's set functions from counts.
+struct lovasz_extension {
   const int64_t *counts;  // (rows, 2, B), a row for each group and class
   const double *centres;  // (B), the error that each bin stands for
   double *losses;         // (rows)
   void *slopes;           // (rows, 2, B) float, or double if wide
-  uint8_t *seen;          // (2, rows), whether there are pixels, and pixels of the class
+  uint8_t *present;       // (2, rows), whether there are pixels, and pixels of the class
   int64_t rows, bins;
   int64_t unit;  // what one pixel counts
   double alpha, beta;
@@ -85,15 +97,15 @@ struct lovasz_weighing {
 
 // From the losses of classes to their sum or mean.
 struct lovasz_reduction {
-  const double *losses;     // (G, C)
-  const uint8_t *counting;  // (G, C), 1 for classes that take part
-  const int64_t *invalid;   // (G), invalid pixels
-  const void *weight;       // (C), or null for ones
-  void *factors;            // (G, C)
-  const double *sums;       // (2), of cross-entropies and of their weights, or null
-  void *total;              // float, or double if wide, as are weight, factors and the next two
-  void *entropy;            // with sums: the mean cross-entropy
-  void *by_sum;             // with sums: its derivative by the first of them
+  const double *losses;    // (G, C)
+  const uint8_t *active;   // (G, C), 1 for classes that take part
+  const int64_t *invalid;  // (G), invalid pixels
+  const void *weight;      // (C), or null for ones
+  void *factors;           // (G, C)
+  const double *sums;      // (2), of cross-entropies and of their weights, or null
+  void *total;             // float, or double if wide, as are weight, factors and the next two
+  void *cross_entropy;     // with sums: the mean cross-entropy
+  void *by_sum;            // with sums: its derivative by the first of them
   int64_t groups, classes;
   int32_t mean;       // over the classes of a group, not a sum
   int32_t normalize;  // divide by the weights of the classes, not by their number
@@ -122,33 +134,22 @@ enum lovasz_status {
   LOVASZ_MISUSE = -2      // an argument that this file does not allow; nothing was read or written
 };
 
-// `factors` (G, C) is what the slopes of a class are multiplied by, or null for ones;
-// `entropy_scale` the derivative by the sum of the cross-entropies.
-LOVASZ_API int lovasz_count(const struct lovasz_problem *, struct lovasz_count_result *,
-                            int32_t threads);
-// `gradient` has strides as scores have them, and no two elements in one place. It is multiplied by
-// the weights of the pixels, where there are any.
-LOVASZ_API int lovasz_push(const struct lovasz_problem *, const float *slopes, const float *factors,
-                           float entropy_scale, const struct lovasz_scores *gradient,
-                           int32_t threads);
-
-// The exact method: slopes (N, C, L) of Tversky's set functions, and the gradient from slopes.
-struct lovasz_exact_result {
-  float *slopes;       // (N, C, L)
-  double *losses;      // (G, C)
-  int64_t *positives;  // (G, C)
-  int64_t *pixels;     // (G, C), not ignored
-  int64_t *invalid;    // (G), zero on entry
-  double alpha, beta;
-  int64_t bad_labels;
-};
-LOVASZ_API int lovasz_exact(const struct lovasz_problem *, struct lovasz_exact_result *,
-                            int32_t threads);
-LOVASZ_API int lovasz_push_exact(const struct lovasz_problem *, const float *slopes,
-                                 const float *factors, const struct lovasz_scores *gradient,
-                                 int32_t threads);
-LOVASZ_API void lovasz_weigh(const struct lovasz_weighing *, int32_t threads);
+// The first pass: errors into bins.
+LOVASZ_API int lovasz_histogram(const struct lovasz_inputs *, struct lovasz_histogram_result *,
+                                int32_t threads);
+LOVASZ_API void lovasz_extend(const struct lovasz_extension *, int32_t threads);
+// Both of these in one, without bins; `bins` may be 0.
+LOVASZ_API int lovasz_sort_and_extend(const struct lovasz_inputs *, struct lovasz_sort_result *,
+                                      int32_t threads);
 LOVASZ_API void lovasz_reduce(const struct lovasz_reduction *);
+// The second pass. Slopes are (G, C, 2, B), or (N, C, L) if `by_pixel`, where `bins` may be 0;
+// `factors` (G, C) is what the slopes of a class are multiplied by, or null for ones;
+// `cross_entropy_scale` the derivative by the sum of the cross-entropies. `gradient` has strides as
+// scores have them, and no two elements in one place. It is multiplied by the weights of the
+// pixels, where there are any.
+LOVASZ_API int lovasz_backward(const struct lovasz_inputs *, const float *slopes, int32_t by_pixel,
+                               const float *factors, float cross_entropy_scale,
+                               const struct lovasz_strided *gradient, int32_t threads);
 
 // Tells the system that all of this fresh memory will be written, so that it may use large pages.
 LOVASZ_API void lovasz_expect_writes(void *data, int64_t bytes);

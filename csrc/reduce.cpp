@@ -1,4 +1,4 @@
-// From the losses of the classes to the loss, as `reduce` in src/lovasz/ops/between.py.
+// From the losses of the classes to the loss, as `reduce` in src/lovasz/kernels/between.py.
 #include <limits>
 
 #include "lovasz.h"
@@ -11,7 +11,7 @@ double images_of(const lovasz_reduction &r) {
   int64_t images = 0;
   for (int64_t g = 0; g < r.groups; ++g) {
     bool counts = r.invalid[g] > 0;
-    for (int64_t c = 0; c < r.classes; ++c) counts |= r.counting[g * r.classes + c] != 0;
+    for (int64_t c = 0; c < r.classes; ++c) counts |= r.active[g * r.classes + c] != 0;
     images += counts;
   }
   return images > 1 ? static_cast<double>(images) : 1.0;
@@ -19,11 +19,11 @@ double images_of(const lovasz_reduction &r) {
 
 // What the factors of a group are divided by.
 template <class Real>
-double share_of(const lovasz_reduction &r, const uint8_t *counting) {
+double share_of(const lovasz_reduction &r, const uint8_t *active) {
   const Real *weight = r.normalize ? static_cast<const Real *>(r.weight) : nullptr;
   double sum = 0.0;
   for (int64_t c = 0; c < r.classes; ++c) {
-    if (counting[c]) sum += weight == nullptr ? 1.0 : static_cast<double>(weight[c]);
+    if (active[c]) sum += weight == nullptr ? 1.0 : static_cast<double>(weight[c]);
   }
   return sum > 0.0 ? sum : 1.0;
 }
@@ -34,14 +34,14 @@ void reduce(const lovasz_reduction &r) {
   const double images = r.mean && r.per_image ? images_of(r) : 1.0;
   double total = 0.0;
   for (int64_t g = 0; g < r.groups; ++g) {
-    const uint8_t *counting = r.counting + g * r.classes;
+    const uint8_t *active = r.active + g * r.classes;
     const double *losses = r.losses + g * r.classes;
     Real *factors = static_cast<Real *>(r.factors) + g * r.classes;
-    const double share = r.mean ? share_of<Real>(r, counting) : 1.0;
+    const double share = r.mean ? share_of<Real>(r, active) : 1.0;
     double row = 0.0;
     for (int64_t c = 0; c < r.classes; ++c) {
       const double own = weight == nullptr ? 1.0 : static_cast<double>(weight[c]);
-      factors[c] = static_cast<Real>(counting[c] ? own / share / images : 0.0);
+      factors[c] = static_cast<Real>(active[c] ? own / share / images : 0.0);
       if (r.invalid[g] > 0) factors[c] = std::numeric_limits<Real>::quiet_NaN();
       row += losses[c] * static_cast<double>(factors[c]);
     }
@@ -51,7 +51,7 @@ void reduce(const lovasz_reduction &r) {
   if (r.sums == nullptr) return;
   // The mean of nothing is 0.
   const double divisor = r.sums[1] <= 0.0 ? std::numeric_limits<double>::infinity() : r.sums[1];
-  *static_cast<Real *>(r.entropy) = static_cast<Real>(r.sums[0] / divisor);
+  *static_cast<Real *>(r.cross_entropy) = static_cast<Real>(r.sums[0] / divisor);
   *static_cast<Real *>(r.by_sum) = static_cast<Real>(1.0 / divisor);
 }
 

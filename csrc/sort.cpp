@@ -1,4 +1,4 @@
-// The exact method: errors, radix sort, slopes.
+// The method that sorts: errors as keys, radix sort, slopes.
 //
 // Errors are floats that are not negative, so their bits order them as integers: 30 bits up to 1,
 // and 31 where they have no bound, in three or four passes of ten bits each. An element carries its
@@ -8,12 +8,13 @@
 #include <utility>
 
 #include "contract.h"
-#include "parallel.h"
+#include "set_function.h"
+#include "threads.h"
 
 namespace {
 
 constexpr int digit_bits = 10, most_digits = 4, buckets = 1 << digit_bits;
-constexpr uint32_t ignored = 0xffffffffu, positive_bit = 0x80000000u;
+constexpr uint32_t ignored_key = 0xffffffffu, positive_bit = 0x80000000u;
 
 // key (31 bits), whether positive (1 bit), place (32 bits)
 constexpr int place_bits = 32;
@@ -34,36 +35,6 @@ inline uint32_t digit(uint32_t key, int index) {
   return key >> (index * digit_bits) & (buckets - 1);
 }
 
-struct ExactJob {
-  const lovasz_problem &problem;
-  lovasz_exact_result &result;
-  Chunks chunks;
-  std::atomic<int64_t> next{0};
-  std::atomic<int64_t> next_row{0};
-  std::atomic<int64_t> bad_labels{0};
-  std::atomic<bool> failed{false};
-};
-
-void errors_worker(int64_t, int64_t, void *context) {
-  ExactJob &job = *static_cast<ExactJob *>(context);
-  const lovasz_problem &problem = job.problem;
-  Memory scratch(static_cast<size_t>(lovasz_scratch_floats(problem.classes)) * sizeof(float));
-  if (scratch.data == nullptr) {
-    job.failed = true;
-    return;
-  }
-  for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
-    const int64_t image = job.chunks.image(i);
-    lovasz_table table{};
-    kernels().errors(&problem, image, job.chunks.first(i), job.chunks.last(i), &table,
-                     reinterpret_cast<uint32_t *>(job.result.slopes), scratch.aligned<float>());
-    const int64_t group = problem.per_image ? image : 0;
-    if (table.invalid)
-      __atomic_fetch_add(job.result.invalid + group, table.invalid, __ATOMIC_RELAXED);
-    job.bad_labels += table.bad_labels;
-  }
-}
-
 struct Row {
   float *slopes;  // of the first image and the class
   int64_t images, image_stride, length;
@@ -77,7 +48,7 @@ int64_t scatter_first(const Row &row, int digits, uint32_t (*counts)[buckets], u
   for (int64_t n = 0; n < row.images; ++n) {
     const uint32_t *errors = reinterpret_cast<const uint32_t *>(row.slopes + n * row.image_stride);
     for (int64_t l = 0; l < row.length; ++l) {
-      if (errors[l] == ignored) continue;
+      if (errors[l] == ignored_key) continue;
       const uint32_t key = errors[l] & ~positive_bit;
       for (int d = 0; d < digits; ++d) ++counts[d][digit(key, d)];
       ++total;
@@ -95,7 +66,7 @@ int64_t scatter_first(const Row &row, int digits, uint32_t (*counts)[buckets], u
     const int64_t offset = n * row.image_stride;
     const uint32_t *errors = reinterpret_cast<const uint32_t *>(row.slopes + offset);
     for (int64_t l = 0; l < row.length; ++l) {
-      if (errors[l] == ignored) {
+      if (errors[l] == ignored_key) {
         row.slopes[offset + l] = 0.0f;
       } else {
         const uint32_t key = errors[l] & ~positive_bit;
@@ -110,19 +81,12 @@ void scatter(const uint64_t *from, int64_t size, int index, uint32_t *starts, ui
   for (int64_t i = 0; i < size; ++i) to[starts[digit(key_of(from[i]), index)]++] = from[i];
 }
 
-struct Tversky {
-  double alpha, beta, positives;
-
-  double operator()(int64_t fn, int64_t fp) const {
-    const double mistakes = alpha * static_cast<double>(fp) + beta * static_cast<double>(fn);
-    const double whole = positives - static_cast<double>(fn) + mistakes;
-    return whole > 0.0 ? mistakes / whole : 0.0;
-  }
-};
-
 // From the largest error down: slopes of all pixels, and the loss. Pixels with equal errors share
 // the mean of "positives first" and "negatives first", as in `extend_sorted`.
 double walk(const uint64_t *sorted, int64_t size, const Tversky &delta, float *slopes) {
+  const auto delta_at = [&](int64_t fn, int64_t fp) {
+    return delta(static_cast<double>(fn), static_cast<double>(fp));
+  };
   double loss = 0.0, before = 0.0;
   int64_t F = 0, B = 0;
   for (int64_t i = size - 1; i >= 0;) {
@@ -131,14 +95,14 @@ double walk(const uint64_t *sorted, int64_t size, const Tversky &delta, float *s
     int64_t f = is_positive(sorted[i]);
     while (first > 0 && key_of(sorted[first - 1]) == key) f += is_positive(sorted[--first]);
     const int64_t n = i - first + 1 - f;
-    const double after = delta(F + f, B + n);
+    const double after = delta_at(F + f, B + n);
     float slope_f, slope_n;
     if (f + n == 1) {  // nearly always, and one division less
       slope_f = slope_n = static_cast<float>(after - before);
     } else if (f == 0 || n == 0) {
       slope_f = slope_n = static_cast<float>((after - before) / static_cast<double>(f + n));
     } else {
-      const double by_f = delta(F + f, B) - before, by_n = delta(F, B + n) - before;
+      const double by_f = delta_at(F + f, B) - before, by_n = delta_at(F, B + n) - before;
       slope_f =
           static_cast<float>((by_f + (after - before - by_n)) / (2.0 * static_cast<double>(f)));
       slope_n =
@@ -156,83 +120,65 @@ double walk(const uint64_t *sorted, int64_t size, const Tversky &delta, float *s
   return loss;
 }
 
-void sort_worker(int64_t, int64_t, void *context) {
-  ExactJob &job = *static_cast<ExactJob *>(context);
-  const lovasz_problem &problem = job.problem;
-  const int64_t images = problem.per_image ? 1 : problem.images;
-  const int64_t groups = problem.per_image ? problem.images : 1;
-  const size_t bytes = static_cast<size_t>(images * problem.length) * sizeof(uint64_t);
-  const bool bounded = problem.link == LOVASZ_CLASSES || problem.link == LOVASZ_SIGMOID;
+// Errors of the chunks that this thread takes.
+void write_keys(Pass &pass, lovasz_sort_result &result, std::atomic<int64_t> &bad_labels) {
+  pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
+    lovasz_histograms found{};
+    pass.level.keys(&pass.inputs, image, first, last, &found,
+                    reinterpret_cast<uint32_t *>(result.slopes), scratch);
+    if (found.invalid) {
+      __atomic_fetch_add(result.invalid + pass.group(image), found.invalid, __ATOMIC_RELAXED);
+    }
+    bad_labels += found.bad_labels;
+  });
+}
+
+// Sorts and extends the rows, one for each group and class, that this thread takes.
+void extend_rows(Pass &pass, lovasz_sort_result &result, std::atomic<int64_t> &next_row) {
+  const lovasz_inputs &inputs = pass.inputs;
+  const int64_t images = inputs.per_image ? 1 : inputs.images;
+  const int64_t groups = inputs.per_image ? inputs.images : 1;
+  const size_t bytes = static_cast<size_t>(images * inputs.length) * sizeof(uint64_t);
+  const bool bounded = inputs.link == LOVASZ_CLASSES || inputs.link == LOVASZ_SIGMOID;
   const int digits = bounded ? 3 : most_digits;
-  Memory first(bytes), second(bytes), counts(most_digits * buckets * sizeof(uint32_t));
+  const Memory first(bytes), second(bytes), counts(most_digits * buckets * sizeof(uint32_t));
   if (first.data == nullptr || second.data == nullptr || counts.data == nullptr) {
-    job.failed = true;
+    pass.failed = true;
     return;
   }
   lovasz_expect_writes(first.data, static_cast<int64_t>(bytes));
   lovasz_expect_writes(second.data, static_cast<int64_t>(bytes));
   auto *starts = reinterpret_cast<uint32_t (*)[buckets]>(counts.aligned<uint32_t>());
-  for (int64_t i = job.next_row++; i < groups * problem.classes; i = job.next_row++) {
-    const int64_t group = i / problem.classes, c = i % problem.classes;
-    const int64_t image_stride = problem.classes * problem.length;
-    const Row row{job.result.slopes + group * image_stride + c * problem.length, images,
-                  image_stride, problem.length};
+  for (int64_t i = next_row++; i < groups * inputs.classes; i = next_row++) {
+    const int64_t group = i / inputs.classes, c = i % inputs.classes;
+    const int64_t image_stride = inputs.classes * inputs.length;
+    const Row row{result.slopes + group * image_stride + c * inputs.length, images, image_stride,
+                  inputs.length};
     uint64_t *a = first.aligned<uint64_t>(), *b = second.aligned<uint64_t>();
     const int64_t size = scatter_first(row, digits, starts, a);
     for (int d = 1; d < digits; ++d, std::swap(a, b)) scatter(a, size, d, starts[d], b);
     int64_t positives = 0;
     for (int64_t k = 0; k < size; ++k) positives += is_positive(a[k]);
-    const Tversky delta{job.result.alpha, job.result.beta, static_cast<double>(positives)};
-    job.result.losses[i] = walk(a, size, delta, row.slopes);
-    job.result.positives[i] = positives;
-    job.result.pixels[i] = size;
-  }
-}
-
-struct PushExactJob {
-  const lovasz_problem &problem;
-  lovasz_slopes slopes;  // of all images
-  const lovasz_scores &gradient;
-  Chunks chunks;
-  std::atomic<int64_t> next{0};
-  std::atomic<bool> failed{false};
-};
-
-void push_exact_worker(int64_t, int64_t, void *context) {
-  PushExactJob &job = *static_cast<PushExactJob *>(context);
-  Memory scratch(static_cast<size_t>(lovasz_scratch_floats(job.problem.classes)) * sizeof(float));
-  if (scratch.data == nullptr) {
-    job.failed = true;
-    return;
-  }
-  for (int64_t i = job.next++; i < job.chunks.total; i = job.next++) {
-    const int64_t image = job.chunks.image(i), classes = job.problem.classes;
-    const lovasz_slopes slopes = job.slopes.behind(image * classes * job.problem.length,
-                                                   job.problem.per_image ? image * classes : 0);
-    kernels().push_exact(&job.problem, &slopes, &job.gradient, image, job.chunks.first(i),
-                         job.chunks.last(i), scratch.aligned<float>());
+    const Tversky delta{result.alpha, result.beta, static_cast<double>(positives)};
+    result.losses[i] = walk(a, size, delta, row.slopes);
+    result.positives[i] = positives;
+    result.pixels[i] = size;
   }
 }
 
 }  // namespace
 
-int lovasz_exact(const lovasz_problem *problem, lovasz_exact_result *result, int32_t threads) {
-  if (!contract::kept(*problem, 0) || result->slopes == nullptr || result->losses == nullptr ||
+int lovasz_sort_and_extend(const lovasz_inputs *inputs, lovasz_sort_result *result,
+                           int32_t threads) {
+  if (!contract::kept(*inputs, 0) || result->slopes == nullptr || result->losses == nullptr ||
       result->positives == nullptr || result->pixels == nullptr || result->invalid == nullptr ||
-      problem->classes > places / problem->images / problem->length) {
+      inputs->classes > places / inputs->images / inputs->length) {
     return LOVASZ_MISUSE;
   }
-  ExactJob job{*problem, *result, Chunks(*problem), {}, {}, {}, {}};
-  run(threads, job.chunks.workers(threads), errors_worker, &job);
-  if (!job.failed) run(threads, job.chunks.workers(threads), sort_worker, &job);
-  result->bad_labels = job.bad_labels;
-  return job.failed ? LOVASZ_NO_MEMORY : LOVASZ_OK;
-}
-
-int lovasz_push_exact(const lovasz_problem *problem, const float *slopes, const float *factors,
-                      const lovasz_scores *gradient, int32_t threads) {
-  if (!contract::kept(*problem, 0, slopes, *gradient)) return LOVASZ_MISUSE;
-  PushExactJob job{*problem, {slopes, factors, 0.0f}, *gradient, Chunks(*problem), {}, {}};
-  run(threads, job.chunks.workers(threads), push_exact_worker, &job);
-  return job.failed ? LOVASZ_NO_MEMORY : LOVASZ_OK;
+  Pass pass(*inputs);
+  std::atomic<int64_t> next_row{0}, bad_labels{0};
+  pass.on_threads(threads, [&] { write_keys(pass, *result, bad_labels); });
+  if (!pass.failed) pass.on_threads(threads, [&] { extend_rows(pass, *result, next_row); });
+  result->bad_labels = bad_labels;
+  return pass.status();
 }

@@ -17,7 +17,7 @@ methods = st.sampled_from(["histogram", "sort"])
 
 
 @st.composite
-def problems(draw, ignored=True):
+def segmentations(draw, ignored=True):
     """Logits (P, C) of any sharpness, with equal rows here and there, and labels."""
     generator = torch.Generator().manual_seed(draw(seeds))
     count, classes = draw(st.integers(1, 40)), draw(st.integers(2, 6))
@@ -39,7 +39,7 @@ def loss_and_gradient(logits, target, **options):
 
 
 @SETTINGS
-@given(problems(), st.sampled_from([2, 3, 16, 1024]), st.sampled_from(["present", "all"]))
+@given(segmentations(), st.sampled_from([2, 3, 16, 1024]), st.sampled_from(["present", "all"]))
 def test_error_of_the_histogram_is_within_the_bound(problem, bins, classes):
     approximate = lovasz_softmax(*problem, ignore_index=-1, bins=bins, classes=classes)
     exact = lovasz_softmax(*problem, ignore_index=-1, method="sort", classes=classes)
@@ -47,7 +47,7 @@ def test_error_of_the_histogram_is_within_the_bound(problem, bins, classes):
 
 
 @SETTINGS
-@given(problems())
+@given(segmentations())
 def test_sort_is_the_definition(problem):
     logits, target = problem
     want, _ = oracle.lovasz_softmax(logits.tolist(), target.tolist(), ignore_index=-1)
@@ -56,7 +56,7 @@ def test_sort_is_the_definition(problem):
 
 
 @SETTINGS
-@given(problems(), methods, seeds)
+@given(segmentations(), methods, seeds)
 def test_order_of_pixels_does_not_matter(problem, method, seed):
     logits, target = problem
     order = torch.randperm(len(target), generator=torch.Generator().manual_seed(seed))
@@ -67,7 +67,7 @@ def test_order_of_pixels_does_not_matter(problem, method, seed):
 
 
 @SETTINGS
-@given(problems(), methods, seeds)
+@given(segmentations(), methods, seeds)
 def test_order_of_classes_does_not_matter(problem, method, seed):
     logits, target = problem
     order = torch.randperm(logits.shape[1], generator=torch.Generator().manual_seed(seed))
@@ -79,7 +79,7 @@ def test_order_of_classes_does_not_matter(problem, method, seed):
 
 
 @SETTINGS
-@given(problems(), methods)
+@given(segmentations(), methods)
 def test_ignoring_is_dropping(problem, method):
     logits, target = problem
     kept = target >= 0
@@ -91,7 +91,7 @@ def test_ignoring_is_dropping(problem, method):
 
 
 @SETTINGS
-@given(problems(), methods)
+@given(segmentations(), methods)
 def test_losses_are_between_zero_and_one(problem, method):
     losses = lovasz_softmax(
         *problem, ignore_index=-1, classes="all", reduction="none", method=method
@@ -101,7 +101,7 @@ def test_losses_are_between_zero_and_one(problem, method):
 
 
 @SETTINGS
-@given(problems(), methods, seeds)
+@given(segmentations(), methods, seeds)
 def test_linear_in_the_class_weights(problem, method, seed):
     logits, target = problem
     weight = torch.rand(logits.shape[1], generator=torch.Generator().manual_seed(seed)).double()
@@ -112,7 +112,7 @@ def test_linear_in_the_class_weights(problem, method, seed):
 
 
 @SETTINGS
-@given(problems(), methods)
+@given(segmentations(), methods)
 def test_gradient_over_the_classes_sums_to_zero(problem, method):
     _, gradient = loss_and_gradient(*problem, method=method)
     assert gradient.sum(1).abs().max().item() < 1e-12

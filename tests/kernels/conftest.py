@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-
-from lovasz.core import native
+from lovasz.kernels.cpu import load
 
 
 @pytest.fixture(params=["baseline", "v3", "v4"])
 def level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each instruction-set level that this processor has."""
-    kernels = native.load()
+    kernels = load()
     if kernels is None or not kernels.lovasz_choose_level(request.param.encode()):
         pytest.skip(f"no kernels of level {request.param} here")
     yield request.param

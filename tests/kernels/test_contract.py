@@ -138,8 +138,8 @@ def status_of(gradient, **changes):
     inputs = cpu._Inputs(SCORES, TARGET, LSE, None, False, "softmax", 8)
     for field, value in changes.items():
         setattr(inputs.struct, field, value)
-    kernels = native.load()
-    return kernels.lovasz_push(inputs.struct, SLOPES.data_ptr(), None, 0.0, gradient, 1)
+    kernels = cpu.load()
+    return kernels.lovasz_backward(inputs.struct, SLOPES.data_ptr(), False, None, 0.0, gradient, 1)
 
 
 def test_gradients_whose_elements_are_apart_are_written():
@@ -151,9 +151,9 @@ def test_gradients_whose_elements_are_apart_are_written():
 @pytest.mark.parametrize("strides", [(15, 5, 2), (15, 1, 2), (0, 5, 1), (3, 1, 3), (14, 5, 1)])
 def test_gradients_whose_elements_meet_are_refused(strides):
     memory = torch.full((200,), 7.0)
-    gradient = native.Scores(memory.data_ptr(), *strides)
+    gradient = native.Strided(memory.data_ptr(), *strides)
     with pytest.raises(RuntimeError, match="please report"):
-        cpu._check(status_of(gradient))
+        cpu._raise_for(status_of(gradient))
     assert (memory == 7).all()
 
 

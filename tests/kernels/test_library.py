@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from lovasz.kernels.cpu import _parallel_for, load
 
 from lovasz import lovasz_softmax
 from lovasz.core import native
@@ -65,19 +66,18 @@ def test_forked_workers_do_not_hang():
 
 
 def test_threads_are_torchs_own():
-    kernels = native.load()
-    assert kernels is not None
-    assert native._parallel_for() is not None
+    assert load() is not None
+    assert _parallel_for() is not None
 
 
 def test_the_library_has_the_layout_of_its_bindings():
-    kernels = native.load()
+    kernels = load()
     count = ctypes.c_int64()
     numbers = kernels.lovasz_layout(ctypes.byref(count))
     assert numbers[: count.value] == native.layout()
 
 
-@pytest.mark.parametrize("struct", [native.Problem, native.Reduction])
+@pytest.mark.parametrize("struct", [native.Inputs, native.Reduction])
 def test_a_library_with_other_structs_is_refused(struct, monkeypatch):
     fields = list(struct._fields_)
     swapped = type(struct.__name__, (ctypes.Structure,), {"_fields_": fields[::-1]})
@@ -85,7 +85,7 @@ def test_a_library_with_other_structs_is_refused(struct, monkeypatch):
     with pytest.raises(
         RuntimeError, match=r"expected the compiled kernels .* install lovasz again"
     ):
-        native._check_layout(native.load(), native._find())
+        native._check_layout(load(), native._find())
 
 
 def test_a_library_of_another_kind_is_refused():

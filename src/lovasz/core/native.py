@@ -1,8 +1,7 @@
 """The compiled library: where it is, and its functions with their C types.
 
-A plain C interface called through ctypes: no symbol of torch is linked, so one build serves every
-Python and every torch. Threads are torch's own: the library is given the address of
-``torch_parallel_for``, so ``torch.set_num_threads`` holds.
+A plain C interface called through ctypes, csrc/lovasz.h: no symbol of Python or of a tensor library
+is linked, so one build serves every version of them.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import warnings
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
-ABI = 1
+ABI = 2
 
 _NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
 
 
-class Scores(ctypes.Structure):
-    """``lovasz_scores``: address and strides, in elements."""
+class Strided(ctypes.Structure):
+    """``lovasz_strided``: address and strides, in elements."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -32,11 +31,11 @@ class Scores(ctypes.Structure):
     )
 
 
-class Problem(ctypes.Structure):
-    """``lovasz_problem``: what both passes read."""
+class Inputs(ctypes.Structure):
+    """``lovasz_inputs``: what both passes read."""
 
     _fields_ = (
-        ("scores", Scores),
+        ("scores", Strided),
         ("target", ctypes.c_void_p),
         ("target_stride", ctypes.c_int64),
         ("images", ctypes.c_int64),
@@ -49,11 +48,11 @@ class Problem(ctypes.Structure):
         ("label_type", ctypes.c_int32),
         ("has_ignore_index", ctypes.c_int32),
         ("per_image", ctypes.c_int32),
-        ("entropy", ctypes.c_int32),
+        ("cross_entropy", ctypes.c_int32),
         ("smoothing", ctypes.c_float),
-        ("entropy_weight", ctypes.c_void_p),
+        ("class_weight", ctypes.c_void_p),
         ("pixel_weight", ctypes.c_void_p),
-        ("pixel_mass", ctypes.c_void_p),
+        ("fixed_weight", ctypes.c_void_p),
         ("weight_image_stride", ctypes.c_int64),
         ("weight_class_stride", ctypes.c_int64),
         ("target_class_stride", ctypes.c_int64),
@@ -61,19 +60,19 @@ class Problem(ctypes.Structure):
     )
 
 
-class CountResult(ctypes.Structure):
-    """``lovasz_count_result``."""
+class HistogramResult(ctypes.Structure):
+    """``lovasz_histogram_result``."""
 
     _fields_ = (
         ("counts", ctypes.c_void_p),
         ("invalid", ctypes.c_void_p),
         ("bad_labels", ctypes.c_int64),
-        ("entropy", ctypes.c_double * 2),
+        ("cross_entropy", ctypes.c_double * 2),
     )
 
 
-class ExactResult(ctypes.Structure):
-    """``lovasz_exact_result``."""
+class SortResult(ctypes.Structure):
+    """``lovasz_sort_result``."""
 
     _fields_ = (
         ("slopes", ctypes.c_void_p),
@@ -87,15 +86,15 @@ class ExactResult(ctypes.Structure):
     )
 
 
-class Weighing(ctypes.Structure):
-    """``lovasz_weighing``."""
+class Extension(ctypes.Structure):
+    """``lovasz_extension``."""
 
     _fields_ = (
         ("counts", ctypes.c_void_p),
         ("centres", ctypes.c_void_p),
         ("losses", ctypes.c_void_p),
         ("slopes", ctypes.c_void_p),
-        ("seen", ctypes.c_void_p),
+        ("present", ctypes.c_void_p),
         ("rows", ctypes.c_int64),
         ("bins", ctypes.c_int64),
         ("unit", ctypes.c_int64),
@@ -110,13 +109,13 @@ class Reduction(ctypes.Structure):
 
     _fields_ = (
         ("losses", ctypes.c_void_p),
-        ("counting", ctypes.c_void_p),
+        ("active", ctypes.c_void_p),
         ("invalid", ctypes.c_void_p),
         ("weight", ctypes.c_void_p),
         ("factors", ctypes.c_void_p),
         ("sums", ctypes.c_void_p),
         ("total", ctypes.c_void_p),
-        ("entropy", ctypes.c_void_p),
+        ("cross_entropy", ctypes.c_void_p),
         ("by_sum", ctypes.c_void_p),
         ("groups", ctypes.c_int64),
         ("classes", ctypes.c_int64),
@@ -129,7 +128,10 @@ class Reduction(ctypes.Structure):
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """The library, or None where the package was built without it, with a warning."""
+    """The library, or None where the package was built without it, with a warning.
+
+    It computes in one thread until ``lovasz_set_parallel_for`` lends it others.
+    """
     path = _find()
     if path is None:
         warnings.warn(
@@ -141,35 +143,7 @@ def load() -> ctypes.CDLL | None:
         return None
     library = ctypes.CDLL(str(path))
     _check_layout(library, path)
-    library.lovasz_set_parallel_for.argtypes = (ctypes.c_void_p,)
-    library.lovasz_set_parallel_for.restype = None
-    library.lovasz_level.restype = ctypes.c_char_p
-    library.lovasz_choose_level.argtypes = (ctypes.c_char_p,)
-    problem, scores = ctypes.POINTER(Problem), ctypes.POINTER(Scores)
-    library.lovasz_count.argtypes = (problem, ctypes.POINTER(CountResult), ctypes.c_int32)
-    library.lovasz_push.argtypes = (
-        problem,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        ctypes.c_float,
-        scores,
-        ctypes.c_int32,
-    )
-    library.lovasz_exact.argtypes = (problem, ctypes.POINTER(ExactResult), ctypes.c_int32)
-    library.lovasz_push_exact.argtypes = (
-        problem,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        scores,
-        ctypes.c_int32,
-    )
-    library.lovasz_weigh.argtypes = (ctypes.POINTER(Weighing), ctypes.c_int32)
-    library.lovasz_weigh.restype = None
-    library.lovasz_reduce.argtypes = (ctypes.POINTER(Reduction),)
-    library.lovasz_reduce.restype = None
-    library.lovasz_expect_writes.argtypes = (ctypes.c_void_p, ctypes.c_int64)
-    library.lovasz_expect_writes.restype = None
-    library.lovasz_set_parallel_for(_parallel_for())
+    _declare(library)
     level = os.environ.get("LOVASZ_CPU_LEVEL")
     if level and not library.lovasz_choose_level(level.encode()):
         raise RuntimeError(
@@ -179,10 +153,37 @@ def load() -> ctypes.CDLL | None:
     return library
 
 
+def _declare(library: ctypes.CDLL) -> None:
+    """The types of the functions."""
+    pointer, threads = ctypes.c_void_p, ctypes.c_int32
+    inputs = ctypes.POINTER(Inputs)
+    library.lovasz_set_parallel_for.argtypes = (pointer,)
+    library.lovasz_set_parallel_for.restype = None
+    library.lovasz_level.restype = ctypes.c_char_p
+    library.lovasz_choose_level.argtypes = (ctypes.c_char_p,)
+    library.lovasz_histogram.argtypes = (inputs, ctypes.POINTER(HistogramResult), threads)
+    library.lovasz_extend.argtypes = (ctypes.POINTER(Extension), threads)
+    library.lovasz_extend.restype = None
+    library.lovasz_sort_and_extend.argtypes = (inputs, ctypes.POINTER(SortResult), threads)
+    library.lovasz_reduce.argtypes = (ctypes.POINTER(Reduction),)
+    library.lovasz_reduce.restype = None
+    library.lovasz_backward.argtypes = (
+        inputs,
+        pointer,  # slopes
+        ctypes.c_int32,  # by_pixel
+        pointer,  # factors
+        ctypes.c_float,  # cross_entropy_scale
+        ctypes.POINTER(Strided),  # gradient
+        threads,
+    )
+    library.lovasz_expect_writes.argtypes = (pointer, ctypes.c_int64)
+    library.lovasz_expect_writes.restype = None
+
+
 def layout() -> list[int]:
     """The ABI that this file is written for, as ``lovasz_layout`` tells that of the library."""
     numbers = [ABI]
-    for struct in (Scores, Problem, CountResult, Weighing, Reduction, ExactResult):
+    for struct in (Strided, Inputs, HistogramResult, SortResult, Extension, Reduction):
         numbers.append(ctypes.sizeof(struct))
         numbers += [getattr(struct, name).offset for name, _ in struct._fields_]
     return numbers
@@ -213,15 +214,3 @@ def _find() -> Path | None:
     origins = [spec.origin] if spec is not None and spec.origin else []
     beside = Path(__file__).parents[1] / _NAMES.get(sys.platform, "_kernels.so")
     return next((path for path in (*map(Path, origins), beside) if path.exists()), None)
-
-
-def _parallel_for() -> int | None:
-    """Address of torch's parallel loop, or None: then the kernels use one thread."""
-    import torch  # noqa: PLC0415 - only to have its libraries loaded
-
-    folder = Path(torch.__file__).parent / "lib"
-    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll"):
-        if (folder / name).exists():
-            function = getattr(ctypes.CDLL(str(folder / name)), "torch_parallel_for", None)
-            return ctypes.cast(function, ctypes.c_void_p).value if function else None
-    return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -35,6 +36,25 @@ _LABEL_TYPES = {
     torch.int64: 6,
     torch.uint64: 7,
 }
+
+
+@functools.cache
+def load() -> ctypes.CDLL | None:
+    """The library, which runs on torch's threads, so that ``torch.set_num_threads`` holds."""
+    library = native.load()
+    if library is not None:
+        library.lovasz_set_parallel_for(_parallel_for())
+    return library
+
+
+def _parallel_for() -> int | None:
+    """Address of torch's parallel loop, or None: then the kernels use one thread."""
+    folder = Path(torch.__file__).parent / "lib"
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll"):
+        if (folder / name).exists():
+            function = getattr(ctypes.CDLL(str(folder / name)), "torch_parallel_for", None)
+            return ctypes.cast(function, ctypes.c_void_p).value if function else None
+    return None
 
 
 def histogram(
@@ -67,12 +87,14 @@ def histogram(
         inputs.add_cross_entropy(class_weight, smoothing)
     if pixel_weight is not None:
         inputs.add_pixel_weight(pixel_weight, fixed=True)
-    result = native.CountResult(counts.data_ptr(), invalid.data_ptr())
-    if status := kernels.lovasz_count(inputs.struct, result, torch.get_num_threads()):
+    result = native.HistogramResult(counts.data_ptr(), invalid.data_ptr())
+    if status := kernels.lovasz_histogram(inputs.struct, result, torch.get_num_threads()):
         _raise_for(status)
     if result.bad_labels:
         raise_for_labels(target, classes, ignore_index, link, cross_entropy)
-    sums = torch.tensor(result.entropy[:] if cross_entropy else (), dtype=torch.float64)
+    sums = torch.empty(0, dtype=torch.float64)
+    if cross_entropy:
+        sums = torch.tensor(result.cross_entropy[:], dtype=torch.float64)
     return counts, lse, invalid, sums
 
 
@@ -99,7 +121,7 @@ def sort_and_extend(
     positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
     invalid = torch.zeros(groups, dtype=torch.int64)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link)
-    result = native.ExactResult(
+    result = native.SortResult(
         slopes=slopes.data_ptr(),
         losses=losses.data_ptr(),
         positives=positives.data_ptr(),
@@ -108,7 +130,7 @@ def sort_and_extend(
         alpha=alpha,
         beta=beta,
     )
-    if status := kernels.lovasz_exact(inputs.struct, result, torch.get_num_threads()):
+    if status := kernels.lovasz_sort_and_extend(inputs.struct, result, torch.get_num_threads()):
         _raise_for(status)
     if result.bad_labels:
         raise_for_labels(target, classes, ignore_index, link, False)
@@ -151,15 +173,10 @@ def backward(
         inputs.add_pixel_weight(pixel_weight)
     factor = None if factors is None else factors.data_ptr()
     written, threads = _strided(out), torch.get_num_threads()
-    if by_pixel:
-        status = kernels.lovasz_push_exact(
-            inputs.struct, slopes.data_ptr(), factor, written, threads
-        )
-    else:
-        by_sum = 0.0 if scale is None else scale.item()
-        status = kernels.lovasz_push(
-            inputs.struct, slopes.data_ptr(), factor, by_sum, written, threads
-        )
+    by_sum = 0.0 if scale is None else scale.item()
+    status = kernels.lovasz_backward(
+        inputs.struct, slopes.data_ptr(), by_pixel, factor, by_sum, written, threads
+    )
     if status:
         _raise_for(status)
     return gradient if out is gradient else gradient.copy_(out)
@@ -174,7 +191,7 @@ def extend(
     unbounded: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::extend`` for CPU tensors."""
-    kernels = native.load()
+    kernels = load()
     if kernels is None:
         return reference.extend(counts, alpha, beta, wide, scale, unbounded)
     groups, classes, _, bins = counts.shape
@@ -182,12 +199,12 @@ def extend(
     losses = torch.empty((groups, classes), dtype=torch.float64)
     slopes = torch.empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
     present = torch.empty((2, groups, classes), dtype=torch.bool)
-    extension = native.Weighing(
+    extension = native.Extension(
         counts=counts.data_ptr(),
         centres=places.data_ptr(),
         losses=losses.data_ptr(),
         slopes=slopes.data_ptr(),
-        seen=present.data_ptr(),
+        present=present.data_ptr(),
         rows=groups * classes,
         bins=bins,
         unit=scale,
@@ -195,7 +212,7 @@ def extend(
         beta=beta,
         wide=wide,
     )
-    kernels.lovasz_weigh(extension, torch.get_num_threads())
+    kernels.lovasz_extend(extension, torch.get_num_threads())
     return losses, slopes, present
 
 
@@ -211,7 +228,7 @@ def reduce(
     sums: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``reference.reduce`` for CPU tensors, without a gradient."""
-    kernels = native.load()
+    kernels = load()
     if kernels is None:
         options = (normalize, mean, per_image, wide, sums)
         return reference.reduce(losses, active, invalid, weight, *options)
@@ -224,13 +241,13 @@ def reduce(
     cross_entropy, by_sum = torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype)
     reduction = native.Reduction(
         losses=losses.data_ptr(),
-        counting=active.data_ptr(),
+        active=active.data_ptr(),
         invalid=invalid.data_ptr(),
         weight=None if weight is None else weight.data_ptr(),
         factors=factors.data_ptr(),
         sums=None if sums is None else sums.data_ptr(),
         total=total.data_ptr(),
-        entropy=cross_entropy.data_ptr(),
+        cross_entropy=cross_entropy.data_ptr(),
         by_sum=by_sum.data_ptr(),
         groups=losses.shape[0],
         classes=losses.shape[1],
@@ -244,7 +261,7 @@ def reduce(
 
 
 class _Inputs:
-    """``lovasz_problem``, and the tensors that have to live as long as it."""
+    """``lovasz_inputs``, and the tensors that have to live as long as it."""
 
     def __init__(
         self,
@@ -260,7 +277,7 @@ class _Inputs:
         target = target if target.stride(-1) == 1 else target.contiguous()
         images, classes, length = scores.shape
         self.kept = [scores, target]
-        self.struct = native.Problem(
+        self.struct = native.Inputs(
             scores=_strided(scores),
             target=target.data_ptr(),
             target_stride=target.stride(0),
@@ -280,17 +297,17 @@ class _Inputs:
 
     def add_cross_entropy(self, class_weight: Tensor | None, smoothing: float) -> None:
         """Ask for cross-entropy."""
-        self.struct.entropy, self.struct.smoothing = True, smoothing
+        self.struct.cross_entropy, self.struct.smoothing = True, smoothing
         if class_weight is not None:
             class_weight = class_weight.to(torch.float32).contiguous()
-            self.struct.entropy_weight = class_weight.data_ptr()
+            self.struct.class_weight = class_weight.data_ptr()
             self.kept.append(class_weight)
 
     def add_pixel_weight(self, weight: Tensor, *, fixed: bool = False) -> None:
         """Weights (N, L), or (N, C, L) for multilabel; in fixed point too for the first pass."""
         if fixed:
             numbers = to_fixed(weight).contiguous()
-            self.struct.pixel_mass = numbers.data_ptr()
+            self.struct.fixed_weight = numbers.data_ptr()
             self.kept.append(numbers)
         weight = weight.to(torch.float32).contiguous()
         self.struct.pixel_weight = weight.data_ptr()
@@ -304,15 +321,15 @@ def _kernels(
 ) -> ctypes.CDLL | None:
     """The library, if it can do this."""
     known = scores.dtype in _SCORE_TYPES and target.dtype in _LABEL_TYPES and link in _LINKS
-    return native.load() if known and segment_ids is None and scores.numel() > 0 else None
+    return load() if known and segment_ids is None and scores.numel() > 0 else None
 
 
-def _strided(scores: Tensor) -> native.Scores:
+def _strided(scores: Tensor) -> native.Strided:
     """Where a tensor is, and its strides."""
     image, channel, pixel = scores.stride()
     if channel != 1 or scores.shape[2] == 1:
         pixel = 1
-    return native.Scores(scores.data_ptr(), image, channel, pixel)
+    return native.Strided(scores.data_ptr(), image, channel, pixel)
 
 
 def _in_place(scores: Tensor) -> bool:
@@ -339,5 +356,5 @@ def _centres(bins: int, unbounded: bool) -> Tensor:
 
 def level() -> str | None:
     """Instruction-set level of the kernels in use, or None without kernels."""
-    kernels = native.load()
+    kernels = load()
     return None if kernels is None else str(kernels.lovasz_level(), "ascii")

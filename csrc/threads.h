@@ -1,4 +1,4 @@
-// What the entry points share: torch's threads, chunks of work, memory. Not for level.cpp.
+// What the entry points share: threads, chunks of work, memory. Not for level.cpp.
 #pragma once
 
 #include <atomic>
@@ -16,21 +16,29 @@ const lovasz_kernels &kernels();
 // Calls function on parts of [0, tasks), on torch's threads.
 void run(int32_t threads, int64_t tasks, ParallelFunction function, void *context);
 
+template <class Work>
+void run(int32_t threads, int64_t tasks, const Work &work) {
+  const auto call = [](int64_t begin, int64_t end, void *context) {
+    (*static_cast<const Work *>(context))(begin, end);
+  };
+  run(threads, tasks, call, const_cast<Work *>(&work));
+}
+
 // The chunks that threads take: whole tiles of one image. Their size depends on the shape alone,
 // so that sums over chunks do not depend on the number of threads.
 struct Chunks {
   int64_t length, chunk, per_image, total;
 
-  explicit Chunks(const lovasz_problem &problem) : length(problem.length) {
+  explicit Chunks(const lovasz_inputs &inputs) : length(inputs.length) {
     const int64_t tile = lovasz_tile_pixels;
     // Several tiles where enough chunks are left for many threads: memory is asked for a tile
     // ahead, which after the last one of a chunk is another thread's.
-    const int64_t share = problem.images * (length / tile) / 64;
+    const int64_t share = inputs.images * (length / tile) / 64;
     const int64_t several = share < 1 ? 1 : share < 8 ? share : 8;
-    const int64_t tiles = 65536 / (tile * problem.classes);
+    const int64_t tiles = 65536 / (tile * inputs.classes);
     chunk = tile * (tiles > several ? tiles : several);
     per_image = (length + chunk - 1) / chunk;
-    total = per_image * problem.images;
+    total = per_image * inputs.images;
   }
   int64_t image(int64_t index) const { return index / per_image; }
   // Threads that find something to do; waking one takes longer than a chunk.
@@ -51,5 +59,38 @@ struct Memory {
   template <class T>
   T *aligned() const {
     return reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(data) + 63) & ~uintptr_t{63});
+  }
+};
+
+// A pass over the pixels: its threads take chunks until none is left.
+struct Pass {
+  const lovasz_inputs &inputs;
+  const lovasz_kernels &level = kernels();
+  const Chunks chunks{inputs};
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};  // no memory
+
+  explicit Pass(const lovasz_inputs &read) : inputs(read) {}
+  int64_t group(int64_t image) const { return inputs.per_image ? image : 0; }
+  int status() const { return failed ? LOVASZ_NO_MEMORY : LOVASZ_OK; }
+
+  // Calls visit(index, image, first, last, scratch) for the chunks that this thread takes.
+  template <class Visit>
+  void take_chunks(Visit visit) {
+    const Memory scratch(static_cast<size_t>(lovasz_scratch_floats(inputs.classes)) *
+                         sizeof(float));
+    if (scratch.data == nullptr) {
+      failed = true;
+      return;
+    }
+    for (int64_t i = next++; i < chunks.total; i = next++) {
+      visit(i, chunks.image(i), chunks.first(i), chunks.last(i), scratch.aligned<float>());
+    }
+  }
+
+  // Calls work() on as many threads as find something to do.
+  template <class Work>
+  void on_threads(int32_t threads, Work work) {
+    run(threads, chunks.workers(threads), [&](int64_t, int64_t) { work(); });
   }
 };

@@ -1,10 +1,15 @@
-// exp and log over arrays, written so that compilers turn plain loops over them into vectors.
+// exp and log over arrays, written so that compilers turn plain loops over them into vectors, and
+// what the compiler may take for granted of the processor.
 #pragma once
 
 #include <stdint.h>
 #include <string.h>
 
-#include "processor.h"
+// LOVASZ_PORTABLE: nothing, as if it were none of those for which there are intrinsics here.
+#if defined(__SSE2__) && !defined(LOVASZ_PORTABLE)
+#define LOVASZ_SSE2 1
+#include <immintrin.h>
+#endif
 
 namespace LOVASZ_LEVEL {
 
@@ -86,26 +91,26 @@ inline double sum_of(const float *__restrict values) {
   return sum;
 }
 
-// out = table[index]. Four single loads put together and two indices at a time take two thirds of
-// the time of AVX-512's gather on Zen 4, and less than half of that of single loads and stores.
+// out = histograms[index]. Four single loads put together and two indices at a time take two thirds
+// of the time of AVX-512's gather on Zen 4, and less than half of that of single loads and stores.
 template <int T, class Index>
-inline void look_up(const float *__restrict table, const Index *__restrict index,
-                    float *__restrict out) {
+inline void gather(const float *__restrict histograms, const Index *__restrict index,
+                   float *__restrict out) {
   static_assert(sizeof(Index) == 4, "two indices are read at a time");
 #if defined(LOVASZ_SSE2)
   for (int t = 0; t < T; t += 4) {
     uint64_t i, j;
     memcpy(&i, index + t, sizeof i);
     memcpy(&j, index + t + 2, sizeof j);
-    const __m128 first = _mm_load_ss(table + static_cast<uint32_t>(i));
-    const __m128 second = _mm_load_ss(table + (i >> 32));
-    const __m128 third = _mm_load_ss(table + static_cast<uint32_t>(j));
-    const __m128 fourth = _mm_load_ss(table + (j >> 32));
+    const __m128 first = _mm_load_ss(histograms + static_cast<uint32_t>(i));
+    const __m128 second = _mm_load_ss(histograms + (i >> 32));
+    const __m128 third = _mm_load_ss(histograms + static_cast<uint32_t>(j));
+    const __m128 fourth = _mm_load_ss(histograms + (j >> 32));
     _mm_storeu_ps(out + t,
                   _mm_movelh_ps(_mm_unpacklo_ps(first, second), _mm_unpacklo_ps(third, fourth)));
   }
 #else
-  for (int t = 0; t < T; ++t) out[t] = table[index[t]];
+  for (int t = 0; t < T; ++t) out[t] = histograms[index[t]];
 #endif
 }
 

@@ -1,25 +1,15 @@
 // From counts to losses and slopes, for Tversky's set functions: `extend_counts` in
-// src/lovasz/extension.py, in one pass instead of about 180 operators. What that computes twice is
-// computed once, but every operation rounds as there; only the losses are added up in another
-// order.
+// src/lovasz/core/extension.py, in one pass instead of about 180 operators. What that computes
+// twice is computed once, but every operation rounds as there; only the losses are added up in
+// another order.
 #pragma once
 
 #include <stdint.h>
 
 #include "kernels.h"
+#include "set_function.h"
 
 namespace LOVASZ_LEVEL {
-
-struct Tversky {
-  double alpha, beta, positives;
-
-  double operator()(double fn, double fp) const {
-    const double mistakes = alpha * fp + beta * fn;
-    const double whole = positives - fn + mistakes;
-    // 0/0 is the empty set of an absent class, which costs nothing.
-    return whole > 0.0 ? mistakes / whole : 0.0;
-  }
-};
 
 inline double one_if_empty(double count) { return count > 0.0 ? count : 1.0; }
 
@@ -70,10 +60,11 @@ void take_from_beside(const int64_t *counts, int64_t bins, Slope *slopes) {
 
 // One class: counts and slopes are (2, B), negatives first; returns the loss.
 template <class Slope>
-double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slopes, uint8_t *seen) {
-  const double *centres = w.centres;
-  const int64_t bins = w.bins;
-  const double pixel = 1.0 / static_cast<double>(w.unit);  // a power of two: exact
+double extend_class(const int64_t *counts, const lovasz_extension &e, Slope *slopes,
+                    uint8_t *present) {
+  const double *centres = e.centres;
+  const int64_t bins = e.bins;
+  const double pixel = 1.0 / static_cast<double>(e.unit);  // a power of two: exact
   const int64_t *n = counts, *f = counts + bins;
   Slope *slope_n = slopes, *slope_f = slopes + bins;
   int64_t positives = 0, negatives = 0;
@@ -81,11 +72,11 @@ double weigh_class(const int64_t *counts, const lovasz_weighing &w, Slope *slope
     positives += f[b];
     negatives += n[b];
   }
-  seen[0] = positives + negatives > 0;
-  seen[w.rows] = positives > 0;
+  present[0] = positives + negatives > 0;
+  present[e.rows] = positives > 0;
   const double P = pixel * static_cast<double>(positives);
   const double N = pixel * static_cast<double>(negatives);
-  const Tversky delta{w.alpha, w.beta, P};
+  const Tversky delta{e.alpha, e.beta, P};
 
   constexpr int64_t block = 256, lanes = 8;
   alignas(64) double F[block + 1], B[block + 1], summands[block];

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#include "math.h"
+#include "vector_math.h"
 
 namespace LOVASZ_LEVEL {
 

@@ -1,0 +1,218 @@
+// The entry points: choice of the instruction-set level, threads, and merging of their histograms.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "contract.h"
+#include "threads.h"
+
+namespace {
+
+std::atomic<ParallelFor> parallel_for{nullptr};
+std::atomic<const lovasz_kernels *> chosen{nullptr};
+
+#if defined(LOVASZ_X86_LEVELS)
+// By their features, because clang knows the names of levels from version 18 on only; no processor
+// has these without the others of its level.
+bool has_v3() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+
+bool has_v4() {
+  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+const lovasz_kernels *best_level() {
+#if defined(LOVASZ_X86_LEVELS)
+  if (has_v4()) return &lovasz_kernels_v4;
+  if (has_v3()) return &lovasz_kernels_v3;
+#endif
+  return &lovasz_kernels_baseline;
+}
+
+struct HistogramPass : Pass {
+  lovasz_histogram_result &result;
+  double *cross_entropy;  // (chunks, 2): added up in the order of chunks, whoever counted them
+  std::mutex merging;
+
+  HistogramPass(const lovasz_inputs &read, lovasz_histogram_result &written)
+      : Pass(read), result(written) {}
+  void count();
+  void merge(lovasz_histograms &histograms, int64_t group);
+};
+
+// Adds a row of a thread's histograms to that of the result and clears it.
+template <class Cell>
+void merge_row(Cell *source, int64_t row, int64_t bins, int64_t *out) {
+  source[bins - 1] += source[bins];  // an error that rounding carried to 1
+  for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
+  std::memset(source, 0, static_cast<size_t>(row) * sizeof *source);
+}
+
+// Adds a thread's histograms to the result and clears them.
+void HistogramPass::merge(lovasz_histograms &own, int64_t group) {
+  const int64_t bins = inputs.bins, classes = inputs.classes, row = own.row;
+  std::lock_guard<std::mutex> lock(merging);
+  for (int64_t i = 0; i < 2 * classes; ++i) {
+    const int64_t c = i / 2, side = i % 2;
+    int64_t *out = result.counts + (group * 2 * classes + i) * bins;
+    if (own.weighted != nullptr) {
+      merge_row(own.weighted + (side * classes + c) * row, row, bins, out);
+      continue;
+    }
+    uint32_t *source = (side == 0 ? own.negatives : own.positives) + c * row;
+    uint32_t *other = source + own.half;
+    for (int64_t b = 0; b < row; ++b) source[b] += other[b];
+    std::memset(other, 0, static_cast<size_t>(row) * sizeof *other);
+    merge_row(source, row, bins, out);
+  }
+  result.invalid[group] += own.invalid;
+  result.bad_labels += own.bad_labels;
+  own.invalid = own.bad_labels = 0;
+}
+
+void HistogramPass::count() {
+  const int64_t row = (inputs.bins + 2 + 15) / 16 * 16;
+  const size_t cells = static_cast<size_t>(inputs.classes * row);
+  const bool fixed = inputs.fixed_weight != nullptr;
+  const Memory counts(4 * cells * sizeof(uint32_t));
+  const Memory weighted(fixed ? 2 * cells * sizeof(int64_t) : 0);
+  if (counts.data == nullptr || weighted.data == nullptr) {
+    failed = true;
+    return;
+  }
+  uint32_t *negatives = counts.aligned<uint32_t>();
+  lovasz_histograms own{};
+  own.negatives = negatives;
+  own.positives = negatives + cells;
+  own.half = static_cast<int64_t>(2 * cells);
+  own.weighted = fixed ? weighted.aligned<int64_t>() : nullptr;
+  own.row = row;
+  int64_t current = -1;
+  uint64_t pixels = 0;
+  take_chunks([&](int64_t index, int64_t image, int64_t first, int64_t last, float *scratch) {
+    // 32-bit counters hold what this thread has counted since it last merged.
+    if (current >= 0 && (current != group(image) || pixels > UINT32_MAX / 2)) {
+      merge(own, current);
+      pixels = 0;
+    }
+    current = group(image);
+    pixels += static_cast<uint64_t>(chunks.chunk);
+    own.cross_entropy = inputs.cross_entropy ? cross_entropy + 2 * index : nullptr;
+    level.histogram(&inputs, image, first, last, &own, scratch);
+  });
+  if (current >= 0) merge(own, current);
+}
+
+}  // namespace
+
+const lovasz_kernels &kernels() {
+  const lovasz_kernels *level = chosen.load(std::memory_order_acquire);
+  if (level == nullptr) {
+    level = best_level();
+    chosen.store(level, std::memory_order_release);
+  }
+  return *level;
+}
+
+void run(int32_t threads, int64_t tasks, ParallelFunction function, void *context) {
+  ParallelFor torch = parallel_for.load(std::memory_order_relaxed);
+  if (torch == nullptr || threads <= 1 || tasks <= 1) {
+    function(0, tasks, context);
+  } else {
+    torch(0, tasks, 1, function, context);
+  }
+}
+
+void lovasz_set_parallel_for(void *address) {
+  ParallelFor function = nullptr;
+  std::memcpy(&function, &address, sizeof function);
+  parallel_for = function;
+}
+
+const char *lovasz_level(void) { return kernels().name; }
+
+int lovasz_choose_level(const char *name) {
+  const lovasz_kernels *level = nullptr;
+  if (std::strcmp(name, "best") == 0) level = best_level();
+  if (std::strcmp(name, "baseline") == 0) level = &lovasz_kernels_baseline;
+#if defined(LOVASZ_X86_LEVELS)
+  if (std::strcmp(name, "v3") == 0 && has_v3()) level = &lovasz_kernels_v3;
+  if (std::strcmp(name, "v4") == 0 && has_v4()) level = &lovasz_kernels_v4;
+#endif
+  if (level == nullptr) return 0;
+  chosen = level;
+  return 1;
+}
+
+int lovasz_histogram(const lovasz_inputs *inputs, lovasz_histogram_result *result,
+                     int32_t threads) {
+  if (!contract::kept(*inputs, 1) || result->counts == nullptr || result->invalid == nullptr) {
+    return LOVASZ_MISUSE;
+  }
+  // The kernels find cells of histograms by 32 bits.
+  if (inputs->classes > UINT32_MAX / 4 / (inputs->bins + 18)) return LOVASZ_NO_MEMORY;
+  HistogramPass pass(*inputs, *result);
+  const int64_t sums = inputs->cross_entropy ? pass.chunks.total : 0;
+  const Memory cross_entropy(2 * sizeof(double) * static_cast<size_t>(sums));
+  if (cross_entropy.data == nullptr) return LOVASZ_NO_MEMORY;
+  pass.cross_entropy = cross_entropy.aligned<double>();
+  pass.on_threads(threads, [&] { pass.count(); });
+  for (int64_t i = 0; i < sums; ++i) {
+    result->cross_entropy[0] += pass.cross_entropy[2 * i];
+    result->cross_entropy[1] += pass.cross_entropy[2 * i + 1];
+  }
+  return pass.status();
+}
+
+void lovasz_extend(const lovasz_extension *extension, int32_t threads) {
+  const lovasz_kernels &level = kernels();
+  // Waking a thread takes as long as some thousand bins.
+  const bool alone = extension->rows * extension->bins < 32768;
+  run(alone ? 1 : threads, extension->rows, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) level.extend(extension, row);
+  });
+}
+
+int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by_pixel,
+                    const float *factors, float cross_entropy_scale, const lovasz_strided *gradient,
+                    int32_t threads) {
+  if (!contract::kept(*inputs, by_pixel ? 0 : 1, slopes, *gradient)) return LOVASZ_MISUSE;
+  Pass pass(*inputs);
+  const int64_t classes = inputs->classes;
+  pass.on_threads(threads, [&] {
+    pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
+      const int64_t group = pass.group(image);
+      const int64_t skipped = by_pixel ? image * inputs->length : group * 2 * inputs->bins;
+      const lovasz_slopes own{slopes + skipped * classes,
+                              factors == nullptr ? nullptr : factors + group * classes,
+                              cross_entropy_scale, by_pixel != 0};
+      pass.level.backward(inputs, &own, gradient, image, first, last, scratch);
+    });
+  });
+  return pass.status();
+}
+
+void lovasz_expect_writes(void *data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t page = 4096;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
+  const uintptr_t end =
+      (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) & ~(page - 1);
+  if (end > begin) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
