@@ -18,33 +18,45 @@ from tools.launches import Workload, compile_for, instructions_of, launches_of, 
 
 WORKLOADS = {
     "cityscapes": Workload((2, 19, 512 * 1024)),
-    "cityscapes, with cross-entropy": Workload((2, 19, 512 * 1024), entropy=True, weighted=False),
+    "cityscapes, with cross-entropy": Workload(
+        (2, 19, 512 * 1024), cross_entropy=True, weighted=False
+    ),
     "ade, bfloat16": Workload((2, 150, 512 * 512), dtype=torch.bfloat16),
     "scannet, float16": Workload(
-        (1, 20, 307_200), points_first=True, dtype=torch.float16, entropy=True, weighted=False
+        (1, 20, 307_200),
+        adjacent_classes=True,
+        dtype=torch.float16,
+        cross_entropy=True,
+        weighted=False,
     ),
     "binary": Workload((8, 1, 512 * 512), link="sigmoid"),
 }
-#: launches before those of the exact method
-PASSES = ("tally", "survey", "negatives", "count", "push", "push_columns")
+#: kernels of the passes over the scores, of which the backward pass is the last
+HISTOGRAM = (
+    "histogram_shared",
+    "lse_and_positives",
+    "histogram_registers",
+    "histogram_multilabel",
+)
+BACKWARD = ("backward_softmax", "backward_unrolled", "backward_multilabel")
 
 
 def lines_of(work: Workload, target: object, tables: bool) -> list[str]:
     """A line for each kernel of the two passes."""
     lines = []
     for launch in launches_of(work, pytest.MonkeyPatch(), shared=tables)[:3]:
-        name = launch.kernel.__name__
-        if name not in PASSES:
+        name = launch.kernel.__name__.removesuffix("_kernel")
+        if name not in HISTOGRAM + BACKWARD:
             break
         compiled = compile_for(launch, target)
         usage, kinds = usage_of(compiled), instructions_of(launch, compiled)
         most = ", ".join(f"{kind} {number:.1f}" for kind, number in kinds.most_common(5))
         shared = usage.shared + compiled.metadata.shared
         lines.append(
-            f"  {name:13} {sum(kinds.values()):6.1f} a score, {usage.registers:3} registers,"
+            f"  {name:20} {sum(kinds.values()):6.1f} a score, {usage.registers:3} registers,"
             f" {shared:5} bytes shared | {most}"
         )
-        if name.startswith("push"):
+        if name in BACKWARD:
             break
     return lines
 

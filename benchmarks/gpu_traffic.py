@@ -27,7 +27,13 @@ IMAGES = [name for name, shape in {**WORKLOADS, **CHANNELS}.items() if len(shape
 DEFAULT = ("cityscapes", "ade", "masks")
 MULTIPROCESSORS = 132
 BINS = 1024
-PASSES = ("tally", "count", "push", "push_columns")
+PASSES = (
+    "histogram_shared",
+    "histogram_multilabel",
+    "backward_softmax",
+    "backward_unrolled",
+    "backward_multilabel",
+)
 
 
 def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], torch.Tensor]:
@@ -51,7 +57,8 @@ def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], tor
             counts, lse, _, _ = gpu.count(scores, labels, BINS, None, False, True)
             slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
             gpu.push(scores, labels, lse, slopes, None, True, factors=mean)
-    return {name: meter for name, meter in meters.items() if name in PASSES}, scores
+    by_name = {name.removesuffix("_kernel"): meter for name, meter in meters.items()}
+    return {name: meter for name, meter in by_name.items() if name in PASSES}, scores
 
 
 def line_of(meter: Meter, scores: int, pixels: int) -> str:

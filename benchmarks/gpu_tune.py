@@ -35,20 +35,20 @@ CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "STRIP": ((512, 1024, 2048, 4096), COUNTS),
     "USE_PTX": ((False, True), COUNTS),
     "TABLE_CELLS": ((2816, 5632, 11008), ("count",)),
-    "TALLIES": ((1, 2, 4, 8, 16), ("count",)),
-    "FEWEST_TALLIED": ((1, 2, 4, 8), ("count",)),
+    "SHARED_PROGRAMS": ((1, 2, 4, 8, 16), ("count",)),
+    "SHARED_STRIPS": ((1, 2, 4, 8), ("count",)),
     "FEWEST_STRIPS": ((1, 2, 4, 8, 16), ("count_channels",)),
     "PROGRAMS": ((4, 8, 16, 32), ("count_channels",)),
-    "SPARED": ((1, 2, 4, 8), ("count",)),
-    "FEW_SLABS": ((4, 16, 64), COUNTS),
-    "MOST_SLABS": ((8, 32, 64, 256), COUNTS),
-    "WEIGHED": ((128, 256, 512, 1024), ("weigh",)),
+    "ABOVE_WINDOW": ((1, 2, 4, 8), ("count",)),
+    "FEW_COPIES": ((4, 16, 64), COUNTS),
+    "MOST_COPIES": ((8, 32, 64, 256), COUNTS),
+    "EXTEND_BLOCK": ((128, 256, 512, 1024), ("weigh",)),
 }
 
 
 def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
     """Both passes over logits of classes, and what is between them."""
-    if logits.dim() == 2:  # points first
+    if logits.dim() == 2:  # points, (P, C)
         logits, target = logits.t().unsqueeze(0), target.unsqueeze(0)
     scores, labels = logits.detach().flatten(2), target.flatten(1)
     counts, lse, _, _ = gpu.count(scores, labels, BINS, None, False, True)
@@ -62,7 +62,7 @@ def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Ope
 
 
 def channel_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
-    """Both passes over logits of channels."""
+    """Both passes over logits of multilabel channels."""
     scores, labels = logits.detach().flatten(2), target.flatten(2)
     slopes = torch.rand((1, scores.shape[1], 2, BINS), device=scores.device)
     factors = torch.rand((1, scores.shape[1]), device=scores.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import tempfile
@@ -53,25 +54,25 @@ class Recorder:
 
 
 class Workload(NamedTuple):
-    """Shape, layout and what rides along."""
+    """Shape, layout and options."""
 
     shape: tuple[int, int, int]
-    points_first: bool = False
+    adjacent_classes: bool = False
     dtype: torch.dtype = torch.float32
     labels: torch.dtype = torch.int64
     per_image: bool = False
-    entropy: bool = False
+    cross_entropy: bool = False
     weighted: bool = True
     pixel_weights: bool = False
     bins: int = 1024
     link: str = "softmax"
-    exact: bool = True  # the exact method too; torch cannot launch it on very long tensors
+    sort: bool = True  # that method too; torch cannot launch it on very long tensors
 
     @property
     def scores(self) -> Tensor:
         """Without storage, as everything here."""
         images, classes, length = self.shape
-        if self.points_first:
+        if self.adjacent_classes:
             return meta((images, length, classes), self.dtype).transpose(1, 2)
         return meta(self.shape, self.dtype)
 
@@ -83,17 +84,25 @@ def meta(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
 
 def kernels() -> list[tuple[Any, str]]:
     """Every kernel, by its module and name."""
-    from lovasz.kernels.triton import channel_passes, counting, pushing, ranking, tallying, weighing
-
     names = {
-        counting: ("survey", "negatives", "masses"),
-        tallying: ("tally",),
-        pushing: ("push", "push_columns"),
-        ranking: ("keys", "marks", "runs", "extend"),
-        channel_passes: ("count", "push", "keys"),
-        weighing: ("weigh", "reduce"),
+        "lse_and_positives": ("lse_and_positives",),
+        "histogram_shared": ("histogram_shared",),
+        "histogram_registers": ("histogram_registers",),
+        "histogram_weighted": ("histogram_weighted",),
+        "histogram_multilabel": ("histogram_multilabel",),
+        "backward_unrolled": ("backward_unrolled",),
+        "backward_softmax": ("backward_softmax",),
+        "backward_multilabel": ("backward_multilabel",),
+        "keys": ("softmax_keys", "multilabel_keys"),
+        "sorting": ("mark_runs", "start_runs", "extend_runs"),
+        "extension": ("extend",),
+        "reduction": ("reduce",),
     }
-    return [(module, name) for module, found in names.items() for name in found]
+    return [
+        (importlib.import_module(f"lovasz.kernels.triton.{module}"), f"{name}_kernel")
+        for module, found in names.items()
+        for name in found
+    ]
 
 
 def launches_of(
@@ -108,62 +117,61 @@ def launches_of(
         patch.setattr(blocks, "has_ptx", lambda device: shared)
         for module, name in kernels():
             patch.setattr(module, name, Recorder(getattr(module, name), launches))
-        (_launch_classes if work.link == "softmax" else _launch_channels)(work)
-        _launch_weighing(work)
+        (_launch_softmax if work.link == "softmax" else _launch_multilabel)(work)
+        _launch_extension(work)
     return launches
 
 
-def _riding(work: Workload) -> tuple[Tensor | None, Tensor | None]:
+def _cross_entropy(work: Workload) -> tuple[Tensor | None, Tensor | None]:
     """Class weights and scale of the cross-entropy."""
-    weight = meta((work.shape[1],)) if work.entropy and work.weighted else None
-    return weight, meta(()) if work.entropy else None
+    weight = meta((work.shape[1],)) if work.cross_entropy and work.weighted else None
+    return weight, meta(()) if work.cross_entropy else None
 
 
-def _launch_classes(work: Workload) -> None:
+def _launch_softmax(work: Workload) -> None:
     images, _, length = work.shape
     scores, target = work.scores, meta((images, length), work.labels)
-    weight, scale = _riding(work)
-    smoothing = 0.1 if work.entropy else 0.0
+    weight, scale = _cross_entropy(work)
+    options = (weight, 0.1 if work.cross_entropy else 0.0)
+    common = (scores, target, work.bins, IGNORE, work.per_image, True, work.cross_entropy)
     by_pixel = meta((images, length)) if work.pixel_weights else None
-    counts, lse, _, _ = gpu.count(
-        scores, target, work.bins, IGNORE, work.per_image, True, work.entropy, weight, smoothing,
-        by_pixel,
-    )  # fmt: skip
+    counts, lse, _, _ = gpu.count(*common, *options, by_pixel)
     slopes, factors = meta(counts.shape), meta(counts.shape[:2])
-    riding = (scale, weight, smoothing)
-    gpu.push(scores, target, lse, slopes, IGNORE, True, *riding, factors=factors)
-    if work.exact:
+    gpu.push(scores, target, lse, slopes, IGNORE, True, scale, *options, factors=factors)
+    if work.sort:
         _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
         gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True, factors)
 
 
-def _launch_channels(work: Workload) -> None:
+def _launch_multilabel(work: Workload) -> None:
     scores, target = work.scores, meta(work.shape, work.labels)
-    weight, scale = _riding(work)
+    weight, scale = _cross_entropy(work)
     by_pixel = meta(work.shape) if work.pixel_weights else None
-    options = (IGNORE, work.per_image, work.link)
+    common = (IGNORE, work.per_image, work.link)
     counts, _, _ = channels.count_channels(
-        scores, target, work.bins, *options, work.entropy, weight, by_pixel
+        scores, target, work.bins, *common, work.cross_entropy, weight, by_pixel
     )
     slopes, factors = meta(counts.shape), meta(counts.shape[:2])
-    riding = (scale, weight)
-    channels.push_channels(scores, target, slopes, IGNORE, work.link, *riding, factors=factors)
-    if work.exact:
-        _, by_pixel, *_ = channels.exact_channels(scores, target, *options, 1.0, 2.0)
+    cross_entropy = (scale, weight)
+    channels.push_channels(
+        scores, target, slopes, IGNORE, work.link, *cross_entropy, factors=factors
+    )
+    if work.sort:
+        _, by_pixel, *_ = channels.exact_channels(scores, target, *common, 1.0, 2.0)
         channels.push_ranked_channels(scores, target, by_pixel, IGNORE, work.link, factors)
 
 
-def _launch_weighing(work: Workload) -> None:
+def _launch_extension(work: Workload) -> None:
     groups = work.shape[0] if work.per_image else 1
     counts = meta((groups, work.shape[1], 2, work.bins), torch.int64)
     unit = WEIGHT_UNIT if work.pixel_weights else 1
     for wide in (False, True):
         gpu.weigh(counts, 1.0, 2.0, wide, unit, work.link in UNBOUNDED)
-        losses, counting = meta(counts.shape[:2], torch.float64), meta(counts.shape[:2], torch.bool)
+        losses, active = meta(counts.shape[:2], torch.float64), meta(counts.shape[:2], torch.bool)
         weight = meta((work.shape[1],), torch.float64 if wide else torch.float32)
-        tables = (losses, counting, meta((groups,), torch.int64), weight)
-        sums = meta((2,), torch.float64) if work.entropy else None
-        gpu.reduce(*tables, True, True, work.per_image, wide, sums)
+        inputs = (losses, active, meta((groups,), torch.int64), weight)
+        sums = meta((2,), torch.float64) if work.cross_entropy else None
+        gpu.reduce(*inputs, True, True, work.per_image, wide, sums)
 
 
 def source_of(launch: Launch) -> Any:
@@ -236,7 +244,7 @@ def instructions_of(launch: Launch, compiled: Any) -> Counter[str]:
     ranges = [(first, last) for first, last in inner if last - first > 64] or [(0, len(code) - 1)]
     kinds = Counter(kind for first, last in ranges for kind in code[first : last + 1])
     block = launch.kwargs["BLOCK_T"]
-    if launch.kernel.__name__ == "negatives":
+    if launch.kernel.__name__ == "histogram_registers_kernel":
         block *= 4
     else:
         block *= launch.kwargs.get("CLASSES") or launch.kwargs.get("BLOCK_C", 1)

@@ -55,7 +55,7 @@ def moved(counts, expected):
     return float((counts - expected).abs().sum() / 2 / expected.sum().clamp(min=1))
 
 
-def check_count(scores, target, per_image, bins=BINS):
+def check_histogram(scores, target, per_image, bins=BINS):
     counts, lse, invalid, _ = gpu.count(scores, target, bins, IGNORE, per_image, True)
     expected, lse_expected, _, _ = reference.count(scores, target, bins, IGNORE, per_image, True)
     # every pixel is in its row; an error at the edge of two bins may be in either
@@ -66,7 +66,7 @@ def check_count(scores, target, per_image, bins=BINS):
     assert not invalid.any()
 
 
-def check_push(scores, target, groups, bins=BINS):
+def check_backward(scores, target, groups, bins=BINS):
     slopes, factors = slopes_of(groups, scores.shape[1], bins), factors_of(groups, scores.shape[1])
     lse = reference.log_sum_exp(scores)
     gradient = gpu.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
@@ -103,15 +103,15 @@ def test_both_methods_against_the_definition():
 )
 def test_few_classes(shape, layout, dtype, per_image):
     scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
-    check_count(scores, target, per_image)
-    check_push(scores, target, shape[0] if per_image else 1)
+    check_histogram(scores, target, per_image)
+    check_backward(scores, target, shape[0] if per_image else 1)
 
 
 @pytest.mark.parametrize(("shape", "layout"), pairwise(LARGE, LAYOUTS))
 def test_many_classes(shape, layout):
     scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
-    check_count(scores, target, False)
-    check_push(scores, target, 1)
+    check_histogram(scores, target, False)
+    check_backward(scores, target, 1)
 
 
 @pytest.mark.parametrize("dtype", LABELS)
@@ -134,15 +134,15 @@ def test_bool_labels_and_strided_labels():
 def test_more_pixels_than_a_program_takes():
     shape = (1, 3, 9001)
     scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
-    check_count(scores, target, False)
-    check_push(scores, target, 1)
+    check_histogram(scores, target, False)
+    check_backward(scores, target, 1)
 
 
 @pytest.mark.parametrize("bins", [2, 3, 100, 8192])
 def test_any_number_of_bins(bins):
     shape = (1, 3, 300)
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
-    check_count(scores, target, False, bins)
+    check_histogram(scores, target, False, bins)
     slopes = slopes_of(1, 3, bins)
     lse = reference.log_sum_exp(scores)
     got = gpu.push(scores, target, lse, slopes, IGNORE, True)
@@ -223,16 +223,16 @@ def test_impossible_labels_are_counted(bad):
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("classes", [19, 70])
-def test_cross_entropy_rides_along(classes, weighted, smoothing):
+def test_cross_entropy_of_the_same_passes(classes, weighted, smoothing):
     scores, target = torch.randn(2, classes, 100), torch.randint(classes, (2, 100))
     target[0, :50] = IGNORE % classes
-    riding = (torch.rand(classes) if weighted else None, smoothing)
-    arguments = (scores, target, BINS, IGNORE % classes, False, True, True, *riding)
+    options = (torch.rand(classes) if weighted else None, smoothing)
+    arguments = (scores, target, BINS, IGNORE % classes, False, True, True, *options)
     _, lse, _, sums = gpu.count(*arguments)
     torch.testing.assert_close(sums, reference.count(*arguments)[3], rtol=1e-6, atol=1e-6)
     slopes = slopes_of(1, classes, BINS)
     scale = torch.tensor(1.5, dtype=torch.float64)
-    arguments = (scores, target, lse, slopes, IGNORE % classes, True, scale, *riding)
+    arguments = (scores, target, lse, slopes, IGNORE % classes, True, scale, *options)
     torch.testing.assert_close(
         gpu.push(*arguments), reference.push(*arguments), rtol=1e-3, atol=1e-4
     )
@@ -247,7 +247,7 @@ def test_cross_entropy_rides_along(classes, weighted, smoothing):
         [(1.0, 1.0), (0.3, 2.0)],
     ),
 )
-def test_exact_is_the_reference(shape, layout, per_image, weights):
+def test_sort_is_the_reference(shape, layout, per_image, weights):
     scores, target = scores_of(shape, layout, torch.float32, 2.0), labels_of(shape)
     got = gpu.exact(scores, target, IGNORE, per_image, True, *weights)
     expected = reference.exact(scores, target, IGNORE, per_image, True, *weights)
@@ -259,8 +259,8 @@ def test_exact_is_the_reference(shape, layout, per_image, weights):
     assert not invalid.any()
     # errors that differ by a rounding may change places
     assert relative(slopes, expected_slopes) < 0.02
-    ranked = (scores, target, lse, expected_slopes, IGNORE, True, factors_of(*losses.shape))
-    gradient, expected_gradient = gpu.push_ranked(*ranked), reference.push_ranked(*ranked)
+    arguments = (scores, target, lse, expected_slopes, IGNORE, True, factors_of(*losses.shape))
+    gradient, expected_gradient = gpu.push_ranked(*arguments), reference.push_ranked(*arguments)
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected_gradient) < 2e-5
 
@@ -272,12 +272,12 @@ def test_points_whose_classes_are_loaded_at_once(classes, dtype):
     labels[:, ::9] = IGNORE
     for skipped in (0, 1):  # the second point need not begin at a multiple of 16 bytes
         scores, target = points[skipped:].t().unsqueeze(0), labels[:, skipped:]
-        check_count(scores, target, False)
-        check_push(scores, target, 1)
+        check_histogram(scores, target, False)
+        check_backward(scores, target, 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_exact_and_push_ranked_of_narrow_scores(dtype):
+def test_sort_and_backward_of_narrow_scores(dtype):
     shape = (2, 5, 130)
     scores, target = scores_of(shape, "pixels", dtype, 2.0), labels_of(shape)
     losses, slopes, *_, lse, _ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
@@ -310,7 +310,7 @@ def test_errors_of_nought_and_one():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_exact_with_scores_that_are_no_numbers(value):
+def test_sort_of_scores_that_are_no_numbers(value):
     shape = (2, 5, 300)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
     target[:, :9] = 0
@@ -326,15 +326,15 @@ def test_exact_with_scores_that_are_no_numbers(value):
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout", "per_image", "entropy"),
+    ("shape", "layout", "per_image", "cross_entropy"),
     pairwise(
         [(1, 1, 1), (3, 4, 7), (2, 19, 257), (1, 150, 300)], LAYOUTS, [False, True], [False, True]
     ),
 )
-def test_weights_of_pixels(shape, layout, per_image, entropy):
+def test_weights_of_pixels(shape, layout, per_image, cross_entropy):
     scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
-    riding = (entropy, torch.rand(shape[1]), 0.1) if entropy else (False, None, 0.0)
-    arguments = (scores, target, BINS, IGNORE, per_image, True, *riding)
+    options = (True, torch.rand(shape[1]), 0.1) if cross_entropy else (False, None, 0.0)
+    arguments = (scores, target, BINS, IGNORE, per_image, True, *options)
     weight = 3 * torch.rand(target.shape)
     counts, _, invalid, sums = gpu.count(*arguments, weight)
     expected, _, _, expected_sums = reference.count(*arguments, weight)
@@ -385,7 +385,7 @@ def test_nothing_waits_for_the_device():
     assert watch.waited == []
 
 
-def test_nothing_waits_for_the_device_with_channels():
+def test_nothing_waits_for_the_device_with_multilabel_links():
     shape = (2, 5, 70)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), torch.randint(2, shape)
     scale, weight, by_pixel = torch.tensor(0.5), torch.rand(5), torch.rand(shape)
@@ -411,8 +411,8 @@ def test_weights_multiply_the_gradient_before_it_is_rounded(layout, dtype):
         slopes_of(2, 19, 64),
         torch.rand(2, 257) * 300,
     )
-    riding = (torch.tensor(0.3), None, 0.1)
-    tail = (IGNORE, True, *riding, None, factors_of(2, 19), weight)
+    options = (torch.tensor(0.3), None, 0.1)
+    tail = (IGNORE, True, *options, None, factors_of(2, 19), weight)
     got = gpu.push(scores, target, lse, slopes, *tail)
     expected = reference.push(scores.double(), target, lse.double(), slopes.double(), *tail)
     assert got.dtype == dtype

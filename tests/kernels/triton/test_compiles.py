@@ -14,64 +14,72 @@ from tools.launches import (
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
-# A few combinations that together have every layout, dtype, block and option. The exact method
-# knows nothing of what rides along and is left out where little else differs.
+# A few combinations that together have every layout, dtype, block and option. The sort knows
+# nothing of cross-entropy and weights, and is left out where little else differs.
 WORKLOADS = {
     "images": Workload((2, 19, 512 * 1024)),
     "images, with cross-entropy": Workload(
-        (2, 19, 512 * 1024), entropy=True, labels=torch.uint8, exact=False
+        (2, 19, 512 * 1024), cross_entropy=True, labels=torch.uint8, sort=False
     ),
     "many classes": Workload((2, 150, 512 * 512), dtype=torch.bfloat16, labels=torch.uint8),
-    "points": Workload((1, 20, 123_457), points_first=True, dtype=torch.float16, entropy=True),
-    "very many classes": Workload((1, 1001, 50_000), points_first=True, labels=torch.int32),
+    "points": Workload(
+        (1, 20, 123_457), adjacent_classes=True, dtype=torch.float16, cross_entropy=True
+    ),
+    "very many classes": Workload((1, 1001, 50_000), adjacent_classes=True, labels=torch.int32),
     "two classes by image": Workload((8, 2, 512 * 512), dtype=torch.bfloat16, per_image=True),
     "many bins": Workload((1, 4, 100_000), bins=2**14),
     # a size of 1 is a constant to the compiler
-    "one pixel of one class": Workload((1, 1, 1), entropy=True, weighted=False),
+    "one pixel of one class": Workload((1, 1, 1), cross_entropy=True, weighted=False),
     "images of one pixel": Workload((5, 3, 1), labels=torch.uint8, per_image=True),
-    "one class": Workload((8, 1, 512 * 512), entropy=True),
+    "one class": Workload((8, 1, 512 * 512), cross_entropy=True),
     "more than 2^31 scores": Workload((3, 1024, 2**20), dtype=torch.float16),
     # whose counts need 64 bits
-    "more than 2^31 pixels": Workload((1, 19, 2**31 + 5), dtype=torch.float16, exact=False),
+    "more than 2^31 pixels": Workload((1, 19, 2**31 + 5), dtype=torch.float16, sort=False),
     "weights of pixels": Workload(
-        (2, 19, 512 * 1024), entropy=True, pixel_weights=True, exact=False
+        (2, 19, 512 * 1024), cross_entropy=True, pixel_weights=True, sort=False
     ),
     "binary": Workload((8, 1, 512 * 512), link="sigmoid", labels=torch.uint8),
     "binary, with cross-entropy": Workload(
-        (8, 1, 512 * 512), link="sigmoid", entropy=True, exact=False
+        (8, 1, 512 * 512), link="sigmoid", cross_entropy=True, sort=False
     ),
     "labels of many channels": Workload(
-        (4, 80, 256 * 256), points_first=True, dtype=torch.bfloat16, link="sigmoid", entropy=True
+        (4, 80, 256 * 256),
+        adjacent_classes=True,
+        dtype=torch.bfloat16,
+        link="sigmoid",
+        cross_entropy=True,
     ),
     "hinge by image": Workload((8, 1, 512 * 512), link="hinge", per_image=True),
     "elu of few bins": Workload((1, 3, 5_000), link="elu", dtype=torch.float16, bins=2),
     "probabilities of many bins": Workload((1, 3, 5_000), link="channel_probabilities", bins=2**14),
     "weights of pixels of channels": Workload(
-        (2, 5, 100_000), link="sigmoid", entropy=True, pixel_weights=True, labels=torch.int32
+        (2, 5, 100_000), link="sigmoid", cross_entropy=True, pixel_weights=True, labels=torch.int32
     ),
     "one pixel of one channel": Workload((1, 1, 1), link="sigmoid"),
     "more than 2^31 scores of channels": Workload((3, 1024, 2**20), link="sigmoid"),
     "more than 2^31 pixels of a channel": Workload(
-        (1, 1, 2**31 + 5), link="sigmoid", bins=2**14, exact=False
+        (1, 1, 2**31 + 5), link="sigmoid", bins=2**14, sort=False
     ),
 }
-SORTING = ["marks", "runs", "extend"]
-WEIGHING = ["weigh", "reduce"] * 2  # in float32 and in float64
+SORTED = ["mark_runs", "start_runs", "extend_runs"]
+EXTENSION = ["extend", "reduce"] * 2  # in float32 and in float64
 
 
 def kernels_of(work, shared):
-    """In the order of launching: count, push, exact, push_ranked, weigh and reduce twice."""
+    """In the order of launching: histogram, backward; sort, extend, backward; extend and reduce."""
     if work.link != "softmax":
-        count, push = ["count"], "push"
+        first, histogram = "histogram_multilabel", ["histogram_multilabel"]
+        keys, backward = "multilabel_keys", "backward_multilabel"
     else:
-        push = "push" if work.points_first or work.shape[1] > 64 else "push_columns"
+        unrolled = not work.adjacent_classes and work.shape[1] <= 64
+        backward = "backward_unrolled" if unrolled else "backward_softmax"
+        first, keys = "lse_and_positives", "softmax_keys"
         if work.pixel_weights:
-            count = ["survey", "masses"]
+            histogram = [first, "histogram_weighted"]
         else:
-            count = ["tally"] if shared else ["survey", "negatives"]
-    first = "survey" if work.link == "softmax" else "count"
-    exact = [first, "keys", *SORTING, push] if work.exact else []
-    return [*count, push, *exact, *WEIGHING]
+            histogram = ["histogram_shared"] if shared else [first, "histogram_registers"]
+    sort = [first, keys, *SORTED, backward] if work.sort else []
+    return [f"{name}_kernel" for name in (*histogram, backward, *sort, *EXTENSION)]
 
 
 # Bytes of shared memory that leave room for several programs on a processor.
@@ -125,7 +133,7 @@ def test_registers_and_memory_suffice(work, monkeypatch):
 
 TABLES = {name: work for name, work in WORKLOADS.items() if not work.pixel_weights} | {
     f"points of {classes} classes, {dtype}": Workload(
-        (1, classes, 9_999), points_first=True, dtype=dtype
+        (1, classes, 9_999), adjacent_classes=True, dtype=dtype
     )
     for classes, dtype in (
         (2, torch.float32), (4, torch.float16), (8, torch.bfloat16), (16, torch.float32),
@@ -140,7 +148,7 @@ def test_every_element_is_added_once(work, monkeypatch):
     launch = launches_of(work, monkeypatch)[0]
     compiled = compile_for(launch, target_of("sm_90"))
     block = launch.kwargs["BLOCK_T"] * launch.kwargs.get("BLOCK_C", 1)
-    strips = 1 + (launch.kwargs.get("GROUPS", 1) > 1)  # the loop over further groups has its own
+    strips = 1 + (launch.kwargs.get("PARTS", 1) > 1)  # the loop over further parts has its own
     threads = 32 * launch.kwargs["num_warps"]
     assert compiled.asm["ptx"].count("red.shared") * threads == block * strips
     outside = compiled.asm["ptx"].count("red.relaxed.gpu.global") * threads
@@ -153,24 +161,25 @@ def test_every_element_is_added_once(work, monkeypatch):
 
 
 def test_neighbours_are_loaded_at_once(monkeypatch):
-    """Sixteen bytes a load where pixels are contiguous; what is gathered is loaded one by one."""
+    """Sixteen bytes a load where pixels are contiguous; what is gathered is loaded individually."""
     # own scores; own scores, and none; slopes and factors of positives once and of all twice; none,
     # and slopes beside four labels of a byte at once, and factors
-    with_tables = {"tally": 4}
-    in_registers = {"survey": 4, "negatives": 0}
-    channels = {"count": 0, "push": 9}
-    for name, gathered, shared in (
+    with_tables = {"histogram_shared": 4}
+    in_registers = {"lse_and_positives": 4, "histogram_registers": 0}
+    channels = {"histogram_multilabel": 0, "backward_multilabel": 9}
+    for workload, gathered, shared in (
         ("images", with_tables, True),
         ("images", in_registers, False),
-        ("many classes", {"tally": 0, "push": 80}, True),
+        ("many classes", {"histogram_shared": 0, "backward_softmax": 80}, True),
         ("binary", channels, True),
     ):
-        launches = launches_of(WORKLOADS[name], monkeypatch, shared=shared)
+        launches = launches_of(WORKLOADS[workload], monkeypatch, shared=shared)
         for launch in launches[: len(gathered)]:
             ptx = compile_for(launch, target_of("sm_90")).asm["ptx"]
             assert "ld.global.v4.b32" in ptx
-            assert ptx.count("ld.global.b32") == gathered[launch.kernel.__name__]
-            assert "push" not in launch.kernel.__name__ or "st.global.v4.b32" in ptx
+            name = launch.kernel.__name__.removesuffix("_kernel")
+            assert ptx.count("ld.global.b32") == gathered[name]
+            assert "backward" not in name or "st.global.v4.b32" in ptx
 
 
 def test_instructions_take_no_longer_than_memory(monkeypatch):
@@ -179,9 +188,9 @@ def test_instructions_take_no_longer_than_memory(monkeypatch):
     found = [
         instructions_of(launch, compile_for(launch, target_of("sm_90"))) for launch in launches
     ]
-    tally, push = (sum(kinds.values()) for kinds in found)
-    assert tally < 4 / 12 * 128  # read once
-    assert push < 8 / 12 * 128  # read and written
+    histogram, backward = (sum(kinds.values()) for kinds in found)
+    assert histogram < 4 / 12 * 128  # read once
+    assert backward < 8 / 12 * 128  # read and written
 
 
 def test_windows_hold_what_can_be_frequent(monkeypatch):

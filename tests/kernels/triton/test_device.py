@@ -58,7 +58,7 @@ def test_counts_can_be_repeated_bitwise(scale):
 
 @pytest.mark.parametrize("per_image", [False, True])
 @pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
-def test_exact_is_the_reference(shape, per_image):
+def test_sort_is_the_reference(shape, per_image):
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0).cuda(), labels_of(shape).cuda()
     got = gpu.exact(scores, target, IGNORE, per_image, True, 1.0, 1.0)
     expected = reference.exact(scores, target, IGNORE, per_image, True, 1.0, 1.0)

@@ -15,20 +15,19 @@ from lovasz.kernels import triton as gpu
 from lovasz.kernels.triton import blocks, channels
 from tests.kernels import channel_checks
 from tests.kernels.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of
-from tests.kernels.triton import interpreted, interpreted_channels, interpreted_weigh
+from tests.kernels.triton import interpreted, interpreted_extension, interpreted_multilabel
 from tests.kernels.triton.interpreted import (  # noqa: F401
     BINS,
     DTYPES,
     LARGE,
     SMALL,
-    check_count,
+    check_histogram,
     test_any_number_of_bins,
     test_bool_labels_and_strided_labels,
     test_both_methods_against_the_definition,
-    test_cross_entropy_rides_along,
+    test_cross_entropy_of_the_same_passes,
     test_equal_errors_share_their_slopes,
     test_every_label_dtype,
-    test_exact_and_push_ranked_of_narrow_scores,
     test_extreme_logits,
     test_ignored_pixels_may_have_any_scores,
     test_impossible_labels_are_counted,
@@ -36,8 +35,9 @@ from tests.kernels.triton.interpreted import (  # noqa: F401
     test_masked_classes,
     test_more_pixels_than_a_program_takes,
     test_nothing_waits_for_the_device,
-    test_nothing_waits_for_the_device_with_channels,
+    test_nothing_waits_for_the_device_with_multilabel_links,
     test_scores_that_are_no_numbers,
+    test_sort_and_backward_of_narrow_scores,
 )
 from tests.kernels.triton.interpreted_losses import (  # noqa: F401
     by_kernels,
@@ -84,41 +84,41 @@ def test_other_architectures(layout, architecture, monkeypatch):
     ("shape", "layout", "per_image", "weights"),
     in_turn([(1, 1, 1), (2, 19, 257)], GROUPED, [(1.0, 1.0), (0.3, 2.0)]),
 )
-def test_exact_is_the_reference(shape, layout, per_image, weights):
-    interpreted.test_exact_is_the_reference(shape, layout, per_image, weights)
+def test_sort_is_the_reference(shape, layout, per_image, weights):
+    interpreted.test_sort_is_the_reference(shape, layout, per_image, weights)
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout", "per_image", "entropy"),
+    ("shape", "layout", "per_image", "cross_entropy"),
     in_turn([(3, 4, 7), (1, 150, 300)], GROUPED, [True, False]),
 )
-def test_weights_of_pixels(shape, layout, per_image, entropy):
-    interpreted.test_weights_of_pixels(shape, layout, per_image, entropy)
+def test_weights_of_pixels(shape, layout, per_image, cross_entropy):
+    interpreted.test_weights_of_pixels(shape, layout, per_image, cross_entropy)
 
 
 @pytest.mark.parametrize(
     ("shape", "layout", "link", "per_image"),
-    in_turn(interpreted_channels.SHAPES, interpreted_channels.EVERY_LINK, GROUPED),
+    in_turn(interpreted_multilabel.SHAPES, interpreted_multilabel.EVERY_LINK, GROUPED),
 )
-def test_channels(shape, layout, link, per_image):
-    interpreted_channels.test_both_passes_are_the_reference(shape, layout, link, per_image)
-    interpreted_channels.test_exact_is_the_reference(shape, link, per_image)
+def test_multilabel(shape, layout, link, per_image):
+    interpreted_multilabel.test_both_passes_are_the_reference(shape, layout, link, per_image)
+    interpreted_multilabel.test_sort_is_the_reference(shape, link, per_image)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_channels_in_bfloat16_with_weights_and_cross_entropy(layout):
-    interpreted_channels.test_narrow_scores(torch.bfloat16, layout)
-    interpreted_channels.test_cross_entropy_rides_along((2, 19, 257), layout == "pixels")
-    interpreted_channels.test_weights_of_pixels("hinge", layout == "pixels")
+def test_multilabel_in_bfloat16_with_weights_and_cross_entropy(layout):
+    interpreted_multilabel.test_narrow_scores(torch.bfloat16, layout)
+    interpreted_multilabel.test_cross_entropy_of_the_same_passes((2, 19, 257), layout == "pixels")
+    interpreted_multilabel.test_weights_of_pixels("hinge", layout == "pixels")
 
 
 @pytest.mark.parametrize("bins", [2, 100, 8192])
-def test_channels_of_any_number_of_bins(bins):
-    interpreted_channels.test_any_number_of_bins(bins, "sigmoid")
+def test_multilabel_of_any_number_of_bins(bins):
+    interpreted_multilabel.test_any_number_of_bins(bins, "sigmoid")
 
 
-def test_channels_of_more_pixels():
-    interpreted_channels.test_more_pixels_than_a_program_takes("sigmoid")
+def test_multilabel_of_more_pixels():
+    interpreted_multilabel.test_more_pixels_than_a_program_takes("sigmoid")
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,15 @@ def test_channels_of_more_pixels():
         (2048, (0.5, 0.5), 1, False),
     ],
 )
-def test_weigh_is_the_formula(bins, weights, unit, unbounded):
-    interpreted_weigh.test_weigh_is_the_formula(bins, weights, unit, unbounded)
+def test_extend_is_the_formula(bins, weights, unit, unbounded):
+    interpreted_extension.test_extend_is_the_formula(bins, weights, unit, unbounded)
 
 
 @pytest.mark.parametrize("weighting", ["none", "normalized"])
 @pytest.mark.parametrize("shape", [(1, 19), (5, 3)])
 def test_the_reduction_is_the_reference(shape, weighting):
     options = (True, shape[0] > 1, False)
-    interpreted_weigh.test_the_reduction_is_the_reference(shape, weighting, *options)
+    interpreted_extension.test_the_reduction_is_the_reference(shape, weighting, *options)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -151,8 +151,8 @@ def test_points_whose_classes_are_loaded_at_once(classes, dtype):
 @pytest.mark.parametrize("shape", LARGE)
 def test_more_classes_than_the_table_holds(shape, layout):
     scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
-    assert blocks.table_of(scores, BINS).groups > 1
-    check_count(scores, target, False)
+    assert blocks.table_of(scores, BINS).parts > 1
+    check_histogram(scores, target, False)
 
 
 @pytest.mark.parametrize(
@@ -160,19 +160,19 @@ def test_more_classes_than_the_table_holds(shape, layout):
 )
 def test_small_tables(shape, layout, per_image, monkeypatch):
     monkeypatch.setattr(blocks, "TABLE_CELLS", 4500)
-    monkeypatch.setattr(blocks, "TALLIES", 2)
+    monkeypatch.setattr(blocks, "SHARED_PROGRAMS", 2)
     scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
     table = blocks.table_of(scores, BINS)
-    assert table.groups > 1 or shape[1] == 4
+    assert table.parts > 1 or shape[1] == 4
     assert table.cells <= 4608
-    check_count(scores, target, per_image)
+    check_histogram(scores, target, per_image)
 
 
 def test_ignored_pixels_of_masked_classes_count_nothing():
     scores, target = torch.randn(1, 19, 100), torch.randint(19, (1, 100))
     scores[:, 3], target[0, ::2] = -float("inf"), IGNORE
     target[target == 3] = IGNORE
-    check_count(scores, target, False)
+    check_histogram(scores, target, False)
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 5.0])
@@ -221,18 +221,25 @@ def test_no_barrier_can_be_spared(monkeypatch):
     monkeypatch.setattr(launching, "execute", noting)
     shape = (1, 40, 1100)
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
-    assert blocks.table_of(scores, BINS).groups == 2
+    assert blocks.table_of(scores, BINS).parts == 2
     all_kernels(scores, target)
-    seen, unseen = set(), set()
+    kernels, unneeded = set(), set()
     for ptx, (launch, compiled) in launches.items():
         for index, found in enumerate(re.finditer(r"bar\.sync\s+0;", ptx)):
-            name = launch.kernel.__name__
-            seen.add(name)
+            name = launch.kernel.__name__.removesuffix("_kernel")
+            kernels.add(name)
             try:
                 execute(launch, compiled, ptx[: found.start()] + ptx[found.end() :])
             except AssertionError:
                 continue
-            unseen.add((name, index))
-    assert seen == {"tally", "survey", "count", "push", "extend", "weigh"}
+            unneeded.add((name, index))
+    assert kernels == {
+        "histogram_shared",
+        "lse_and_positives",
+        "histogram_multilabel",
+        "backward_softmax",
+        "extend_runs",
+        "extend",
+    }
     # Nothing is in the table before it is cleared for the first time.
-    assert unseen == {("tally", 0), ("count", 0)}
+    assert unneeded == {("histogram_shared", 0), ("histogram_multilabel", 0)}

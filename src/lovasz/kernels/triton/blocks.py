@@ -1,4 +1,8 @@
-"""Shapes of blocks, chunks and tables, from what is known to the host."""
+"""Shapes of blocks, chunks and tables, from what is known to the host.
+
+The constants follow from counts of registers, bytes and instructions. None has been tuned on a
+device yet; ``python -m benchmarks gpu-tune`` does that.
+"""
 
 from __future__ import annotations
 
@@ -8,65 +12,70 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-#: warps of a program
+#: warps of a program: 128 threads, Triton's default
 WARPS = 4
-#: elements of a block of scores: 16 for each of the 128 threads
+#: elements of a block of scores: 16 for each thread, which it holds in registers
 BLOCK = 2048
-#: pixels that are counted at once
+#: pixels that are counted at once: 8 for each thread, in float32 two loads of 16 bytes
 STRIP = 1024
-#: the fewest and the most strips that a program counts
+#: the fewest and the most strips that a program counts: it adds its whole histogram at the end, so
+#: too few cost additions, and too many leave programs that are not done at the same time
 FEWEST_STRIPS, MOST_STRIPS = 8, 64
-#: programs that count, for each multiprocessor, where there is work enough
+#: programs that count in registers, for each multiprocessor, where there is work enough: their
+#: warps are as many as it can hold
 PROGRAMS = 16
-#: bins that a histogram in registers has at most
+#: bins that a histogram in registers has at most: those of four classes take 64 of a thread's
 LARGEST_WINDOW = 2048
-#: at most 1 of so many scores may lie above the window of `negatives`
-SPARED = 4
+#: at most 1 of so many scores may lie above the window, as each of them is an addition
+ABOVE_WINDOW = 4
 #: whether to use PTX where it can be used: above all, to count in shared memory, not in registers
 USE_PTX = True
 #: cells of a table in shared memory, at most: 43 of 48 KiB, the rest is Triton's and the system's
 TABLE_CELLS = 11008
-#: such tables have a multiple of so many
+#: such tables have a multiple of so many, as ``ptx.STEP``
 TABLE_STEP = 256
-#: programs that count in shared memory, for each multiprocessor, where there is work enough
-TALLIES = 4
-#: the fewest strips of such a program
-FEWEST_TALLIED = 2
-#: classes whose scores and slopes a thread can hold for its pixels
-MOST_COLUMNS = 64
-#: copies of the table of counts, at most: where every positive is added by itself, and where
-#: those that meet in a warp are added at once, or nearly everything is counted in shared memory
-MOST_SLABS, FEW_SLABS = 64, 16
-#: bytes of all of them together, at most
-SLAB_BYTES = 2**25
-#: bins that are weighed at once, and programs for the slopes of a class, at most
-WEIGHED, MOST_SPANS = 256, 16
-#: classes of groups that are reduced at once, and by the one program
-REDUCED, MOST_REDUCED = 4096, 2**16
+#: programs that count in shared memory, for each multiprocessor, where there is work enough: four
+#: tables fit into the 228 KiB of an H100
+SHARED_PROGRAMS = 4
+#: the fewest strips of such a program, which clears its table before them and adds it after them
+SHARED_STRIPS = 2
+#: classes whose scores and slopes a thread can hold for its pixels: 128 of 255 registers
+UNROLLED_CLASSES = 64
+#: copies of the histogram, at most: where every positive is added by itself, and where those that
+#: meet in a warp are added at once, or nearly everything is counted in shared memory
+MOST_COPIES, FEW_COPIES = 64, 16
+#: bytes of all of them together, at most: they are filled with zeros before and summed afterwards
+COPIES_BYTES = 2**25
+#: bins that are extended at once, and programs for the slopes of a class, at most: each adds up
+#: what is above its bins, so that their work grows with the square of their number
+EXTEND_BLOCK, EXTEND_PROGRAMS = 256, 16
+#: classes of groups that are reduced at once, 32 for each thread, and by the one program, which
+#: would take long with more of them
+REDUCE_BLOCK, REDUCE_MOST = 4096, 2**16
 
 
-def new_tables(
+def new_copies(
     scores: Tensor, groups: int, bins: int, *, weighted: bool, few: bool
 ) -> tuple[Tensor, Tensor]:
-    """Copies of the table of counts (slabs, cells), and invalid pixels (G,): zeros, by one fill."""
+    """Copies of the histogram (copies, cells), and invalid pixels (G,): zeros, by one fill."""
     images, classes, length = scores.shape
     # A cell may hold as many counts as there are pixels.
     width = torch.int64 if weighted or images * length >= 2**31 else torch.int32
     cells = groups * classes * 2 * bins  # an even number
-    most = FEW_SLABS if few else MOST_SLABS
-    number = max(1, min(most, SLAB_BYTES // (cells * width.itemsize)))
+    most = FEW_COPIES if few else MOST_COPIES
+    number = max(1, min(most, COPIES_BYTES // (cells * width.itemsize)))
     zeros = scores.new_zeros(number * cells * width.itemsize // 8 + groups, dtype=torch.int64)
     return zeros[:-groups].view(width).view(number, cells), zeros[-groups:]
 
 
-def sum_slabs(slabs: Tensor, classes: int, bins: int) -> Tensor:
-    """The table of counts, (G, C, 2, B) int64."""
-    return slabs.sum(0, dtype=torch.int64).view(-1, classes, 2, bins)
+def sum_copies(copies: Tensor, classes: int, bins: int) -> Tensor:
+    """The histogram, (G, C, 2, B) int64."""
+    return copies.sum(0, dtype=torch.int64).view(-1, classes, 2, bins)
 
 
-def new_sums(scores: Tensor, programs: int, entropy: bool) -> Tensor:
+def new_sums(scores: Tensor, programs: int, cross_entropy: bool) -> Tensor:
     """The part of every program in the cross-entropy, to be filled; nothing without it."""
-    return scores.new_empty((programs if entropy else 0, 2), dtype=torch.float64)
+    return scores.new_empty((programs if cross_entropy else 0, 2), dtype=torch.float64)
 
 
 def add_sums(sums: Tensor) -> Tensor:
@@ -75,42 +84,42 @@ def add_sums(sums: Tensor) -> Tensor:
 
 
 def window_of(classes: int, bins: int) -> int:
-    """Bins that `negatives` holds in registers; the cost of a histogram grows with them.
+    """Bins of a class that a program holds; the cost of a histogram grows with them.
 
     Probabilities sum to 1, so at most 1/m classes of a pixel have one above m. The window shrinks
-    as long as no more than one of ``SPARED`` scores can lie above it.
+    as long as no more than one of ``ABOVE_WINDOW`` scores can lie above it.
     """
     window = power_of_two(bins)
     while window > 32:
         u = window / 2 / bins
-        edge = ((9 + 16 * u) ** 0.5 - 3) ** 2 / 4  # as bins.bin_edges
-        if classes * edge < SPARED:
+        edge = ((9 + 16 * u) ** 0.5 - 3) ** 2 / 4  # as in ``core.bins``
+        if classes * edge < ABOVE_WINDOW:
             break
         window //= 2
     return min(window, LARGEST_WINDOW)
 
 
 class Table(NamedTuple):
-    """What the table of a program of `tally` holds."""
+    """What the table in shared memory of a program of `histogram_shared` holds."""
 
     window: int  # bins of a class
-    group: int  # classes at a time
-    groups: int
+    part: int  # classes at a time
+    parts: int
     cells: int
     block_c: int  # classes of a block
     block_t: int  # pixels of a strip
 
 
 def table_of(scores: Tensor, bins: int) -> Table:
-    """As many classes at a time as fit, in groups of about the same size."""
+    """As many classes at a time as fit, in parts of about the same size."""
     classes = scores.shape[1]
     window = window_of(classes, bins)
     block_c, block_t = loop_block(scores)
     most = (TABLE_CELLS - 1) // window
-    groups = ceil_div(classes, max(most // block_c * block_c, 1)) if classes > most else 1
-    group = min(classes, ceil_div(ceil_div(classes, groups), block_c) * block_c)
+    parts = ceil_div(classes, max(most // block_c * block_c, 1)) if classes > most else 1
+    part = min(classes, ceil_div(ceil_div(classes, parts), block_c) * block_c)
     # One cell more, for what is not counted.
-    return Table(window, group, groups, table_cells(group * window), block_c, block_t)
+    return Table(window, part, parts, table_cells(part * window), block_c, block_t)
 
 
 def table_cells(cells: int) -> int:
@@ -123,13 +132,13 @@ def has_ptx(device: torch.device) -> bool:
     return USE_PTX and device.type == "cuda" and torch.version.hip is None
 
 
-def tally_of(pixels: int, strip: int, device: torch.device) -> int:
+def shared_chunk_of(pixels: int, strip: int, device: torch.device) -> int:
     """Pixels of a program that counts in shared memory: few programs, which spares additions."""
-    strips = ceil_div(pixels, TALLIES * processors(device) * strip)
-    return max(FEWEST_TALLIED, strips) * strip
+    strips = ceil_div(pixels, SHARED_PROGRAMS * processors(device) * strip)
+    return max(SHARED_STRIPS, strips) * strip
 
 
-def channel_window_of(bins: int, *, shared: bool) -> int:
+def multilabel_window_of(bins: int, *, shared: bool) -> int:
     """Bins of either side that the histogram of a channel holds, in shared memory or registers."""
     largest = TABLE_CELLS // 4 if shared else LARGEST_WINDOW // 2
     return min(power_of_two(bins), 1 << (largest.bit_length() - 1))
@@ -153,7 +162,7 @@ def loop_block(scores: Tensor) -> tuple[int, int]:
     the classes that goes from thread to thread takes several times the instructions.
     """
     classes = power_of_two(scores.shape[1])
-    if _classes_first(scores):
+    if _adjacent_classes(scores):
         # Whole sectors of 32 bytes, where a strip of pixels is more than the cache holds; and half
         # a block, as offsets of pixels that are no neighbours take registers.
         block_c = min(classes, 4 if classes <= 32 else 16)
@@ -162,7 +171,7 @@ def loop_block(scores: Tensor) -> tuple[int, int]:
     return min(classes, max(BLOCK // block_t, 1)), block_t
 
 
-def unit_of(*tensors: Tensor) -> int:
+def multiple_of(*tensors: Tensor) -> int:
     """A divisor of the number of classes and of the strides where classes are neighbours, up to 16.
 
     Triton looks for multiples of 16 among its arguments alone. Where it knows that four classes of
@@ -170,28 +179,28 @@ def unit_of(*tensors: Tensor) -> int:
     """
     numbers = [tensors[0].shape[1]]
     for tensor in tensors:
-        if not _classes_first(tensor) or tensor.data_ptr() % 16 != 0:
+        if not _adjacent_classes(tensor) or tensor.data_ptr() % 16 != 0:
             return 1
         numbers += [tensor.stride(0), tensor.stride(2)]
     return math.gcd(16, *numbers)
 
 
-def in_units(tensor: Tensor, unit: int) -> tuple[int, int, int]:
-    """Strides of a tensor, those of images and pixels in units of `unit_of`."""
+def strides_in(tensor: Tensor, multiple: int) -> tuple[int, int, int]:
+    """Strides of a tensor, those of images and pixels divided by `multiple_of`."""
     stride_n, stride_c, stride_l = tensor.stride()
-    return stride_n // unit, stride_c, stride_l // unit
+    return stride_n // multiple, stride_c, stride_l // multiple
 
 
 def owns_pixels(scores: Tensor) -> bool:
     """Whether no two threads of a program that loops over the classes have the same pixel."""
     block_c, block_t = loop_block(scores)
     # A thread loads at least four neighbours, if it may.
-    return block_t >= WARPS * 32 * 4 or block_c <= min(unit_of(scores), 4)
+    return block_t >= WARPS * 32 * 4 or block_c <= min(multiple_of(scores), 4)
 
 
-def column_of(scores: Tensor) -> int:
-    """Pixels of a program of `push_columns`, 4 bytes to a thread; 0 where it is not for them."""
-    if scores.shape[1] > MOST_COLUMNS or _classes_first(scores):
+def unrolled_block(scores: Tensor) -> int:
+    """Pixels of a program of `backward_unrolled`, 4 bytes to a thread; 0 for `backward_softmax`."""
+    if scores.shape[1] > UNROLLED_CLASSES or _adjacent_classes(scores):
         return 0
     return WARPS * 32 * max(4 // scores.element_size(), 1)
 
@@ -205,31 +214,8 @@ def whole_block(scores: Tensor) -> tuple[bool, int, int]:
     return False, block_c, block_t
 
 
-def new_gradient(scores: Tensor, *, weighted: bool) -> Tensor:
-    """What the second pass writes; in float32 where it is multiplied before it is rounded."""
-    return torch.empty_like(scores, dtype=torch.float32 if weighted else scores.dtype)
-
-
-def times_weight(gradient: Tensor, pixel_weight: Tensor | None, scores: Tensor) -> Tensor:
-    """The gradient in the dtype of the scores, times the weights of pixels or of scores."""
-    if pixel_weight is None:
-        return gradient
-    # Those of ignored pixels, whose gradient is 0, may be anything.
-    weight = pixel_weight.to(torch.float32).nan_to_num()
-    weight = weight if weight.dim() == gradient.dim() else weight.unsqueeze(1)
-    return (gradient * weight).to(scores.dtype)
-
-
-def factors_of(slopes: Tensor, factors: Tensor | None) -> tuple[Tensor | None, bool]:
-    """Factors (G, C) as the kernels read them, and whether images have rows of their own."""
-    if factors is not None:
-        factors = factors.to(torch.float32).contiguous()
-    # Slopes by pixel do not tell.
-    rows = slopes if slopes.dim() > 3 else factors
-    return factors, rows is not None and rows.shape[0] > 1
-
-
-def _classes_first(scores: Tensor) -> bool:
+def _adjacent_classes(scores: Tensor) -> bool:
+    """Whether the classes of a pixel are neighbours in memory, and its neighbours are not."""
     return scores.stride(1) == 1 and scores.stride(2) != 1
 
 

@@ -1,4 +1,4 @@
-"""Labels, weights of classes and weights of pixels as the kernels read them."""
+"""Labels, cross-entropy and weights of pixels as the kernels read them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.kernels.fixed_point import to_fixed
+from lovasz.kernels.tables import fixed_point
 
 
 class Labels(NamedTuple):
-    """Labels, (N, L) or for channels (N, C, L), with any strides."""
+    """Labels, (N, L) or for multilabel links (N, C, L), with any strides."""
 
     target: Tensor
     ignore_index: int  # of no meaning unless `ignores`
@@ -25,30 +25,32 @@ class Labels(NamedTuple):
         return cls(target, 0 if ignore_index is None else ignore_index, ignore_index is not None)
 
 
-class Entropy(NamedTuple):
-    """Cross-entropy that rides along."""
+class CrossEntropy(NamedTuple):
+    """A cross-entropy that is computed in the same passes."""
 
-    weight: Tensor | None  # (C,) float32; of the positives for channels
-    smoothing: float  # 0 for channels
+    class_weight: Tensor | None  # (C,) float32; multilabel, of the positives of a channel
+    smoothing: float  # 0 for multilabel links
 
     @classmethod
-    def of(cls, weight: Tensor | None, smoothing: float = 0.0) -> Entropy:
+    def of(cls, class_weight: Tensor | None, smoothing: float = 0.0) -> CrossEntropy:
         """As the operators are given it."""
-        return cls(None if weight is None else weight.to(torch.float32).contiguous(), smoothing)
+        if class_weight is not None:
+            class_weight = class_weight.to(torch.float32).contiguous()
+        return cls(class_weight, smoothing)
 
 
 class Weights(NamedTuple):
     """Weights of pixels, contiguous and of the shape of the labels."""
 
     weight: Tensor  # float32
-    mass: Tensor  # int64, what they count; 0 where the label is ignored
+    fixed: Tensor  # int64, the same in units of 2^-20; 0 where the label is ignored
 
     @classmethod
     def of(cls, weight: Tensor | None, labels: Labels) -> Weights | None:
         """As the operators are given them."""
         if weight is None:
             return None
-        mass = to_fixed(weight)
+        fixed = fixed_point(weight)
         if labels.ignores:
-            mass = torch.where(labels.target.to(torch.int64) == labels.ignore_index, 0, mass)
-        return cls(weight.to(torch.float32).contiguous(), mass.contiguous())
+            fixed = torch.where(labels.target.to(torch.int64) == labels.ignore_index, 0, fixed)
+        return cls(weight.to(torch.float32).contiguous(), fixed.contiguous())

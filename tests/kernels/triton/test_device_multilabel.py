@@ -1,4 +1,4 @@
-"""The operators of channels, and weights of pixels, on a real device, for whoever has one."""
+"""Multilabel links, and weights of pixels, on a real device, for whoever has one."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_both_passes_are_the_reference(shape, layout, link, dtype, weighted):
 @pytest.mark.parametrize("per_image", [False, True])
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
-def test_exact_is_the_reference(shape, link, per_image):
+def test_sort_is_the_reference(shape, link, per_image):
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0).cuda(), labels_of(shape).cuda()
     got = channels.exact_channels(scores, target, IGNORE, per_image, link, 1.0, 1.0)
     expected = reference.exact_channels(scores, target, IGNORE, per_image, link, 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The kernel that weighs on a real device; see ``test_device``."""
+"""The kernels between the passes on a real device; see ``test_device``."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def check(got, expected):
 @pytest.mark.parametrize("unit", [1, WEIGHT_UNIT])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.3, 2.0), (0.5, 0.5)])
 @pytest.mark.parametrize("bins", [2, 3, 100, 1024, 2048, 5000, 2**17])
-def test_weigh_is_the_formula(bins, alpha, beta, unit, unbounded):
+def test_extend_is_the_formula(bins, alpha, beta, unit, unbounded):
     counts = counts_of((2, 7, 2, bins), 1000 * unit)
     options = (alpha, beta, True, unit, unbounded)
     got = gpu.weigh(counts.cuda(), *options)

@@ -1,11 +1,11 @@
-"""The GPU kernel that weighs against the formula, in Triton's interpreter; see ``interpreted``."""
+"""The GPU kernels between the passes against their formulas, in Triton's interpreter."""
 
 import pytest
 import torch
 
 from lovasz.kernels import WEIGHT_UNIT, between
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.triton import weighing
+from lovasz.kernels.triton import extension
 from tests.kernels.reduction_checks import check_reduction, every_reduction
 from tests.kernels.triton.interpreted import Watch
 from tests.operators import Counter
@@ -19,12 +19,14 @@ pytestmark = [
 
 
 def check(counts, alpha=1.0, beta=1.0, unit=1, unbounded=False):
-    losses, slopes, seen = gpu.weigh(counts, alpha, beta, True, unit, unbounded)
-    expected_losses, expected, there = between.weigh(counts, alpha, beta, True, unit, unbounded)
+    losses, slopes, present = gpu.weigh(counts, alpha, beta, True, unit, unbounded)
+    expected_losses, expected, expected_present = between.weigh(
+        counts, alpha, beta, True, unit, unbounded
+    )
     assert slopes.dtype == losses.dtype == torch.float64
     torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(slopes, expected, rtol=1e-12, atol=1e-15)
-    assert torch.equal(seen, there)
+    assert torch.equal(present, expected_present)
     narrow_losses, narrow, _ = gpu.weigh(counts, alpha, beta, False, unit, unbounded)
     assert torch.equal(narrow_losses, losses)
     assert torch.equal(narrow, slopes.float())
@@ -47,7 +49,7 @@ def sparse(shape, most, seed):
         [False, True],
     ),
 )
-def test_weigh_is_the_formula(bins, weights, unit, unbounded):
+def test_extend_is_the_formula(bins, weights, unit, unbounded):
     counts = sparse((2, 2, 2, bins), 9 * unit, bins)
     counts[0, 0, 1] = 0  # an absent class
     counts[0, 1, 0] = 0  # nothing else in the image
@@ -63,12 +65,12 @@ def test_more_bins_than_a_block(bins, unbounded):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_sparse_tables(seed):
+def test_sparse_histograms(seed):
     check(sparse((2, 9, 2, 1 + 37 * (seed + 1)), 10**seed, seed), 0.7, 1.3)
 
 
 @pytest.mark.parametrize("most", [1, 10**7])
-def test_full_tables(most):
+def test_full_histograms(most):
     check(torch.randint(1, most + 1, (1, 2, 2, 1024)))
 
 
@@ -146,7 +148,8 @@ def test_nothing_waits_for_the_device():
 @pytest.mark.parametrize(("bins", "programs"), [(2, 2), (1024, 5), (1025, 6), (2**20, 17)])
 def test_one_launch_and_three_new_tensors(bins, programs, monkeypatch):
     launches = []
-    monkeypatch.setattr(weighing, "weigh", Recorder(weighing.weigh, launches))
+    kernel = Recorder(extension.extend_kernel, launches)
+    monkeypatch.setattr(extension, "extend_kernel", kernel)
     counts = torch.zeros(2, 3, 2, bins, dtype=torch.int64)
     with Counter() as operators:
         gpu.weigh(counts, 1.0, 1.0, False)
@@ -156,7 +159,8 @@ def test_one_launch_and_three_new_tensors(bins, programs, monkeypatch):
 
 def test_without_kernels(monkeypatch):
     launches = []
-    monkeypatch.setattr(weighing, "weigh", Recorder(weighing.weigh, launches))
+    kernel = Recorder(extension.extend_kernel, launches)
+    monkeypatch.setattr(extension, "extend_kernel", kernel)
     monkeypatch.setenv("LOVASZ_DISABLE_KERNELS", "1")
     check(sparse((2, 3, 2, 64), 9, 0))
     assert launches == []

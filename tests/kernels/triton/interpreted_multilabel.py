@@ -1,4 +1,4 @@
-"""The GPU kernels of channels against the reference, in Triton's interpreter."""
+"""The GPU kernels of multilabel links against the reference, in Triton's interpreter."""
 
 import math
 
@@ -69,7 +69,7 @@ def test_bool_labels_and_labels_for_all_channels():
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_cross_entropy_rides_along(shape, weighted):
+def test_cross_entropy_of_the_same_passes(shape, weighted):
     checks.check_entropy(channels, shape, weighted)
 
 
@@ -107,7 +107,7 @@ def test_probabilities_that_are_none_and_impossible_labels_are_counted():
 @pytest.mark.parametrize(
     ("shape", "link", "per_image"), pairwise([*SHAPES, (1, 2, 2100)], EVERY_LINK, [False, True])
 )
-def test_exact_is_the_reference(shape, link, per_image):
+def test_sort_is_the_reference(shape, link, per_image):
     checks.check_exact(channels, shape, link, per_image)
 
 

@@ -1,0 +1,50 @@
+"""The launch of the backward pass: which kernel it takes, and what comes before and after it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lovasz.kernels.triton import blocks
+from lovasz.kernels.triton.backward_multilabel import backward_multilabel
+from lovasz.kernels.triton.backward_softmax import backward_softmax
+from lovasz.kernels.triton.backward_unrolled import backward_unrolled
+from lovasz.kernels.triton.inputs import CrossEntropy, Labels
+
+
+def backward(
+    scores: Tensor,
+    labels: Labels,
+    lse: Tensor,
+    slopes: Tensor,
+    factors: Tensor | None,
+    link: str,
+    scale: Tensor | None = None,
+    cross_entropy: CrossEntropy | None = None,
+    pixel_weight: Tensor | None = None,
+) -> Tensor:
+    """Gradient of the scores from slopes by bin (G, C, 2, B), or by pixel (N, C, L)."""
+    slopes = slopes.to(torch.float32)
+    slopes = slopes.contiguous() if slopes.dim() > 3 else slopes
+    if factors is not None:
+        factors = factors.to(torch.float32).contiguous()
+    # Slopes by pixel do not tell whether images have rows of their own.
+    rows = slopes if slopes.dim() > 3 else factors
+    per_image = rows is not None and rows.shape[0] > 1
+    scale = None if scale is None else scale.to(torch.float32)
+    # In float32 where it is multiplied before it is rounded.
+    dtype = scores.dtype if pixel_weight is None else torch.float32
+    gradient = torch.empty_like(scores, dtype=dtype)
+    tail = (slopes, factors, per_image, scale, cross_entropy)
+    if link != "softmax":
+        backward_multilabel(scores, gradient, labels, link, *tail)
+    elif block_t := blocks.unrolled_block(scores):
+        backward_unrolled(scores, gradient, labels, lse, *tail, block_t)
+    else:
+        backward_softmax(scores, gradient, labels, lse, *tail)
+    if pixel_weight is None:
+        return gradient
+    # Those of ignored pixels, whose gradient is 0, may be anything.
+    weight = pixel_weight.to(torch.float32).nan_to_num()
+    weight = weight if weight.dim() == gradient.dim() else weight.unsqueeze(1)
+    return (gradient * weight).to(scores.dtype)

@@ -1,0 +1,197 @@
+"""The kernel of the histogram of multilabel channels.
+
+No score depends on another one, so a program takes pixels of one channel and reads every score
+once. It counts them in shared memory, or in registers as ``histogram_registers`` does, negatives
+and positives in one histogram; there is no sum of probabilities here that would bound how many
+errors are large.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from lovasz.kernels.triton import blocks, ptx
+from lovasz.kernels.triton.formulas import (
+    bin_of_link,
+    error_of,
+    is_invalid,
+    margin_of,
+    softplus,
+)
+from lovasz.kernels.triton.inputs import CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.tiles import NO_BIN, flush_table, group_of, load_labels, store_sums
+
+
+def histogram_multilabel(
+    scores: Tensor,
+    labels: Labels,
+    copies: Tensor,
+    invalid: Tensor,
+    bins: int,
+    per_image: bool,
+    link: str,
+    largest: float,
+    cross_entropy: CrossEntropy | None,
+    weights: Weights | None,
+    *,
+    shared: bool,
+) -> Tensor:
+    """Cross-entropy; adds errors to ``copies``, invalid pixels to ``invalid``."""
+    images, classes, length = scores.shape
+    chunk = blocks.chunk_of(images * length * classes, scores.device)
+    programs = images * blocks.ceil_div(length, chunk) * classes
+    sums = blocks.new_sums(scores, programs, cross_entropy is not None)
+    window = blocks.multilabel_window_of(bins, shared=shared)
+    class_weight = None if cross_entropy is None else cross_entropy.class_weight
+    by_pixel = (None, None) if weights is None else weights
+    tensors = (scores, labels.target, copies, invalid, sums, class_weight, *by_pixel)
+    histogram_multilabel_kernel[(programs,)](
+        *tensors,
+        classes,
+        length,
+        *scores.stride(),
+        *labels.target.stride(),
+        copies.shape[1],
+        labels.ignore_index,
+        chunk,
+        largest,
+        LINK=link,
+        COPIES=copies.shape[0],
+        BINS=bins,
+        WINDOW=window,
+        CELLS=blocks.table_cells(2 * window) if shared else 0,
+        IGNORES=labels.ignores,
+        PER_IMAGE=per_image,
+        CROSS_ENTROPY=cross_entropy is not None,
+        BLOCK_T=blocks.STRIP if shared else blocks.strip_of(length),
+        num_warps=blocks.WARPS,
+    )
+    return blocks.add_sums(sums)
+
+
+@triton.jit
+def histogram_multilabel_kernel(
+    scores, target, copies, invalid, sums, class_weight, pixel_weight, fixed_weight,
+    classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
+    cells, ignore_index, chunk_size, largest,
+    LINK: tl.constexpr, COPIES: tl.constexpr, BINS: tl.constexpr, WINDOW: tl.constexpr,
+    CELLS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
+    CROSS_ENTROPY: tl.constexpr, BLOCK_T: tl.constexpr,
+):  # fmt: skip
+    """Histogram of a channel over a chunk of the pixels of an image, and its cross-entropy.
+
+    Tensors:
+        scores: (N, C, L) float32, bfloat16 or float16, any strides
+        target: (N, C, L) integers or bytes, any strides
+        copies: (copies, G · C · 2 · B) int32 or int64, pixels are added, or units of 2^-20
+        invalid: (G,) int64, added to: scores whose label is not 0 or 1 or that are no numbers
+        sums: (programs, 2) float64, written with CROSS_ENTROPY: its sum and that of its weights
+        class_weight: (C,) float32, of positives in the cross-entropy; or None, all 1
+        pixel_weight: (N, C, L) float32, of the cross-entropy; or None, all 1
+        fixed_weight: (N, C, L) int64, in units of 2^-20, 0 where ignored; or None, count pixels
+
+    Numbers:
+        classes, length: C and L
+        stride_n, stride_c, stride_l, target_n, target_c, target_l: strides of scores and target
+        cells: of a copy
+        ignore_index: label that does not count, with IGNORES
+        chunk_size: pixels of a program, a multiple of BLOCK_T
+        largest: errors from here on are invalid
+
+    Constants:
+        LINK: how scores become errors
+        COPIES, BINS: number of copies, and of bins
+        WINDOW: bins of either side that the program holds, a power of two
+        CELLS: of the table in shared memory; 0 to hold the bins in registers
+        PER_IMAGE: whether G is N
+        BLOCK_T: pixels at a time
+    """
+    program = tl.program_id(0)
+    chunks = tl.cdiv(length, chunk_size)
+    c = (program % classes).to(tl.int64)
+    chunk = (program // classes) % chunks
+    image = (program // classes // chunks).to(tl.int64)
+    group = group_of(image, PER_IMAGE)
+    row = copies + ((program // classes) % COPIES) * cells + (group * classes + c) * 2 * BINS
+    scores += image * stride_n + c * stride_c
+    target += image * target_n + c * target_c
+    plane = (image * classes + c) * length
+
+    if CELLS > 0:
+        held = ptx.new_table(CELLS)
+        ptx.clear(held, CELLS)
+    else:
+        held = tl.zeros((2 * WINDOW,), tl.int32)
+    bad = tl.zeros((BLOCK_T,), tl.int32)
+    entropy, weights = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
+    own = 1.0 if class_weight is None else tl.load(class_weight + c)
+    first = chunk.to(tl.int64) * chunk_size
+    for start in range(0, tl.minimum(length - first, chunk_size), BLOCK_T):
+        pixel = first + start + tl.arange(0, BLOCK_T)
+        inside = pixel < length
+        labels, counted = load_labels(target, pixel * target_l, inside, ignore_index, IGNORES)
+        positive = counted & (labels == 1)
+        x = tl.load(scores + pixel * stride_l, mask=inside, other=0.0).to(tl.float32)
+        margin = margin_of(x, positive, LINK)
+        error = error_of(margin, LINK)
+        wrong = ((labels != 0) & (labels != 1)) | is_invalid(x, error, largest, LINK)
+        bad += (counted & wrong).to(tl.int32)
+        b = bin_of_link(error, LINK, BINS)
+        held = _count(
+            held, b, positive, counted, row, fixed_weight, plane + pixel, BINS, WINDOW, CELLS
+        )
+        if CROSS_ENTROPY:
+            w = tl.full((BLOCK_T,), 1.0, tl.float32)
+            if pixel_weight is not None:
+                w = tl.load(pixel_weight + plane + pixel, mask=inside, other=0.0)
+            entropy += tl.where(counted, w * softplus(margin) * tl.where(positive, own, 1.0), 0.0)
+            weights += tl.where(counted, w, 0.0)
+
+    if CELLS > 0:
+        flush_table(held, row, 0, BINS, WINDOW, 2 * WINDOW)
+    elif fixed_weight is None:
+        cell = tl.arange(0, 2 * WINDOW)
+        cell = row + (cell // WINDOW) * BINS + cell % WINDOW
+        tl.atomic_add(cell, held.to(copies.dtype.element_ty), mask=held > 0, sem="relaxed")
+    bads = tl.sum(bad.to(tl.int64))
+    tl.atomic_add(invalid + group, bads, mask=bads > 0, sem="relaxed")
+    if CROSS_ENTROPY:
+        store_sums(sums, entropy, weights)
+
+
+@triton.jit
+def _count(
+    held,  # address of the table in shared memory, or histogram in registers
+    b,
+    positive,
+    counted,
+    row,  # of the channel's negatives in a copy; that of its positives follows
+    fixed_weight,
+    at,
+    BINS: tl.constexpr,
+    WINDOW: tl.constexpr,
+    CELLS: tl.constexpr,
+):
+    """Count a strip in what the program holds; errors above the window are added individually.
+
+    With weights nothing is held, as each is an atomic addition, and bin 0 is left to the host:
+    nearly all errors of a trained network are in it.
+    """
+    side = positive.to(tl.int32)
+    if CELLS > 0:
+        # What is not counted goes to a cell that nobody reads: there is no branch.
+        ptx.add(held, tl.where(counted & (b < WINDOW), b + WINDOW * side, CELLS - 1))
+        if WINDOW < BINS:
+            ptx.add_outside(row + BINS * side, tl.where(counted, b, NO_BIN), WINDOW, BINS)
+    elif fixed_weight is None:
+        if WINDOW < BINS:
+            one = tl.full(b.shape, 1, row.dtype.element_ty)
+            tl.atomic_add(row + b + BINS * side, one, mask=counted & (b >= WINDOW), sem="relaxed")
+        held += tl.histogram(b + WINDOW * side, 2 * WINDOW, mask=counted & (b < WINDOW))
+    else:
+        added = counted & (b > 0)
+        w = tl.load(fixed_weight + at, mask=added, other=0)
+        tl.atomic_add(row + b + BINS * side, w, mask=added, sem="relaxed")
+    return held

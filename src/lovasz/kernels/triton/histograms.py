@@ -1,0 +1,92 @@
+"""The launches of the histogram pass: which kernels count, and what their copies add up to.
+
+Nothing in any launch waits for the device. Tensors are read in place whatever their strides.
+Everything that decides how to launch is known to the host: shapes, strides, dtypes and the number
+of processors.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lovasz.core.bins import LARGEST_ERROR
+from lovasz.core.links import UNBOUNDED
+from lovasz.kernels.triton import blocks
+from lovasz.kernels.triton.histogram_multilabel import histogram_multilabel
+from lovasz.kernels.triton.histogram_registers import histogram_registers
+from lovasz.kernels.triton.histogram_shared import histogram_shared
+from lovasz.kernels.triton.histogram_weighted import histogram_weighted
+from lovasz.kernels.triton.inputs import CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.lse_and_positives import lse_and_positives
+
+
+def histogram(
+    scores: Tensor,
+    labels: Labels,
+    bins: int,
+    per_image: bool,
+    link: str,
+    cross_entropy: CrossEntropy | None = None,
+    weights: Weights | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Histogram (G, C, 2, B), log-sum-exp, invalid pixels and sums, as the operator has them."""
+    if link != "softmax":
+        largest = LARGEST_ERROR if link in UNBOUNDED else 2.0
+        counts, invalid, sums = count_multilabel(
+            scores, labels, bins, per_image, link, largest, cross_entropy, weights
+        )
+        if weights is not None:
+            _fill_first_bin(counts, labels, weights, per_image)
+        return counts, scores.new_empty(0, dtype=torch.float32), invalid, sums
+    images, classes, _ = scores.shape
+    groups = images if per_image else 1
+    shared = weights is None and blocks.has_ptx(scores.device)
+    few = shared and blocks.owns_pixels(scores)
+    copies, invalid = blocks.new_copies(scores, groups, bins, weighted=weights is not None, few=few)
+    arguments = (scores, labels, copies, invalid, bins, per_image, cross_entropy)
+    if shared:
+        lse, sums = histogram_shared(*arguments)
+        return blocks.sum_copies(copies, classes, bins), lse, invalid, sums
+    lse, sums = lse_and_positives(*arguments, weights)
+    if weights is None:
+        histogram_registers(scores, labels, lse, copies, bins, per_image)
+        return blocks.sum_copies(copies, classes, bins), lse, invalid, sums
+    histogram_weighted(scores, labels, lse, copies, bins, per_image, weights)
+    counts = blocks.sum_copies(copies, classes, bins)
+    # The weights of a class are those of all pixels, and what is in no other bin is in the first.
+    whole = weights.fixed.view(groups, -1).sum(1, keepdim=True)
+    counts[:, :, 0, 0] = whole - counts.sum((2, 3))
+    return counts, lse, invalid, sums
+
+
+def count_multilabel(
+    scores: Tensor,
+    labels: Labels,
+    bins: int,
+    per_image: bool,
+    link: str,
+    largest: float,
+    cross_entropy: CrossEntropy | None = None,
+    weights: Weights | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Histogram, invalid pixels and sums of channels; with weights without the first bin.
+
+    Errors below ``largest`` are valid.
+    """
+    images, classes, _ = scores.shape
+    shared = weights is None and blocks.has_ptx(scores.device)
+    copies, invalid = blocks.new_copies(
+        scores, images if per_image else 1, bins, weighted=weights is not None, few=shared
+    )
+    arguments = (scores, labels, copies, invalid, bins, per_image, link, largest)
+    sums = histogram_multilabel(*arguments, cross_entropy, weights, shared=shared)
+    return blocks.sum_copies(copies, classes, bins), invalid, sums
+
+
+def _fill_first_bin(counts: Tensor, labels: Labels, weights: Weights, per_image: bool) -> None:
+    """What is in no other bin is in the first."""
+    positive = weights.fixed * (labels.target.to(torch.int64) == 1)
+    whole = torch.stack((weights.fixed - positive, positive), 2).sum(-1)  # (N, C, 2)
+    whole = whole if per_image else whole.sum(0, keepdim=True)
+    counts[:, :, :, 0] = whole - counts.sum(3)
