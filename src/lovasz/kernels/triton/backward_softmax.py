@@ -123,7 +123,7 @@ def backward_softmax_kernel(
         scale, class_weight, weight_sum, label, classes, smoothing
     )
 
-    pixels, added = (label, slope, z, inside), (own, share, class_weight)
+    pixels, added = (z, label, slope, inside), (own, share, class_weight)
     strides, written = (stride_c, slope_c), (label, counted, inside)
     if WHOLE:
         c = class_offsets(0, BLOCK_C)
@@ -146,13 +146,13 @@ def backward_softmax_kernel(
 @triton.jit
 def _read(column, rows, factor, pixels, c, classes, strides, BINS: tl.constexpr, PTX: tl.constexpr):
     """``derivatives_of`` of a block of classes."""
-    label, slope, z, inside = pixels
+    z, label, slope, inside = pixels
     stride_c, slope_c = strides
     # Scores are loaded by a mask that is regular, so that neighbours are loaded at once.
     there = (c < classes) & inside[None, :]
     x = tl.load(column[None, :] + c * stride_c, mask=there, other=-float("inf")).to(tl.float32)
     rate = 1.0 if factor is None else tl.load(factor + c, mask=c < classes, other=0.0)
-    pixels = (label[None, :], slope[None, :], z[None, :], there)
+    pixels = (z[None, :], label[None, :], slope[None, :], there)
     return derivatives_of(x, rows[None, :], rate, pixels, c, slope_c, BINS, PTX)
 
 

@@ -115,7 +115,7 @@ def backward_unrolled_kernel(
     zero = image * 0
     sum_ps = tl.zeros((BLOCK_T,), tl.float32)
     probabilities, derivatives = (), ()
-    pixels = (label, slope, z, inside)
+    pixels = (z, label, slope, inside)
     for c in tl.static_range(CLASSES):
         x = tl.load(column + (zero + c) * stride_c, mask=inside, other=-float("inf")).to(tl.float32)
         rate = 1.0 if factor is None else tl.load(factor + c)
@@ -181,7 +181,7 @@ def cross_entropy_of(scale, class_weight, weight_sum, label, classes, smoothing)
 @triton.jit
 def derivatives_of(x, rows, rate, pixels, c, slope_c, BINS: tl.constexpr, PTX: tl.constexpr):
     """Probabilities, and the derivatives of the losses by them."""
-    label, slope, z, there = pixels
+    z, label, slope, there = pixels
     root = root_of(x, z, PTX)
     p = root * root
     # The error of a positive falls as its probability rises.
