@@ -25,24 +25,24 @@ from lovasz.kernels.triton import channels
 
 Operator = Callable[[], Any]
 
-COUNTS = ("count", "count_channels")
-PUSHES = ("push", "push_channels")
+HISTOGRAMS = ("histogram", "histogram_multilabel")
+BACKWARDS = ("backward", "backward_multilabel")
 BINS = 1024
 #: other values, and the operators that depend on them
 CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "WARPS": ((2, 4, 8), (*COUNTS, *PUSHES, "weigh")),
-    "BLOCK": ((1024, 2048, 4096), ("count", *PUSHES)),
-    "STRIP": ((512, 1024, 2048, 4096), COUNTS),
-    "USE_PTX": ((False, True), COUNTS),
-    "TABLE_CELLS": ((2816, 5632, 11008), ("count",)),
-    "SHARED_PROGRAMS": ((1, 2, 4, 8, 16), ("count",)),
-    "SHARED_STRIPS": ((1, 2, 4, 8), ("count",)),
-    "FEWEST_STRIPS": ((1, 2, 4, 8, 16), ("count_channels",)),
-    "PROGRAMS": ((4, 8, 16, 32), ("count_channels",)),
-    "ABOVE_WINDOW": ((1, 2, 4, 8), ("count",)),
-    "FEW_COPIES": ((4, 16, 64), COUNTS),
-    "MOST_COPIES": ((8, 32, 64, 256), COUNTS),
-    "EXTEND_BLOCK": ((128, 256, 512, 1024), ("weigh",)),
+    "WARPS": ((2, 4, 8), (*HISTOGRAMS, *BACKWARDS, "extend")),
+    "BLOCK": ((1024, 2048, 4096), ("histogram", *BACKWARDS)),
+    "STRIP": ((512, 1024, 2048, 4096), HISTOGRAMS),
+    "USE_PTX": ((False, True), HISTOGRAMS),
+    "TABLE_CELLS": ((2816, 5632, 11008), ("histogram",)),
+    "SHARED_PROGRAMS": ((1, 2, 4, 8, 16), ("histogram",)),
+    "SHARED_STRIPS": ((1, 2, 4, 8), ("histogram",)),
+    "FEWEST_STRIPS": ((1, 2, 4, 8, 16), ("histogram_multilabel",)),
+    "PROGRAMS": ((4, 8, 16, 32), ("histogram_multilabel",)),
+    "ABOVE_WINDOW": ((1, 2, 4, 8), ("histogram",)),
+    "FEW_COPIES": ((4, 16, 64), HISTOGRAMS),
+    "MOST_COPIES": ((8, 32, 64, 256), HISTOGRAMS),
+    "EXTEND_BLOCK": ((128, 256, 512, 1024), ("extend",)),
 }
 
 
@@ -55,9 +55,9 @@ def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Ope
     slopes = torch.rand(counts.shape, device=scores.device)
     factors = torch.rand(counts.shape[:2], device=scores.device)
     return {
-        "count": lambda: gpu.count(scores, labels, BINS, None, False, True),
-        "weigh": lambda: gpu.weigh(counts, 1.0, 1.0, False),
-        "push": lambda: gpu.push(scores, labels, lse, slopes, None, True, factors=factors),
+        "histogram": lambda: gpu.count(scores, labels, BINS, None, False, True),
+        "extend": lambda: gpu.weigh(counts, 1.0, 1.0, False),
+        "backward": lambda: gpu.push(scores, labels, lse, slopes, None, True, factors=factors),
     }
 
 
@@ -67,10 +67,10 @@ def channel_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, O
     slopes = torch.rand((1, scores.shape[1], 2, BINS), device=scores.device)
     factors = torch.rand((1, scores.shape[1]), device=scores.device)
     return {
-        "count_channels": lambda: channels.count_channels(
+        "histogram_multilabel": lambda: channels.count_channels(
             scores, labels, BINS, None, False, "sigmoid"
         ),
-        "push_channels": lambda: channels.push_channels(
+        "backward_multilabel": lambda: channels.push_channels(
             scores, labels, slopes, None, "sigmoid", factors=factors
         ),
     }
