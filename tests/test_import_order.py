@@ -144,3 +144,15 @@ def test_the_loss_needs_torch_alone():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "['lovasz']"
+
+
+def test_the_core_needs_no_library_of_tensors():
+    modules = sorted(module_of(path) for path in (SOURCE / "core").glob("*.py"))
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'numpy']));"  # None: not found
+        f"import {', '.join(f'lovasz.{module}' for module in modules)}"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
