@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lovasz.kernels import reference
 from lovasz.kernels.triton.availability import launches, supported
-from lovasz.kernels.triton.inputs import Entropy, Labels, Weights
+from lovasz.kernels.triton.inputs import CrossEntropy, Labels, Weights
 
 
 def histogram(
@@ -30,25 +30,19 @@ def histogram(
     segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
-    launch = _launches(scores, link, segment_ids)
+    launch = _launches("histograms", scores, link, segment_ids)
     if launch is None:
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
             smoothing, pixel_weight, segment_ids, segments,
         )  # fmt: skip
-    entropy = Entropy.of(class_weight, smoothing) if cross_entropy else None
+    added = CrossEntropy.of(class_weight, smoothing) if cross_entropy else None
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
         weights = Weights.of(pixel_weight, labels)
-        if link == "softmax":
-            counts, lse, invalid, sums = launch.count(
-                scores, labels, bins, per_image, entropy, weights
-            )
-        else:
-            lse = _no_lse(scores)
-            counts, invalid, sums = launch.count(
-                scores, labels, bins, per_image, link, entropy, weights
-            )
+        counts, lse, invalid, sums = launch.histogram(
+            scores, labels, bins, per_image, link, added, weights
+        )
     return counts, lse, invalid, sums
 
 
@@ -62,22 +56,15 @@ def sort_and_extend(
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
-    launch = _launches(scores, link, None)
+    launch = _launches("sorting", scores, link, None)
     if launch is None:
         options = (ignore_index, per_image, link, alpha, beta)
         return reference.sort_and_extend(scores, target, *options)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        if link == "softmax":
-            losses, slopes, positives, pixels, lse, invalid = launch.exact(
-                scores, labels, per_image, alpha, beta
-            )
-            pixels = pixels.unsqueeze(-1).repeat(1, positives.shape[1])  # the same for all
-        else:
-            lse = _no_lse(scores)
-            losses, slopes, positives, pixels, invalid = launch.exact(
-                scores, labels, per_image, link, alpha, beta
-            )
+        losses, slopes, positives, pixels, lse, invalid = launch.sort_and_extend(
+            scores, labels, per_image, link, alpha, beta
+        )
     return losses, slopes, positives, pixels, lse, invalid
 
 
@@ -97,19 +84,16 @@ def backward(
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
     by_pixel = slopes.dim() == 3  # then it does not matter which segments they are of
-    launch = _launches(scores, link, None if by_pixel else segment_ids)
+    launch = _launches("gradient", scores, link, None if by_pixel else segment_ids)
     if launch is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         return reference.backward(scores, target, lse, slopes, factors, *options)
-    entropy = None if scale is None else Entropy.of(class_weight, smoothing)
-    gradient: Tensor
+    added = None if scale is None else CrossEntropy.of(class_weight, smoothing)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        tail = (scale, entropy, pixel_weight)
-        if link == "softmax":
-            gradient = launch.push(scores, labels, lse, slopes, factors, *tail)
-        else:
-            gradient = launch.push(scores, labels, slopes, factors, link, *tail)
+        gradient: Tensor = launch.backward(
+            scores, labels, lse, slopes, factors, link, scale, added, pixel_weight
+        )
     return gradient
 
 
@@ -122,11 +106,11 @@ def extend(
     unbounded: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::extend`` for CUDA tensors."""
-    launch = launches("weigh_launch") if counts.numel() > 0 else None
+    launch = launches("extension") if counts.numel() > 0 else None
     if launch is None:
         return reference.extend(counts, alpha, beta, wide, scale, unbounded)
     with torch.cuda.device_of(counts):
-        losses, slopes, present = launch.weigh(counts, alpha, beta, wide, scale, unbounded)
+        losses, slopes, present = launch.extend(counts, alpha, beta, wide, scale, unbounded)
     return losses, slopes, present
 
 
@@ -143,7 +127,7 @@ def reduce(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``reference.reduce`` for CUDA tensors, without a gradient."""
     arguments = (losses, active, invalid, weight, normalize, mean, per_image, wide, sums)
-    launch = launches("weigh_launch") if active.numel() > 0 else None
+    launch = launches("reduction") if active.numel() > 0 else None
     if launch is None or not launch.reduces(active):
         return reference.reduce(*arguments)
     with torch.cuda.device_of(active):
@@ -151,12 +135,10 @@ def reduce(
     return total, factors, cross_entropy, by_sum
 
 
-def _launches(scores: Tensor, link: str, segment_ids: Tensor | None) -> ModuleType | None:
-    """The launches, if they can do this."""
+def _launches(
+    module: str, scores: Tensor, link: str, segment_ids: Tensor | None
+) -> ModuleType | None:
+    """A module of launches, if they can do this."""
     if segment_ids is not None or link == "probabilities" or not supported(scores):
         return None
-    return launches("launch" if link == "softmax" else "channel_launch")
-
-
-def _no_lse(scores: Tensor) -> Tensor:
-    return scores.new_empty(0, dtype=torch.float32)
+    return launches(module)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.kernels.tables import fixed_point
+from lovasz.kernels.fixed_point import to_fixed
 
 
 class Labels(NamedTuple):
@@ -50,7 +50,7 @@ class Weights(NamedTuple):
         """As the operators are given them."""
         if weight is None:
             return None
-        fixed = fixed_point(weight)
+        fixed = to_fixed(weight)
         if labels.ignores:
             fixed = torch.where(labels.target.to(torch.int64) == labels.ignore_index, 0, fixed)
         return cls(weight.to(torch.float32).contiguous(), fixed.contiguous())
