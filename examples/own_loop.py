@@ -2,8 +2,8 @@
 
     python examples/own_loop.py [EPOCHS]
 
-Needs ``pip install 'lovasz[train]'``, for the images alone. Five epochs, the default,
-take less than a minute on two cores.
+Needs ``pip install '.[train]'`` in the checkout, for the images alone. Five epochs, the
+default, take less than a minute on two cores.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Install each wheel in an empty environment without a compiler, and run a loss in it.
 
-``python tests/check_wheel.py FOLDER...``: the environment sees the torch of the running
-interpreter, not this package, and a PATH that holds nothing.
+``python tests/check_wheel.py FOLDER...``: the environment sees first no torch, then that of the
+running interpreter, not this package, and a PATH that holds nothing.
 """
 
 import os
@@ -11,6 +11,19 @@ import tempfile
 import venv
 import zipfile
 from pathlib import Path
+
+WITHOUT_TORCH = """
+import lovasz
+from importlib.metadata import requires
+assert {folder!r} in lovasz.__file__, lovasz.__file__
+assert all("extra ==" in line for line in requires("lovasz")), requires("lovasz")
+try:
+    lovasz.lovasz_softmax
+except ImportError as error:
+    assert "pip install 'torch>=2.11'" in str(error), error
+else:
+    raise AssertionError("this environment should have no torch")
+"""
 
 CODE = """
 import warnings, torch, lovasz
@@ -38,19 +51,25 @@ def check(wheel: Path, pure: bool) -> None:
         packages = Path(folder) / "lib" / version / "site-packages"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
         subprocess.run([*pip, "--target", str(packages), str(wheel)], check=True)
+        _run(wheel, python, WITHOUT_TORCH.format(folder=folder))
         import torch
 
         (packages / "zz_torch.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
-        environment = {"PATH": "/nonexistent", "HOME": os.environ.get("HOME", "/")}
-        code = CODE.format(folder=folder)
-        done = subprocess.run(
-            [str(python), "-c", code], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise SystemExit(f"{wheel.name}:\n{done.stderr}")
-        print(f"{wheel.name} ({wheel.stat().st_size // 1024} kB) {done.stdout.strip()}")
-        if pure != ("plain PyTorch" in done.stdout):
+        printed = _run(wheel, python, CODE.format(folder=folder))
+        print(f"{wheel.name} ({wheel.stat().st_size // 1024} kB) {printed}")
+        if pure != ("plain PyTorch" in printed):
             raise SystemExit(f"{wheel.name}: not the kernels that were expected")
+
+
+def _run(wheel: Path, python: Path, code: str) -> str:
+    """What the code prints in the environment."""
+    environment = {"PATH": "/nonexistent", "HOME": os.environ.get("HOME", "/")}
+    done = subprocess.run(
+        [str(python), "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{wheel.name}:\n{done.stderr}")
+    return done.stdout.strip()
 
 
 def main() -> None:

@@ -5,34 +5,13 @@
 >>> logits = torch.zeros(2, 19, 8, 8, requires_grad=True)
 >>> target = torch.zeros(2, 8, 8, dtype=torch.long)
 >>> lovasz_softmax(logits, target, ignore_index=255).backward()
+
+These are the names for PyTorch. torch is loaded when one of them is first used, so that parts of
+the package that need no torch, such as ``lovasz.core``, can be imported where there is none.
 """
 
-from lovasz.core.bins import error_bound, relative_bound
-from lovasz.core.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
-from lovasz.data.class_weights import class_weights
-from lovasz.data.label_counts import LabelCounts, count_labels
-from lovasz.data.labels import check_labels
-from lovasz.data.samplers import EquibatchSampler
-from lovasz.losses.hinge import lovasz_hinge
-from lovasz.losses.modules import (
-    BinaryCrossEntropyLovaszSigmoidLoss,
-    CrossEntropyLovaszSoftmaxLoss,
-    LovaszHingeLoss,
-    LovaszSigmoidLoss,
-    LovaszSoftmaxLoss,
-)
-from lovasz.losses.schedules import LossSchedule, LossWeights
-from lovasz.losses.sigmoid import (
-    binary_cross_entropy_lovasz_sigmoid,
-    lovasz_sigmoid,
-    lovasz_sigmoid_from_probabilities,
-)
-from lovasz.losses.softmax import (
-    cross_entropy_lovasz_softmax,
-    lovasz_softmax,
-    lovasz_softmax_from_probabilities,
-)
-from lovasz.losses.window import Window
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -65,3 +44,87 @@ __all__ = [
     "relative_bound",
     "tversky",
 ]
+
+if TYPE_CHECKING:
+    from lovasz.core.bins import error_bound, relative_bound
+    from lovasz.core.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
+    from lovasz.data.class_weights import class_weights
+    from lovasz.data.label_counts import LabelCounts, count_labels
+    from lovasz.data.labels import check_labels
+    from lovasz.data.samplers import EquibatchSampler
+    from lovasz.losses.hinge import lovasz_hinge
+    from lovasz.losses.modules import (
+        BinaryCrossEntropyLovaszSigmoidLoss,
+        CrossEntropyLovaszSoftmaxLoss,
+        LovaszHingeLoss,
+        LovaszSigmoidLoss,
+        LovaszSoftmaxLoss,
+    )
+    from lovasz.losses.schedules import LossSchedule, LossWeights
+    from lovasz.losses.sigmoid import (
+        binary_cross_entropy_lovasz_sigmoid,
+        lovasz_sigmoid,
+        lovasz_sigmoid_from_probabilities,
+    )
+    from lovasz.losses.softmax import (
+        cross_entropy_lovasz_softmax,
+        lovasz_softmax,
+        lovasz_softmax_from_probabilities,
+    )
+    from lovasz.losses.window import Window
+else:
+    # Type checkers read the imports above, and would take any name for good if they saw this.
+    _MODULES = {
+        "BinaryCrossEntropyLovaszSigmoidLoss": "losses.modules",
+        "CrossEntropyLovaszSoftmaxLoss": "losses.modules",
+        "EquibatchSampler": "data.samplers",
+        "LabelCounts": "data.label_counts",
+        "LossSchedule": "losses.schedules",
+        "LossWeights": "losses.schedules",
+        "LovaszHingeLoss": "losses.modules",
+        "LovaszSigmoidLoss": "losses.modules",
+        "LovaszSoftmaxLoss": "losses.modules",
+        "SetFunction": "core.set_functions",
+        "Window": "losses.window",
+        "binary_cross_entropy_lovasz_sigmoid": "losses.sigmoid",
+        "check_labels": "data.labels",
+        "class_weights": "data.class_weights",
+        "count_labels": "data.label_counts",
+        "cross_entropy_lovasz_softmax": "losses.softmax",
+        "dice": "core.set_functions",
+        "error_bound": "core.bins",
+        "jaccard": "core.set_functions",
+        "lovasz_hinge": "losses.hinge",
+        "lovasz_sigmoid": "losses.sigmoid",
+        "lovasz_sigmoid_from_probabilities": "losses.sigmoid",
+        "lovasz_softmax": "losses.softmax",
+        "lovasz_softmax_from_probabilities": "losses.softmax",
+        "missed_positives": "core.set_functions",
+        "relative_bound": "core.bins",
+        "tversky": "core.set_functions",
+    }
+
+    def __getattr__(name):
+        """Load a public name, and with it torch, at its first use."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if not _MODULES[name].startswith("core."):
+            _check_torch(name)
+        value = getattr(import_module(f"lovasz.{_MODULES[name]}"), name)
+        globals()[name] = value  # the next use is a plain look-up
+        return value
+
+    def _check_torch(name):
+        """No dependency of the package says that torch has to be there, nor how new."""
+        expected = f"lovasz.{name}: expected torch 2.11 or newer (pip install 'torch>=2.11')"
+        try:
+            version = import_module("torch").__version__
+        except ModuleNotFoundError as error:
+            if error.name != "torch":  # it is there, and lacks something itself
+                raise
+            raise ImportError(f"{expected}, got: {error}") from error
+        if tuple(int(part) for part in version.split(".")[:2]) < (2, 11):
+            raise ImportError(f"{expected}, got {version}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -34,7 +34,7 @@ def test_missing_extra_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "monai" else find_spec(name))
     assert cli.main(["train"]) == 2
     assert capsys.readouterr().err == (
-        "lovasz: training needs monai: pip install 'lovasz[train]'\n"
+        "lovasz: training needs monai: run pip install '.[train]' in a checkout of lovasz\n"
     )
 
 

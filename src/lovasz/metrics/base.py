@@ -19,7 +19,7 @@ try:
     from torchmetrics import Metric
 except ImportError as error:
     raise ImportError(
-        "lovasz.metrics: expected torchmetrics to be installed (pip install 'lovasz[metrics]'),"
+        "lovasz.metrics: expected torchmetrics to be installed (pip install 'torchmetrics>=1.6'),"
         f" got: {error}"
     ) from error
 

@@ -20,6 +20,7 @@ _NEEDED = [
     "PIL",
     "rich",
     "tensorboard",
+    "torch",
     "torchmetrics",
 ]
 
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         print(
-            f"lovasz: training needs {', '.join(missing)}: pip install 'lovasz[train]'",
+            f"lovasz: training needs {', '.join(missing)}: run pip install '.[train]' in a checkout"
+            " of lovasz",
             file=sys.stderr,
         )
         return 2
