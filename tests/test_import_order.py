@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import lovasz
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "lovasz"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -75,6 +77,12 @@ FLOORS = [
 TENSORS = {"torch", "numpy", "jax", "tensorflow", "keras", "triton"}
 
 
+# What may be imported by those who use the package as others do.
+PUBLIC = {"lovasz", "lovasz.__version__", "lovasz.metrics", "lovasz.compat"}
+PUBLIC |= {f"lovasz.{name}" for name in lovasz.__all__}
+USERS = [*(ROOT / "examples").glob("*.py"), *(SOURCE / "train").rglob("*.py")]
+
+
 def module_of(path):
     parts = path.relative_to(SOURCE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
@@ -129,6 +137,15 @@ def test_folders_are_strangers(folder):
 @pytest.mark.parametrize("path", sorted((SOURCE / "core").glob("*.py")), ids=module_of)
 def test_the_core_knows_no_library_of_tensors(path):
     assert not {name.split(".")[0] for name in names_of(path)} & TENSORS
+
+
+@pytest.mark.parametrize("path", USERS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_trainer_and_examples_use_what_is_public(path):
+    """The trainer is a program on top of the package; an example takes its images from it."""
+    for name in names_of(path):
+        if name == "lovasz" or name.startswith("lovasz."):
+            public = name in PUBLIC or name.rpartition(".")[0] in PUBLIC - {"lovasz"}
+            assert public or name.startswith("lovasz.train"), name
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)

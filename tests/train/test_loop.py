@@ -128,7 +128,7 @@ def test_a_schedule_starts_as_one_loss_and_ends_as_the_other(train_config, tmp_p
 
 def test_the_loss_hears_of_the_epoch_at_every_step(train_config, monkeypatch):
     heard = []
-    monkeypatch.setattr(loop, "set_epoch", lambda criterion, epoch: heard.append(epoch))
+    monkeypatch.setattr(loop, "set_epoch", lambda criterion, config, epoch: heard.append(epoch))
     config = train_config(epochs=2)
     with pytest.raises(Interrupted):
         train(config, load_data(config), quiet, StopAfter(1))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lovasz import LovaszSoftmaxLoss
+from lovasz import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss
 from lovasz.train.errors import UserError
-from lovasz.train.losses import build_loss
+from lovasz.train.losses import build_loss, check_options, set_epoch
 
 
 @pytest.fixture
@@ -42,3 +42,82 @@ def test_the_momentum_stands_in_one_place(train_config):
 def test_a_momentum_is_a_fraction(train_config, momentum):
     with pytest.raises(UserError, match="momentum: expected a fraction from 0 up to 1, got"):
         train_config(momentum=momentum)
+
+
+@pytest.mark.parametrize("loss", ["both", "both-windowed"])
+def test_a_sum_is_computed_in_the_same_passes(train_config, loss):
+    criterion = build_loss(train_config(loss=loss), 3)
+    assert isinstance(criterion, CrossEntropyLovaszSoftmaxLoss)
+    assert (criterion.window is None) == (loss == "both")
+
+
+def test_a_sum_has_the_options_of_lovasz_softmax(train_config, batches):
+    options = {
+        "classes": "all",
+        "weight": [1.0, 2.0, 0.5],
+        "normalize_weight": False,
+        "per_image": True,
+        "bins": 64,
+        "method": "histogram",
+        "reduction": "mean",
+        "process_group": None,
+    }
+    loss = build_loss(train_config(loss="both", lovasz_args=options), 3)
+    lovasz = LovaszSoftmaxLoss(**options)
+    for logits, target in batches:
+        expected = lovasz(logits, target) + F.cross_entropy(logits, target)
+        assert loss(logits, target).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["both", "both-windowed"])
+@pytest.mark.parametrize(
+    ("lovasz_args", "sentence"),
+    [
+        ({"method": "sort"}, "expected method histogram for the loss both.*, got sort"),
+        ({"reduction": "sum"}, "expected reduction mean for the loss both.*, got sum"),
+        ({"cross_entropy_weight": 2.0}, "unexpected keyword argument"),
+        ({"label_smoothing": 0.1}, "unexpected keyword argument"),
+        ({"ignore_index": 0}, "multiple values"),
+    ],
+)
+def test_a_sum_refuses_options_that_it_has_not(train_config, loss, lovasz_args, sentence):
+    if loss == "both-windowed" and lovasz_args == {"method": "sort"}:
+        sentence = "expected method='histogram'"  # what the window says
+    with pytest.raises(UserError, match=f"lovasz_args: .*{sentence}"):
+        build_loss(train_config(loss=loss, lovasz_args=lovasz_args), 3)
+
+
+def test_exact_and_summed_losses_are_there_for_lovasz_softmax(train_config, batches):
+    options = {"method": "sort", "reduction": "sum"}
+    loss = build_loss(train_config(loss="lovasz-softmax", lovasz_args=options), 3)
+    assert torch.equal(loss(*batches[0]), LovaszSoftmaxLoss(**options)(*batches[0]))
+
+
+def test_arguments_that_no_loss_has_are_refused(train_config):
+    config = train_config(loss="cross-entropy", lovasz_args={"bins": 64})
+    with pytest.raises(UserError, match="lovasz_args: expected a loss with Lovász-Softmax, got"):
+        check_options(config, [config.loss])
+    check_options(config, ["cross-entropy", "windowed"])
+
+
+def test_the_factors_follow_the_schedule(train_config, batches):
+    points = [
+        {"epoch": 1, "cross_entropy": 1, "lovasz": 0},
+        {"epoch": 3, "cross_entropy": 0.5, "lovasz": 2},
+    ]
+    config = train_config(loss="both", loss_schedule=points)
+    criterion = build_loss(config, 3)
+    set_epoch(criterion, config, 2)
+    logits, target = batches[0]
+    expected = 0.75 * F.cross_entropy(logits, target) + LovaszSoftmaxLoss()(logits, target)
+    torch.testing.assert_close(criterion(logits, target), expected)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "lovasz-softmax"])
+def test_one_loss_alone_has_no_factors(train_config, batches, loss):
+    points = [{"epoch": 0, "cross_entropy": 3, "lovasz": 2}]
+    config = train_config(loss=loss, loss_schedule=points)
+    criterion = build_loss(config, 3)
+    before = criterion(*batches[0])
+    set_epoch(criterion, config, 1)
+    assert torch.equal(criterion(*batches[0]), before)

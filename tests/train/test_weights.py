@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from torch.nn import functional as F
 
 from lovasz import class_weights
 from lovasz.train.commands import run
+from lovasz.train.config import Scheme
 from lovasz.train.data import IGNORE, load_data
 from lovasz.train.errors import UserError
-from lovasz.train.losses import CrossEntropy, balance, build_loss
+from lovasz.train.losses import balance, build_loss
 from tests.train.test_cli import arguments
 from tests.train.test_loop import assert_same, outcome
 from tests.train.test_loop import run as train_and_test
@@ -68,11 +70,22 @@ def test_errors_of_weights_are_one_line(squares, capsys, words, message):
     assert error.count("\n") == 1
 
 
-def test_weighted_cross_entropy_is_that_of_torch(batch):
-    weight = torch.tensor([0.5, 2.0, 3.0])
-    expected = F.cross_entropy(*batch, weight=weight, ignore_index=IGNORE)
-    torch.testing.assert_close(CrossEntropy(weight)(*batch), expected)
-    assert CrossEntropy(weight)(batch[0], torch.full_like(batch[1], IGNORE)) == 0
+def test_the_schemes_are_those_of_class_weights():
+    assert get_args(get_type_hints(class_weights)["scheme"]) == get_args(Scheme)
+
+
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 2.0, 3.0])])
+def test_cross_entropy_is_that_of_torch(train_config, batch, weight):
+    criterion = build_loss(train_config(loss="cross-entropy"), 3, weight)
+    logits, target = batch
+    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+    value = criterion(ours, target)
+    expected = F.cross_entropy(theirs, target, weight=weight, ignore_index=IGNORE)
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    assert criterion(logits, torch.full_like(target, IGNORE)) == 0
 
 
 def test_the_weights_go_where_they_are_wanted(train_config, batch):
@@ -84,7 +97,8 @@ def test_the_weights_go_where_they_are_wanted(train_config, batch):
 
     from lovasz import lovasz_softmax
 
-    entropy, entropy_weighted = CrossEntropy()(*batch), CrossEntropy(weight)(*batch)
+    entropy = F.cross_entropy(*batch, ignore_index=IGNORE)
+    entropy_weighted = F.cross_entropy(*batch, ignore_index=IGNORE, weight=weight)
     lovasz = lovasz_softmax(*batch, ignore_index=IGNORE)
     lovasz_weighted = lovasz_softmax(*batch, ignore_index=IGNORE, weight=weight)
     torch.testing.assert_close(loss("cross-entropy", weight), entropy_weighted + lovasz)

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from lovasz import LossSchedule
-from lovasz.data.class_weights import Scheme
 from lovasz.train.errors import UserError
 
+# The schemes of `lovasz.class_weights`.
+Scheme = Literal["inverse", "sqrt", "median", "effective", "enet"]
 LossName = Literal["cross-entropy", "lovasz-softmax", "both", "windowed", "both-windowed"]
 
 # Options that say where or how fast a run goes, not what it computes: they may change on resume.
@@ -47,7 +48,7 @@ class Config:
             or not at all.
         warmup: Fraction of the training steps in which the learning rate rises linearly.
         lovasz_args: Keyword arguments for lovasz.LovaszSoftmaxLoss, for example
-            '{"per_image": true}'.
+            '{"per_image": true}'; in a sum of two losses without method and reduction.
         class_weights: Weigh the classes by their pixels in the training part: the scheme of
             lovasz.class_weights, or null for no weights.
         class_weights_args: Keyword arguments for lovasz.class_weights, for example

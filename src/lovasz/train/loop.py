@@ -81,7 +81,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
             while at.epoch < config.epochs:
                 model.train()
                 for images, labels in _batches(data, config, at, fabric):
-                    set_epoch(criterion, at.epoch + at.step / per_epoch)
+                    set_epoch(criterion, config, at.epoch + at.step / per_epoch)
                     logits = model(normalise(images.to(fabric.device)))
                     loss = criterion(logits.float(), labels.to(fabric.device).long())
                     fabric.backward(loss)

@@ -2,85 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from lovasz import LossSchedule, LovaszSoftmaxLoss, class_weights
-from lovasz.losses.distributed import ranks_of
+from lovasz import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss, class_weights
 from lovasz.train.config import as_schedule
 from lovasz.train.data import IGNORE
 from lovasz.train.errors import UserError
 from lovasz.train.processes import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lovasz.train.config import Config, LossName, TrainConfig
     from lovasz.train.data import DataSet
 
-
-class CrossEntropy(nn.Module):
-    """Cross-entropy as the mean over labelled pixels, 0 for a batch that has none.
-
-    torch's own mean is not a number there, which would end a training run. With class weights the
-    mean is the weighted one, as torch's; of several processes it is that of the global batch.
-    """
-
-    weight: Tensor | None
-
-    def __init__(self, weight: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, C, H, W) and labels (N, H, W) to a scalar."""
-        total = F.cross_entropy(
-            logits, target, weight=self.weight, ignore_index=IGNORE, reduction="sum"
-        )
-        weights = (target != IGNORE).to(total.dtype)
-        if self.weight is not None:
-            # No mask picks the labelled pixels, which would wait for the device to count them.
-            weights = weights * self.weight[target.where(target != IGNORE, 0)]
-        ranks = ranks_of(processes().group)
-        weight = weights.sum()
-        if ranks is not None:
-            total, weight = ranks.connected_total(total), ranks.total(weight)
-        return total / weight.clamp(min=torch.finfo(total.dtype).tiny)
+# What the two losses of a sum need, because their parts are computed together.
+_TOGETHER = {"method": "histogram", "reduction": "mean"}
 
 
-class Sum(nn.Module):
-    """The sum of two losses of the same logits, each with a factor that may change with time."""
-
-    def __init__(
-        self, first: nn.Module, second: nn.Module, schedule: LossSchedule | None = None
-    ) -> None:
-        super().__init__()
-        self.first, self.second = first, second
-        self.schedule = schedule or LossSchedule([(0, 1, 1)])
-        self.factors = self.schedule(0)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, C, H, W) and labels (N, H, W) to a scalar."""
-        first, second = self.factors
-        total: Tensor = first * self.first(logits, target) + second * self.second(logits, target)
-        return total
-
-
-def set_epoch(criterion: nn.Module, epoch: float) -> None:
-    """Tell a loss of `build_loss` how many epochs are over, the last one as a fraction."""
-    if isinstance(criterion, Sum):
-        criterion.factors = criterion.schedule(epoch)
+def set_epoch(criterion: nn.Module, config: TrainConfig, epoch: float) -> None:
+    """Give a sum of two losses its factors after so many epochs, the last one as a fraction."""
+    schedule = as_schedule(config.loss_schedule)
+    # In a comparison the schedule is not for the losses that are trained with alone.
+    if schedule is not None and "both" in config.loss:
+        for name, factor in schedule(epoch)._asdict().items():
+            setattr(criterion, name, factor)
 
 
 def check_options(config: Config, losses: Sequence[LossName]) -> None:
     """Refuse options that none of the losses would heed.
 
     Raises:
-        UserError: If class weights are for a loss that is not trained with, or a schedule for one
-            loss alone.
+        UserError: If class weights or arguments are for a loss that is not trained with, or a
+            schedule is for one loss alone.
     """
     sums = [loss for loss in losses if "both" in loss]
     parts = {"cross-entropy"} if sums or "cross-entropy" in losses else set()
@@ -89,6 +46,10 @@ def check_options(config: Config, losses: Sequence[LossName]) -> None:
         raise UserError(
             f"weighted: expected a loss that is trained with, {', '.join(sorted(parts))},"
             f" got {config.weighted}"
+        )
+    if config.lovasz_args and "lovasz-softmax" not in parts:
+        raise UserError(
+            f"lovasz_args: expected a loss with Lovász-Softmax, got {', '.join(losses)}"
         )
     if config.loss_schedule is not None and not sums:
         raise UserError(f"loss_schedule: expected the loss both, got {', '.join(losses)}")
@@ -113,6 +74,9 @@ def build_loss(
 ) -> nn.Module:
     """The loss that the configuration names, tried once.
 
+    Cross-entropy alone is the sum of both without the other part: unlike torch's it is 0, not NaN,
+    for a batch without a label, and of the global batch where there are several processes.
+
     Args:
         config: Which loss, and which of its parts the class weights are for.
         num_classes: C.
@@ -121,22 +85,44 @@ def build_loss(
     Raises:
         UserError: If `lovasz_args` do not suit the loss or the number of classes.
     """
-    cross_entropy = CrossEntropy(None if config.weighted == "lovasz-softmax" else class_weight)
+    by_pixel = None if config.weighted == "lovasz-softmax" else class_weight
+    by_class = None if config.weighted == "cross-entropy" else class_weight
+    group = processes().group
     if config.loss == "cross-entropy":
-        return cross_entropy
-    schedule = as_schedule(config.loss_schedule)
-    options = {"process_group": processes().group, **config.lovasz_args}
-    if class_weight is not None and config.weighted != "cross-entropy":
+        return CrossEntropyLovaszSoftmaxLoss(
+            lovasz_weight=0.0, weight=by_pixel, ignore_index=IGNORE, process_group=group
+        )
+    options: dict[str, Any] = {"process_group": group, **config.lovasz_args}
+    if by_class is not None:
         if "weight" in options:
             raise UserError("weighted: expected no weight in lovasz_args beside class_weights")
-        options["weight"] = class_weight
+        options["weight"] = by_class
     momentum = config.momentum if "windowed" in config.loss else None
 
-    def build() -> LovaszSoftmaxLoss:
+    def lovasz() -> LovaszSoftmaxLoss:
         return LovaszSoftmaxLoss(ignore_index=IGNORE, momentum=momentum, **options)
 
+    _try_once(lovasz, config, num_classes)
+    if "both" not in config.loss:
+        return lovasz()
+    for name, only in _TOGETHER.items():
+        if (value := options.pop(name, only)) != only:
+            raise UserError(
+                f"lovasz_args: expected {name} {only} for the loss {config.loss}, whose parts are"
+                f" computed together, got {value} (the loss lovasz-softmax has this option)"
+            )
+    return CrossEntropyLovaszSoftmaxLoss(
+        weight=by_pixel,
+        lovasz_class_weight=options.pop("weight", None),
+        ignore_index=IGNORE,
+        momentum=momentum,
+        **options,
+    )
+
+
+def _try_once(build: Callable[[], nn.Module], config: TrainConfig, num_classes: int) -> None:
+    """Give one pixel to a loss that is not used again, so that none remembers the trial."""
     try:
-        # Another one than is returned, which must not remember the trial.
         trial = build()(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
     except (TypeError, ValueError) as error:
         raise UserError(f"lovasz_args: {error}") from error
@@ -144,5 +130,3 @@ def build_loss(
         raise UserError(
             f"lovasz_args: expected options that give one number, got {config.lovasz_args}"
         )
-    lovasz = build()
-    return Sum(cross_entropy, lovasz, schedule) if "both" in config.loss else lovasz

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -18,7 +18,6 @@ from lovasz.train.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lovasz.losses.distributed import Group
     from lovasz.train.config import TrainConfig
     from lovasz.train.data import DataSet
 
@@ -36,7 +35,7 @@ class Processes(NamedTuple):
         return self.rank == 0
 
     @property
-    def group(self) -> Group:
+    def group(self) -> Literal["world"] | None:
         """Whose batches the loss takes as one."""
         return "world" if self.size > 1 else None
 

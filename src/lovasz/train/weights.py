@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from rich.progress import track
 from rich.table import Table
 
-from lovasz.data.class_weights import Scheme, class_weights
-from lovasz.train.config import Config
+from lovasz import class_weights
+from lovasz.train.config import Config, Scheme
 from lovasz.train.data import load_data
 from lovasz.train.errors import UserError
 
