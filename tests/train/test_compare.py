@@ -13,6 +13,7 @@ from lovasz.train.config import CompareConfig
 from lovasz.train.figures import loss_colours
 from lovasz.train.runs import Task, chosen_lr, open_tasks
 from lovasz.train.summary import TITLES
+from tests.train.test_cli import arguments
 
 LOSSES = ["cross-entropy", "lovasz-softmax"]
 
@@ -58,27 +59,35 @@ def test_runs_of_a_seed_differ_in_the_loss_and_its_rate_only(config):
     assert {name for name in one if one[name] != other[name]} == {"loss", "lr", "out"}
 
 
+def run_comparison(root, make_squares, *, classes, **changes):
+    """Compare on new squares in a folder; where the results are, and the words that made them."""
+    make_squares(root / "data", {"train": 4, "val": 2, "test": 3})
+    (root / "data/classes.txt").write_text("\n".join(classes), encoding="utf-8")
+    options = {
+        "data": str(root / "data"),
+        "model_args": {"channels": [4, 8]},
+        "crop": 12,
+        "batch_size": 2,
+        "accelerator": "cpu",
+        "out": str(root / "out"),
+    }
+    words = ["compare", *arguments(options, **changes)]
+    assert run(words) == 0
+    return root / "out", words
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, make_squares):
     """A whole comparison, run once for the tests below."""
-    root = tmp_path_factory.mktemp("compare")
-    make_squares(root / "data", {"train": 4, "val": 2, "test": 3})
-    (root / "data/classes.txt").write_text("dark\nred\ngreen\nnever seen\n", encoding="utf-8")
-    arguments = [
-        "compare",
-        f"--data={root / 'data'}",
-        '--model_args={"channels": [4, 8]}',
-        "--crop=12",
-        "--batch_size=2",
-        "--epochs=2",
-        "--accelerator=cpu",
-        '--losses=["cross-entropy","lovasz-softmax"]',
-        "--learning_rates=[0.001,0.02]",
-        "--seeds=[3,5]",
-        f"--out={root / 'out'}",
-    ]
-    assert run(arguments) == 0
-    return root / "out", arguments
+    return run_comparison(
+        tmp_path_factory.mktemp("compare"),
+        make_squares,
+        classes=["dark", "red", "green", "never seen"],
+        epochs=2,
+        losses=LOSSES,
+        learning_rates=[0.001, 0.02],
+        seeds=[3, 5],
+    )
 
 
 def test_compare_runs_grid_and_seeds(done):
@@ -127,9 +136,9 @@ def test_a_report_that_fails_loses_nothing(done, capsys, monkeypatch):
     def fail(*_, **__):
         raise PermissionError("no room")
 
-    out, arguments = done
+    out, words = done
     monkeypatch.setattr(commands, "write_report", fail)
-    assert run([*arguments, "--resume"]) == 2
+    assert run([*words, "--resume"]) == 2
     printed = capsys.readouterr()
     assert "mIoU on the test part" in printed.out
     assert "could not be written (PermissionError: no room); all runs are kept" in printed.err
@@ -138,23 +147,16 @@ def test_a_report_that_fails_loses_nothing(done, capsys, monkeypatch):
 
 
 def test_every_loss_of_many_is_in_the_report(make_squares, tmp_path):
-    make_squares(tmp_path / "data", {"train": 4, "val": 2, "test": 3})
-    (tmp_path / "data/classes.txt").write_text("dark\nred\ngreen\n", encoding="utf-8")
-    arguments = [
-        "compare",
-        f"--data={tmp_path / 'data'}",
-        '--model_args={"channels": [4, 8]}',
-        "--crop=12",
-        "--batch_size=2",
-        "--epochs=1",
-        "--accelerator=cpu",
-        f"--losses={json.dumps(list(TITLES))}",
-        "--learning_rates=[0.001]",
-        "--seeds=[3]",
-        f"--out={tmp_path / 'out'}",
-    ]
-    assert run(arguments) == 0
-    text = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    out, _ = run_comparison(
+        tmp_path,
+        make_squares,
+        classes=["dark", "red", "green"],
+        epochs=1,
+        losses=list(TITLES),
+        learning_rates=[0.001],
+        seeds=[3],
+    )
+    text = (out / "report.html").read_text(encoding="utf-8")
     rows = re.findall(
         r'<tr><td><span class="swatch" style="background:(.*?)"></span>(.*?)</td>', text
     )
@@ -171,13 +173,13 @@ def test_losses_have_colours_of_their_own(count):
 
 
 def test_a_complete_comparison_is_not_run_again(done):
-    out, arguments = done
+    out, words = done
     times = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")}
-    assert run([*arguments, "--resume"]) == 0
+    assert run([*words, "--resume"]) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")} == times
 
 
 def test_resume_wants_the_same_options(done, capsys):
-    _, arguments = done
-    assert run([*arguments, "--resume", "--epochs=3"]) == 2
+    _, words = done
+    assert run([*words, "--resume", "--epochs=3"]) == 2
     assert "resume: expected epochs 2 as in" in capsys.readouterr().err
