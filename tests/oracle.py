@@ -58,13 +58,13 @@ def slopes(errors: Sequence[float], positive: Sequence[bool], delta: Delta) -> l
 
 
 def mean_slopes(
-    errors: Sequence[float], positive: Sequence[bool], mass: Sequence[float], delta: Delta
+    errors: Sequence[float], positive: Sequence[bool], weight: Sequence[float], delta: Delta
 ) -> list[float]:
     """Slopes where errors may be equal: the mean over "positives first" and "negatives first".
 
-    A pixel of mass w counts as w equal pixels, and its slope is that of all of them.
+    A pixel of weight w counts as w equal pixels, and its slope is that of all of them.
     """
-    pixels = list(zip(errors, positive, mass, strict=True))
+    pixels = list(zip(errors, positive, weight, strict=True))
     total = sum(w for _, p, w in pixels if p)
     result = [0.0] * len(pixels)
     for level in set(errors):

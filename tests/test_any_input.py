@@ -222,8 +222,8 @@ def class_loss(case: Case, rows: Rows, own: Tensor, c: int) -> Tensor | None:
     return (slopes * (levels + errors - errors.detach())).sum()
 
 
-def slopes_at(levels: Tensor, positive: Tensor, mass: Tensor) -> Tensor:
-    lists = (levels.tolist(), positive.tolist(), mass.tolist())
+def slopes_at(levels: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+    lists = (levels.tolist(), positive.tolist(), weights.tolist())
     return torch.tensor(oracle.mean_slopes(*lists, oracle.jaccard), dtype=torch.float64)
 
 
@@ -251,19 +251,19 @@ def cross_entropy(case: Case, rows: Rows, scores: Tensor) -> Tensor:
     """As torch defines it: a mean weighted by the weights of the classes."""
     smoothing, count = case.options["label_smoothing"], case.shape[1]
     weight = torch.tensor(case.options["weight"] or [1.0] * count, dtype=torch.float64).view(-1, 1)
-    surprise = -weight * flat(scores, case.points, 0).log_softmax(1)
+    nll = -weight * flat(scores, case.points, 0).log_softmax(1)
     wanted = (1 - smoothing) * rows.positive.double() + smoothing / count
-    mass = rows.weight * rows.valid
-    total = (mass * rows.positive * weight).sum()
-    return (mass * wanted * surprise).sum() / (total if total else 1.0)
+    weights = rows.weight * rows.valid
+    total = (weights * rows.positive * weight).sum()
+    return (weights * wanted * nll).sum() / (total if total else 1.0)
 
 
 def binary_cross_entropy(case: Case, rows: Rows, scores: Tensor) -> Tensor:
     weight = torch.tensor(case.options["pos_weight"] or [1.0] * case.shape[1]).double().view(-1, 1)
     x = flat(scores, case.points, 0)
-    surprise = torch.where(rows.positive, weight * F.softplus(-x), F.softplus(x))
-    mass = rows.weight * rows.valid
-    return (mass * surprise).sum() / (mass.sum() if mass.any() else 1.0)
+    nll = torch.where(rows.positive, weight * F.softplus(-x), F.softplus(x))
+    weights = rows.weight * rows.valid
+    return (weights * nll).sum() / (weights.sum() if weights.any() else 1.0)
 
 
 # --- the test -------------------------------------------------------------------------------------

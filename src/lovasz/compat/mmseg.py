@@ -114,14 +114,14 @@ class LovaszLoss(nn.Module):
                 f"{self._name}: expected avg_factor with per_image=True and reduction='mean' only,"
                 f" got per_image={self.per_image}, reduction={reduction!r}"
             )
-        losses, counting = self._losses(cls_score, label, ignore_index)
+        losses, active = self._losses(cls_score, label, ignore_index)
         if reduction == "none":
             return self.loss_weight * (losses if self.per_image else losses.sum())
         if reduction == "sum":
             return self.loss_weight * losses.sum()
         if avg_factor is not None:
             return self.loss_weight * losses.sum() / avg_factor
-        return self.loss_weight * mean_of(losses, counting)
+        return self.loss_weight * mean_of(losses, active)
 
     @property
     def loss_name(self) -> str:

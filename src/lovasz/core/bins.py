@@ -59,6 +59,12 @@ def centres(xp: Any, bins: int, *, unbounded: bool = False, **options: Any) -> A
     return xp.concatenate((0 * middle[:1], middle))
 
 
+def edge(index: int, bins: int) -> float:
+    """Lower edge of one bin of errors in [0, 1]; of bin ``bins`` it is 1."""
+    root = (math.sqrt(9 + 16 * index / bins) - 3) / 2  # as `edges`
+    return root * root
+
+
 def edges(xp: Any, bins: int, **options: Any) -> Array:
     """Edges of the bins of errors in [0, 1], ascending float64 of shape (bins + 1,), 0 to 1."""
     u = xp.arange(bins + 1, dtype=xp.float64, **options) / bins
@@ -111,5 +117,4 @@ def error_bound(bins: int) -> float:
         0.000781
     """
     check_bins("error_bound", bins)
-    root = (math.sqrt(9 + 16 * (bins - 1) / bins) - 3) / 2  # of the lower edge of the last bin
-    return (1 - root * root) / 2
+    return (1 - edge(bins - 1, bins)) / 2

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lovasz.core.bins import edge
+
 #: warps of a program: 128 threads, Triton's default
 WARPS = 4
 #: elements of a block of scores: 16 for each thread, which it holds in registers
@@ -91,9 +93,7 @@ def window_of(classes: int, bins: int) -> int:
     """
     window = power_of_two(bins)
     while window > 32:
-        u = window / 2 / bins
-        edge = ((9 + 16 * u) ** 0.5 - 3) ** 2 / 4  # as in ``core.bins``
-        if classes * edge < ABOVE_WINDOW:
+        if classes * edge(window // 2, bins) < ABOVE_WINDOW:
             break
         window //= 2
     return min(window, LARGEST_WINDOW)

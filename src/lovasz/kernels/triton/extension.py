@@ -1,6 +1,6 @@
 """The kernel that turns histograms into losses and slopes, for Tversky's set functions.
 
-It is ``extend_counts`` of ``lovasz.core.extension``, operation by operation in float64, in one
+It is ``extend_histogram`` of ``lovasz.core.extension``, operation by operation in float64, in one
 launch in place of 180. ``F0, B0`` are the positives and negatives before a bin, ``F1, B1`` those
 after it, and ``P, N`` all of them.
 """

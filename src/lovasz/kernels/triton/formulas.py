@@ -14,7 +14,7 @@ from lovasz.kernels.triton import ptx
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
-# How far a probability may lie outside of [0, 1]; as ``validity.PROBABILITY_TOLERANCE``.
+# How far a probability may lie outside of [0, 1]; as ``contents.PROBABILITY_TOLERANCE``.
 TOLERANCE = tl.constexpr(1e-2)
 
 
@@ -123,7 +123,7 @@ def margin_of(x, positive, LINK: tl.constexpr):
 
 @triton.jit
 def error_of(margin, LINK: tl.constexpr):
-    """Error, as in ``core.links``."""
+    """Error, as in ``kernels.pixels``."""
     if LINK == "sigmoid":
         e = tl.exp(-tl.abs(margin))
         error = tl.where(margin < 0.0, e, 1.0) / (1.0 + e)
@@ -139,7 +139,7 @@ def error_of(margin, LINK: tl.constexpr):
 
 @triton.jit
 def derivative_of(margin, LINK: tl.constexpr):
-    """Derivative of the error by the margin, as in ``core.links``."""
+    """Derivative of the error by the margin, as in ``kernels.pixels``."""
     if LINK == "sigmoid":
         e = tl.exp(-tl.abs(margin))
         derivative = e / ((1.0 + e) * (1.0 + e))
