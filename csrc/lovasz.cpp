@@ -49,33 +49,33 @@ struct HistogramPass : Pass {
   HistogramPass(const lovasz_inputs &read, lovasz_histogram_result &written)
       : Pass(read), result(written) {}
   void count();
-  void merge(lovasz_histograms &histograms, int64_t group);
+  void merge(lovasz_histograms &own, int64_t group, bool again);
 };
 
-// Adds a row of a thread's histograms to that of the result and clears it.
+// Adds a row of a thread's histograms to that of the result, and clears it if it is used again.
 template <class Cell>
-void merge_row(Cell *source, int64_t row, int64_t bins, int64_t *out) {
+void merge_row(Cell *source, int64_t row, int64_t bins, int64_t *out, bool again) {
   source[bins - 1] += source[bins];  // an error that rounding carried to 1
   for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
-  std::memset(source, 0, static_cast<size_t>(row) * sizeof *source);
+  if (again) std::memset(source, 0, static_cast<size_t>(row) * sizeof *source);
 }
 
-// Adds a thread's histograms to the result and clears them.
-void HistogramPass::merge(lovasz_histograms &own, int64_t group) {
+// Adds a thread's histograms to the result, and clears them if they are used again.
+void HistogramPass::merge(lovasz_histograms &own, int64_t group, bool again) {
   const int64_t bins = inputs.bins, classes = inputs.classes, row = own.row;
   std::lock_guard<std::mutex> lock(merging);
   for (int64_t i = 0; i < 2 * classes; ++i) {
     const int64_t c = i / 2, side = i % 2;
     int64_t *out = result.counts + (group * 2 * classes + i) * bins;
     if (own.weighted != nullptr) {
-      merge_row(own.weighted + (side * classes + c) * row, row, bins, out);
+      merge_row(own.weighted + (side * classes + c) * row, row, bins, out, again);
       continue;
     }
     uint32_t *source = (side == 0 ? own.negatives : own.positives) + c * row;
     uint32_t *other = source + own.half;
     for (int64_t b = 0; b < row; ++b) source[b] += other[b];
-    std::memset(other, 0, static_cast<size_t>(row) * sizeof *other);
-    merge_row(source, row, bins, out);
+    if (again) std::memset(other, 0, static_cast<size_t>(row) * sizeof *other);
+    merge_row(source, row, bins, out, again);
   }
   result.invalid[group] += own.invalid;
   result.bad_labels += own.bad_labels;
@@ -104,7 +104,7 @@ void HistogramPass::count() {
   take_chunks([&](int64_t index, int64_t image, int64_t first, int64_t last, float *scratch) {
     // 32-bit counters hold what this thread has counted since it last merged.
     if (current >= 0 && (current != group(image) || pixels > UINT32_MAX / 2)) {
-      merge(own, current);
+      merge(own, current, true);
       pixels = 0;
     }
     current = group(image);
@@ -112,7 +112,7 @@ void HistogramPass::count() {
     own.cross_entropy = inputs.cross_entropy ? cross_entropy + 2 * index : nullptr;
     level.histogram(&inputs, image, first, last, &own, scratch);
   });
-  if (current >= 0) merge(own, current);
+  if (current >= 0) merge(own, current, false);
 }
 
 }  // namespace
