@@ -19,7 +19,7 @@ import torch
 from benchmarks.gpu import CHANNELS, STAGES, inputs
 from benchmarks.workloads import WORKLOADS
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.triton import blocks, channels
+from lovasz.kernels.triton import blocks
 from tools.ptx_emulator.launching import use_emulator
 from tools.ptx_emulator.meter import Meter
 
@@ -49,14 +49,10 @@ def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], tor
     with pytest.MonkeyPatch.context() as patch:
         meters = use_emulator(patch)
         patch.setattr(blocks, "processors", lambda device: multiprocessors)
-        if workload in CHANNELS:
-            counts, _, _ = channels.count_channels(scores, labels, BINS, None, False, "sigmoid")
-            slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
-            channels.push_channels(scores, labels, slopes, None, "sigmoid", factors=mean)
-        else:
-            counts, lse, _, _ = gpu.count(scores, labels, BINS, None, False, True)
-            slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
-            gpu.push(scores, labels, lse, slopes, None, True, factors=mean)
+        link = "sigmoid" if workload in CHANNELS else "softmax"
+        counts, lse, _, _ = gpu.histogram(scores, labels, BINS, None, False, link)
+        slopes = gpu.extend(counts, 1.0, 1.0, False)[1]
+        gpu.backward(scores, labels, lse, slopes, mean, None, link)
     by_name = {name.removesuffix("_kernel"): meter for name, meter in meters.items()}
     return {name: meter for name, meter in by_name.items() if name in PASSES}, scores
 

@@ -21,7 +21,6 @@ import torch
 from benchmarks.cuda import about, clock, copy_bandwidth
 from benchmarks.gpu import CHANNELS, DTYPES, RESULTS, inputs
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.triton import channels
 
 Operator = Callable[[], Any]
 
@@ -51,13 +50,13 @@ def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Ope
     if logits.dim() == 2:  # points, (P, C)
         logits, target = logits.t().unsqueeze(0), target.unsqueeze(0)
     scores, labels = logits.detach().flatten(2), target.flatten(1)
-    counts, lse, _, _ = gpu.count(scores, labels, BINS, None, False, True)
+    counts, lse, _, _ = gpu.histogram(scores, labels, BINS, None, False, "softmax")
     slopes = torch.rand(counts.shape, device=scores.device)
     factors = torch.rand(counts.shape[:2], device=scores.device)
     return {
-        "histogram": lambda: gpu.count(scores, labels, BINS, None, False, True),
-        "extend": lambda: gpu.weigh(counts, 1.0, 1.0, False),
-        "backward": lambda: gpu.push(scores, labels, lse, slopes, None, True, factors=factors),
+        "histogram": lambda: gpu.histogram(scores, labels, BINS, None, False, "softmax"),
+        "extend": lambda: gpu.extend(counts, 1.0, 1.0, False),
+        "backward": lambda: gpu.backward(scores, labels, lse, slopes, factors, None, "softmax"),
     }
 
 
@@ -65,13 +64,12 @@ def channel_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, O
     """Both passes over logits of multilabel channels."""
     scores, labels = logits.detach().flatten(2), target.flatten(2)
     slopes = torch.rand((1, scores.shape[1], 2, BINS), device=scores.device)
+    lse = scores.new_empty(0)
     factors = torch.rand((1, scores.shape[1]), device=scores.device)
     return {
-        "histogram_multilabel": lambda: channels.count_channels(
-            scores, labels, BINS, None, False, "sigmoid"
-        ),
-        "backward_multilabel": lambda: channels.push_channels(
-            scores, labels, slopes, None, "sigmoid", factors=factors
+        "histogram_multilabel": lambda: gpu.histogram(scores, labels, BINS, None, False, "sigmoid"),
+        "backward_multilabel": lambda: gpu.backward(
+            scores, labels, lse, slopes, factors, None, "sigmoid"
         ),
     }
 

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from lovasz.core.links import UNBOUNDED
-from lovasz.kernels import WEIGHT_UNIT
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.triton import channels
+from lovasz.kernels.fixed_point import SCALE
 
 IGNORE = 255
 TYPES = {
@@ -117,56 +116,38 @@ def launches_of(
         patch.setattr(blocks, "has_ptx", lambda device: shared)
         for module, name in kernels():
             patch.setattr(module, name, Recorder(getattr(module, name), launches))
-        (_launch_softmax if work.link == "softmax" else _launch_multilabel)(work)
+        _launch_passes(work)
         _launch_extension(work)
     return launches
 
 
-def _cross_entropy(work: Workload) -> tuple[Tensor | None, Tensor | None]:
-    """Class weights and scale of the cross-entropy."""
-    weight = meta((work.shape[1],)) if work.cross_entropy and work.weighted else None
-    return weight, meta(()) if work.cross_entropy else None
-
-
-def _launch_softmax(work: Workload) -> None:
-    images, _, length = work.shape
-    scores, target = work.scores, meta((images, length), work.labels)
-    weight, scale = _cross_entropy(work)
-    options = (weight, 0.1 if work.cross_entropy else 0.0)
-    common = (scores, target, work.bins, IGNORE, work.per_image, True, work.cross_entropy)
-    by_pixel = meta((images, length)) if work.pixel_weights else None
-    counts, lse, _, _ = gpu.count(*common, *options, by_pixel)
+def _launch_passes(work: Workload) -> None:
+    images, classes, length = work.shape
+    labels = (images, length) if work.link == "softmax" else work.shape
+    scores, target = work.scores, meta(labels, work.labels)
+    weight = meta((classes,)) if work.cross_entropy and work.weighted else None
+    scale = meta(()) if work.cross_entropy else None
+    smoothing = 0.1 if work.cross_entropy and work.link == "softmax" else 0.0
+    by_pixel = meta(labels) if work.pixel_weights else None
+    counts, lse, _, _ = gpu.histogram(
+        scores, target, work.bins, IGNORE, work.per_image, work.link,
+        work.cross_entropy, weight, smoothing, by_pixel,
+    )  # fmt: skip
     slopes, factors = meta(counts.shape), meta(counts.shape[:2])
-    gpu.push(scores, target, lse, slopes, IGNORE, True, scale, *options, factors=factors)
+    options = (IGNORE, work.link, scale, weight, smoothing)
+    gpu.backward(scores, target, lse, slopes, factors, *options)
     if work.sort:
-        _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, work.per_image, True, 1.0, 2.0)
-        gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True, factors)
-
-
-def _launch_multilabel(work: Workload) -> None:
-    scores, target = work.scores, meta(work.shape, work.labels)
-    weight, scale = _cross_entropy(work)
-    by_pixel = meta(work.shape) if work.pixel_weights else None
-    common = (IGNORE, work.per_image, work.link)
-    counts, _, _ = channels.count_channels(
-        scores, target, work.bins, *common, work.cross_entropy, weight, by_pixel
-    )
-    slopes, factors = meta(counts.shape), meta(counts.shape[:2])
-    cross_entropy = (scale, weight)
-    channels.push_channels(
-        scores, target, slopes, IGNORE, work.link, *cross_entropy, factors=factors
-    )
-    if work.sort:
-        _, by_pixel, *_ = channels.exact_channels(scores, target, *common, 1.0, 2.0)
-        channels.push_ranked_channels(scores, target, by_pixel, IGNORE, work.link, factors)
+        common = (IGNORE, work.per_image, work.link, 1.0, 2.0)
+        _, slopes, *_ = gpu.sort_and_extend(scores, target, *common)
+        gpu.backward(scores, target, lse, slopes, factors, IGNORE, work.link)
 
 
 def _launch_extension(work: Workload) -> None:
     groups = work.shape[0] if work.per_image else 1
     counts = meta((groups, work.shape[1], 2, work.bins), torch.int64)
-    unit = WEIGHT_UNIT if work.pixel_weights else 1
+    scale = SCALE if work.pixel_weights else 1
     for wide in (False, True):
-        gpu.weigh(counts, 1.0, 2.0, wide, unit, work.link in UNBOUNDED)
+        gpu.extend(counts, 1.0, 2.0, wide, scale, work.link in UNBOUNDED)
         losses, active = meta(counts.shape[:2], torch.float64), meta(counts.shape[:2], torch.bool)
         weight = meta((work.shape[1],), torch.float64 if wide else torch.float32)
         inputs = (losses, active, meta((groups,), torch.int64), weight)

@@ -16,6 +16,7 @@ from tests.kernels.cases import (
     scores_of,
     slopes_of,
 )
+from tests.kernels.softmax_checks import check_weighted_gradient
 
 BINS = 1024
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -301,17 +302,4 @@ def test_every_image_has_its_own_factors_with_multilabel(level, method):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_multiply_the_gradient_before_it_is_rounded(level, layout, dtype):
-    shape = (2, 19, 257)
-    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
-    lse, slopes, weight = (
-        scores.float().logsumexp(1),
-        slopes_of(2, 19, 64),
-        torch.rand(2, 257) * 300,
-    )
-    tail = (factors_of(2, 19), IGNORE, "softmax", torch.tensor(0.3), None, 0.1, None, weight)
-    got = cpu.backward(scores, target, lse, slopes, *tail)
-    expected = reference.backward(scores.double(), target, lse.double(), slopes.double(), *tail)
-    assert got.dtype == dtype
-    assert got.stride() == torch.empty_like(scores).stride()
-    # of one rounding of every element, and not of two
-    assert relative(got, expected) < {4: 1e-3}.get(scores.element_size(), 3e-3)
+    check_weighted_gradient(cpu, dtype, layout, 1e-3 if dtype == torch.float32 else 3e-3)

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lovasz.core.extension import extend_counts
+from lovasz import error_bound
+from lovasz.core.bins import centres
+from lovasz.core.extension import extend_histogram
 from lovasz.core.set_functions import jaccard
-from lovasz.kernels import WEIGHT_UNIT, bin_centres, error_bound, reference
+from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.triton import channels as gpu_channels
+from lovasz.kernels.fixed_point import SCALE
 from tests import oracle
 from tests.kernels.cases import (
     IGNORE,
@@ -24,6 +26,7 @@ from tests.kernels.cases import (
     scores_of,
     slopes_of,
 )
+from tests.kernels.softmax_checks import check_weighted_gradient
 from tests.pairwise import pairwise
 
 # numpy, which interprets, remarks on what happens in lanes that are masked
@@ -56,8 +59,10 @@ def moved(counts, expected):
 
 
 def check_histogram(scores, target, per_image, bins=BINS):
-    counts, lse, invalid, _ = gpu.count(scores, target, bins, IGNORE, per_image, True)
-    expected, lse_expected, _, _ = reference.count(scores, target, bins, IGNORE, per_image, True)
+    counts, lse, invalid, _ = gpu.histogram(scores, target, bins, IGNORE, per_image, "softmax")
+    expected, lse_expected, _, _ = reference.histogram(
+        scores, target, bins, IGNORE, per_image, "softmax"
+    )
     # every pixel is in its row; an error at the edge of two bins may be in either
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 1e-3
@@ -68,9 +73,9 @@ def check_histogram(scores, target, per_image, bins=BINS):
 
 def check_backward(scores, target, groups, bins=BINS):
     slopes, factors = slopes_of(groups, scores.shape[1], bins), factors_of(groups, scores.shape[1])
-    lse = reference.log_sum_exp(scores)
-    gradient = gpu.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
-    expected = reference.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
+    lse = reference.log_sum_exp(scores, "softmax")
+    gradient = gpu.backward(scores, target, lse, slopes, factors, IGNORE, "softmax")
+    expected = reference.backward(scores, target, lse, slopes, factors, IGNORE, "softmax")
     assert gradient.dtype == scores.dtype
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < TOLERANCE[scores.dtype] + 2e-4 * (scores.shape[1] > 1)
@@ -84,17 +89,19 @@ def test_both_methods_against_the_definition():
     wanted, by_class = oracle.class_losses(rows, labels, ignore_index=IGNORE)
     wanted, gradient = torch.tensor([wanted]), torch.tensor(by_class).sum(0).t()
 
-    losses, slopes, *_, lse, _ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    losses, slopes, *_, lse, _ = gpu.sort_and_extend(
+        scores, target, IGNORE, False, "softmax", 1.0, 1.0
+    )
     torch.testing.assert_close(losses, wanted.double(), rtol=0, atol=1e-6)
-    got = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    got = gpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
     torch.testing.assert_close(got[0], gradient, rtol=1e-4, atol=1e-6)
 
     # bins so fine that every error has its own
     bins = 2**16
-    counts, lse, _, _ = gpu.count(scores, target, bins, IGNORE, False, True)
-    losses, slopes = extend_counts(counts, bin_centres(bins), jaccard)
+    counts, lse, _, _ = gpu.histogram(scores, target, bins, IGNORE, False, "softmax")
+    losses, slopes = extend_histogram(torch, counts.double(), centres(torch, bins), jaccard)
     assert (losses - wanted).abs().max() < error_bound(bins) + 1e-6
-    got = gpu.push(scores, target, lse, slopes.float(), IGNORE, True)
+    got = gpu.backward(scores, target, lse, slopes.float(), None, IGNORE, "softmax")
     assert relative(got[0], gradient) < 1e-4
 
 
@@ -118,17 +125,19 @@ def test_many_classes(shape, layout):
 def test_every_label_dtype(dtype):
     shape = (2, 5, 257)
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
-    counts = gpu.count(scores, target.to(dtype), BINS, IGNORE, False, True)[0]
-    assert torch.equal(counts, gpu.count(scores, target, BINS, IGNORE, False, True)[0])
+    counts = gpu.histogram(scores, target.to(dtype), BINS, IGNORE, False, "softmax")[0]
+    assert torch.equal(counts, gpu.histogram(scores, target, BINS, IGNORE, False, "softmax")[0])
 
 
 def test_bool_labels_and_strided_labels():
     scores = scores_of((2, 2, 65), "pixels", torch.float32, 2.0)
     target = labels_of((2, 2, 65)) % 2
-    expected = gpu.count(scores, target, BINS, None, False, True)[0]
+    expected = gpu.histogram(scores, target, BINS, None, False, "softmax")[0]
     wide = target.repeat_interleave(2, dim=1)[:, ::2]
-    assert torch.equal(gpu.count(scores, target.bool(), BINS, None, False, True)[0], expected)
-    assert torch.equal(gpu.count(scores, wide, BINS, None, False, True)[0], expected)
+    assert torch.equal(
+        gpu.histogram(scores, target.bool(), BINS, None, False, "softmax")[0], expected
+    )
+    assert torch.equal(gpu.histogram(scores, wide, BINS, None, False, "softmax")[0], expected)
 
 
 def test_more_pixels_than_a_program_takes():
@@ -144,17 +153,20 @@ def test_any_number_of_bins(bins):
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
     check_histogram(scores, target, False, bins)
     slopes = slopes_of(1, 3, bins)
-    lse = reference.log_sum_exp(scores)
-    got = gpu.push(scores, target, lse, slopes, IGNORE, True)
-    assert relative(got, reference.push(scores, target, lse, slopes, IGNORE, True)) < 1e-2
+    lse = reference.log_sum_exp(scores, "softmax")
+    got = gpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
+    expected = reference.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
+    assert relative(got, expected) < 1e-2
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 30.0, 1e4])
 def test_extreme_logits(scale):
     shape = (1, 19, 300)
     scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
-    counts, lse, invalid, _ = gpu.count(scores, target, BINS, IGNORE, False, True)
-    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, False, True)
+    counts, lse, invalid, _ = gpu.histogram(scores, target, BINS, IGNORE, False, "softmax")
+    expected, lse_expected, _, _ = reference.histogram(
+        scores, target, BINS, IGNORE, False, "softmax"
+    )
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     # with equal scores all the errors are one number, which may lie at an edge
     assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
@@ -171,9 +183,9 @@ def test_scores_that_are_no_numbers(value, layout):
     target[0, 5] = IGNORE
     scores[0, 3, 5] = value
     scores[1, 3, 7] = value
-    _, lse, invalid, _ = gpu.count(scores, target, BINS, IGNORE, True, True)
+    _, lse, invalid, _ = gpu.histogram(scores, target, BINS, IGNORE, True, "softmax")
     assert invalid.tolist() == [0, 1]
-    gradient = gpu.push(scores, target, lse, slopes_of(1, 5, BINS), IGNORE, True)
+    gradient = gpu.backward(scores, target, lse, slopes_of(1, 5, BINS), None, IGNORE, "softmax")
     assert gradient[0, :, 5].tolist() == [0.0] * 5
     assert gradient[1, :, 7].isnan().all()
     assert int(gradient.isnan().any(1).sum()) == 1
@@ -184,27 +196,29 @@ def test_scores_that_are_no_numbers(value, layout):
 def test_ignored_pixels_may_have_any_scores(classes, value):
     shape = (1, classes, 300)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
-    expected = gpu.count(scores, target, BINS, IGNORE, False, True, True)
+    expected = gpu.histogram(scores, target, BINS, IGNORE, False, "softmax", True)
     spoilt = scores.clone()
     spoilt[0, 1, target[0] == IGNORE] = value
     spoilt[0, :, (target[0] == IGNORE).nonzero()[0]] = value
-    got = gpu.count(spoilt, target, BINS, IGNORE, False, True, True)
+    got = gpu.histogram(spoilt, target, BINS, IGNORE, False, "softmax", True)
     assert not got[2].any()
     assert torch.equal(got[0], expected[0])
     assert torch.equal(got[3], expected[3])
     slopes = slopes_of(1, classes, BINS)
-    gradient = gpu.push(spoilt, target, got[1], slopes, IGNORE, True)
-    assert torch.equal(gradient, gpu.push(scores, target, expected[1], slopes, IGNORE, True))
+    gradient = gpu.backward(spoilt, target, got[1], slopes, None, IGNORE, "softmax")
+    assert torch.equal(
+        gradient, gpu.backward(scores, target, expected[1], slopes, None, IGNORE, "softmax")
+    )
 
 
 def test_masked_classes():
     shape = (1, 4, 64)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape) % 3
     scores[:, 3] = -float("inf")
-    counts, lse, invalid, _ = gpu.count(scores, target, BINS, None, False, True)
+    counts, lse, invalid, _ = gpu.histogram(scores, target, BINS, None, False, "softmax")
     assert not invalid.any()
     assert counts[0, 3, 0, 0] == 64
-    gradient = gpu.push(scores, target, lse, slopes_of(1, 4, BINS), None, True)
+    gradient = gpu.backward(scores, target, lse, slopes_of(1, 4, BINS), None, None, "softmax")
     assert not gradient[:, 3].any()
     assert gradient.isfinite().all()
 
@@ -213,10 +227,10 @@ def test_masked_classes():
 def test_impossible_labels_are_counted(bad):
     scores, target = torch.zeros(2, 5, 70), torch.zeros(2, 70, dtype=torch.long)
     target[1, 69] = bad
-    counts, lse, invalid, _ = gpu.count(scores, target, BINS, 255, True, True)
+    counts, lse, invalid, _ = gpu.histogram(scores, target, BINS, 255, True, "softmax")
     assert invalid.tolist() == [0, 1]
     assert counts[:, :, 1].sum((1, 2)).tolist() == [70, 69]
-    gradient = gpu.push(scores, target, lse, slopes_of(2, 5, BINS), 255, True)
+    gradient = gpu.backward(scores, target, lse, slopes_of(2, 5, BINS), None, 255, "softmax")
     assert gradient.isfinite().all()
 
 
@@ -227,14 +241,14 @@ def test_cross_entropy_of_the_same_passes(classes, weighted, smoothing):
     scores, target = torch.randn(2, classes, 100), torch.randint(classes, (2, 100))
     target[0, :50] = IGNORE % classes
     options = (torch.rand(classes) if weighted else None, smoothing)
-    arguments = (scores, target, BINS, IGNORE % classes, False, True, True, *options)
-    _, lse, _, sums = gpu.count(*arguments)
-    torch.testing.assert_close(sums, reference.count(*arguments)[3], rtol=1e-6, atol=1e-6)
+    arguments = (scores, target, BINS, IGNORE % classes, False, "softmax", True, *options)
+    _, lse, _, sums = gpu.histogram(*arguments)
+    torch.testing.assert_close(sums, reference.histogram(*arguments)[3], rtol=1e-6, atol=1e-6)
     slopes = slopes_of(1, classes, BINS)
     scale = torch.tensor(1.5, dtype=torch.float64)
-    arguments = (scores, target, lse, slopes, IGNORE % classes, True, scale, *options)
+    arguments = (scores, target, lse, slopes, None, IGNORE % classes, "softmax", scale, *options)
     torch.testing.assert_close(
-        gpu.push(*arguments), reference.push(*arguments), rtol=1e-3, atol=1e-4
+        gpu.backward(*arguments), reference.backward(*arguments), rtol=1e-3, atol=1e-4
     )
 
 
@@ -249,8 +263,8 @@ def test_cross_entropy_of_the_same_passes(classes, weighted, smoothing):
 )
 def test_sort_is_the_reference(shape, layout, per_image, weights):
     scores, target = scores_of(shape, layout, torch.float32, 2.0), labels_of(shape)
-    got = gpu.exact(scores, target, IGNORE, per_image, True, *weights)
-    expected = reference.exact(scores, target, IGNORE, per_image, True, *weights)
+    got = gpu.sort_and_extend(scores, target, IGNORE, per_image, "softmax", *weights)
+    expected = reference.sort_and_extend(scores, target, IGNORE, per_image, "softmax", *weights)
     losses, slopes, *counts, lse, invalid = got
     expected_losses, expected_slopes, *expected_counts, expected_lse, _ = expected
     torch.testing.assert_close(losses, expected_losses, rtol=2e-6, atol=1e-7)
@@ -259,8 +273,8 @@ def test_sort_is_the_reference(shape, layout, per_image, weights):
     assert not invalid.any()
     # errors that differ by a rounding may change places
     assert relative(slopes, expected_slopes) < 0.02
-    arguments = (scores, target, lse, expected_slopes, IGNORE, True, factors_of(*losses.shape))
-    gradient, expected_gradient = gpu.push_ranked(*arguments), reference.push_ranked(*arguments)
+    arguments = (scores, target, lse, expected_slopes, factors_of(*losses.shape), IGNORE, "softmax")
+    gradient, expected_gradient = gpu.backward(*arguments), reference.backward(*arguments)
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected_gradient) < 2e-5
 
@@ -280,11 +294,15 @@ def test_points_whose_classes_are_loaded_at_once(classes, dtype):
 def test_sort_and_backward_of_narrow_scores(dtype):
     shape = (2, 5, 130)
     scores, target = scores_of(shape, "pixels", dtype, 2.0), labels_of(shape)
-    losses, slopes, *_, lse, _ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
-    expected, by_pixel, *_ = reference.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+    losses, slopes, *_, lse, _ = gpu.sort_and_extend(
+        scores, target, IGNORE, False, "softmax", 1.0, 1.0
+    )
+    expected, by_pixel, *_ = reference.sort_and_extend(
+        scores, target, IGNORE, False, "softmax", 1.0, 1.0
+    )
     torch.testing.assert_close(losses, expected, rtol=2e-6, atol=1e-7)
-    gradient = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
-    expected = reference.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+    gradient = gpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
+    expected = reference.backward(scores, target, lse, by_pixel, None, IGNORE, "softmax")
     assert gradient.dtype == dtype
     assert relative(gradient, expected) < 8e-3
 
@@ -293,8 +311,10 @@ def test_equal_errors_share_their_slopes():
     # logits of few values, so that nearly all the errors are ties of both kinds
     scores = torch.randint(0, 2, (1, 2, 2500)).float()
     target = torch.randint(0, 2, (1, 2500))
-    losses, slopes, *_ = gpu.exact(scores, target, None, False, True, 1.0, 1.0)
-    expected_losses, expected, *_ = reference.exact(scores, target, None, False, True, 1.0, 1.0)
+    losses, slopes, *_ = gpu.sort_and_extend(scores, target, None, False, "softmax", 1.0, 1.0)
+    expected_losses, expected, *_ = reference.sort_and_extend(
+        scores, target, None, False, "softmax", 1.0, 1.0
+    )
     torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(slopes, expected, rtol=1e-6, atol=1e-9)
 
@@ -303,8 +323,10 @@ def test_errors_of_nought_and_one():
     shape = (2, 5, 300)
     # One score of a pixel is larger than the others by 10,000 and more.
     scores, target = 1e4 * torch.rand(shape).argsort(1).float(), labels_of(shape)
-    losses, slopes, *_ = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
-    expected_losses, expected, *_ = reference.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+    losses, slopes, *_ = gpu.sort_and_extend(scores, target, IGNORE, True, "softmax", 1.0, 1.0)
+    expected_losses, expected, *_ = reference.sort_and_extend(
+        scores, target, IGNORE, True, "softmax", 1.0, 1.0
+    )
     torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(slopes, expected, rtol=1e-6, atol=1e-9)
 
@@ -317,10 +339,12 @@ def test_sort_of_scores_that_are_no_numbers(value):
     target[0, 5] = IGNORE
     scores[0, 3, 5] = value
     scores[1, 3, 7] = value
-    _, slopes, _, _, lse, invalid = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
+    _, slopes, _, _, lse, invalid = gpu.sort_and_extend(
+        scores, target, IGNORE, True, "softmax", 1.0, 1.0
+    )
     assert invalid.tolist() == [0, 1]
     assert slopes.isfinite().all()
-    gradient = gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+    gradient = gpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
     assert gradient[0, :, 5].tolist() == [0.0] * 5
     assert gradient[1, :, 7].isnan().all()
 
@@ -334,16 +358,16 @@ def test_sort_of_scores_that_are_no_numbers(value):
 def test_weights_of_pixels(shape, layout, per_image, cross_entropy):
     scores, target = scores_of(shape, layout, torch.float32, 3.0), labels_of(shape)
     options = (True, torch.rand(shape[1]), 0.1) if cross_entropy else (False, None, 0.0)
-    arguments = (scores, target, BINS, IGNORE, per_image, True, *options)
+    arguments = (scores, target, BINS, IGNORE, per_image, "softmax", *options)
     weight = 3 * torch.rand(target.shape)
-    counts, _, invalid, sums = gpu.count(*arguments, weight)
-    expected, _, _, expected_sums = reference.count(*arguments, weight)
+    counts, _, invalid, sums = gpu.histogram(*arguments, weight)
+    expected, _, _, expected_sums = reference.histogram(*arguments, weight)
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 1e-3
     assert not invalid.any()
     torch.testing.assert_close(sums, expected_sums, rtol=1e-6, atol=1e-6)
-    once = gpu.count(*arguments, torch.ones_like(weight))[0]
-    assert torch.equal(once, gpu.count(*arguments)[0] * WEIGHT_UNIT)
+    once = gpu.histogram(*arguments, torch.ones_like(weight))[0]
+    assert torch.equal(once, gpu.histogram(*arguments)[0] * SCALE)
 
 
 def test_weights_that_are_none_count_nothing():
@@ -351,9 +375,9 @@ def test_weights_that_are_none_count_nothing():
     scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
     weight = torch.rand(target.shape)
     weight[0, :3] = torch.tensor([float("nan"), -1.0, float("inf")])
-    arguments = (scores, target, 64, IGNORE, True, True, False, None, 0.0)
-    got = gpu.count(*arguments, weight)[0]
-    assert torch.equal(got.sum(-1), reference.count(*arguments, weight)[0].sum(-1))
+    arguments = (scores, target, 64, IGNORE, True, "softmax", False, None, 0.0)
+    got = gpu.histogram(*arguments, weight)[0]
+    assert torch.equal(got.sum(-1), reference.histogram(*arguments, weight)[0].sum(-1))
 
 
 class Watch(TorchDispatchMode):
@@ -377,11 +401,13 @@ def test_nothing_waits_for_the_device():
     scores, target = scores_of((2, 5, 70), "pixels", torch.float32, 1.0), labels_of((2, 5, 70))
     scale, weight, by_pixel = torch.tensor(0.5), torch.rand(5), torch.rand(2, 70)
     with Watch() as watch:
-        gpu.count(scores, target, 64, IGNORE, True, True, True, weight, 0.1, by_pixel)
-        _, lse, _, _ = gpu.count(scores, target, 64, IGNORE, True, True, True, weight, 0.1)
-        gpu.push(scores, target, lse, slopes_of(2, 5, 64), IGNORE, True, scale, weight, 0.1)
-        _, slopes, *_ = gpu.exact(scores, target, IGNORE, True, True, 1.0, 1.0)
-        gpu.push_ranked(scores, target, lse, slopes, IGNORE, True)
+        gpu.histogram(scores, target, 64, IGNORE, True, "softmax", True, weight, 0.1, by_pixel)
+        _, lse, _, _ = gpu.histogram(scores, target, 64, IGNORE, True, "softmax", True, weight, 0.1)
+        gpu.backward(
+            scores, target, lse, slopes_of(2, 5, 64), None, IGNORE, "softmax", scale, weight, 0.1
+        )
+        _, slopes, *_ = gpu.sort_and_extend(scores, target, IGNORE, True, "softmax", 1.0, 1.0)
+        gpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
     assert watch.waited == []
 
 
@@ -391,31 +417,17 @@ def test_nothing_waits_for_the_device_with_multilabel_links():
     scale, weight, by_pixel = torch.tensor(0.5), torch.rand(5), torch.rand(shape)
     with Watch() as watch:
         arguments = (scores, target, 64, IGNORE, True, "sigmoid")
-        gpu_channels.count_channels(*arguments, True, weight)
-        gpu_channels.count_channels(*arguments, True, weight, by_pixel)
+        _, lse, *_ = gpu.histogram(*arguments, True, weight)
+        gpu.histogram(*arguments, True, weight, 0.0, by_pixel)
         slopes = slopes_of(2, 5, 64)
-        gpu_channels.push_channels(scores, target, slopes, IGNORE, "sigmoid", scale, weight)
-        exact = (scores, target, IGNORE, True, "hinge", 1.0, 1.0)
-        _, slopes, *_ = gpu_channels.exact_channels(*exact)
-        gpu_channels.push_ranked_channels(scores, target, slopes, IGNORE, "hinge")
+        gpu.backward(scores, target, lse, slopes, None, IGNORE, "sigmoid", scale, weight)
+        _, slopes, *_ = gpu.sort_and_extend(scores, target, IGNORE, True, "hinge", 1.0, 1.0)
+        gpu.backward(scores, target, lse, slopes, None, IGNORE, "hinge")
     assert watch.waited == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_multiply_the_gradient_before_it_is_rounded(layout, dtype):
-    shape = (2, 19, 257)
-    scores, target = scores_of(shape, layout, dtype, 3.0), labels_of(shape)
-    lse, slopes, weight = (
-        scores.float().logsumexp(1),
-        slopes_of(2, 19, 64),
-        torch.rand(2, 257) * 300,
-    )
-    options = (torch.tensor(0.3), None, 0.1)
-    tail = (IGNORE, True, *options, None, factors_of(2, 19), weight)
-    got = gpu.push(scores, target, lse, slopes, *tail)
-    expected = reference.push(scores.double(), target, lse.double(), slopes.double(), *tail)
-    assert got.dtype == dtype
-    assert got.stride() == torch.empty_like(scores).stride()
     rounding = {torch.float32: 2e-5, torch.bfloat16: 2**-9, torch.float16: 2**-12}[dtype]
-    assert relative(got, expected) < rounding
+    check_weighted_gradient(gpu, dtype, layout, rounding)

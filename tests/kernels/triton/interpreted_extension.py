@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lovasz.kernels import WEIGHT_UNIT, between
+from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
+from lovasz.kernels.fixed_point import SCALE
 from lovasz.kernels.triton import extension
 from tests.kernels.reduction_checks import check_reduction, every_reduction
 from tests.kernels.triton.interpreted import Watch
@@ -18,16 +19,16 @@ pytestmark = [
 ]
 
 
-def check(counts, alpha=1.0, beta=1.0, unit=1, unbounded=False):
-    losses, slopes, present = gpu.weigh(counts, alpha, beta, True, unit, unbounded)
-    expected_losses, expected, expected_present = between.weigh(
-        counts, alpha, beta, True, unit, unbounded
+def check(counts, alpha=1.0, beta=1.0, scale=1, unbounded=False):
+    losses, slopes, present = gpu.extend(counts, alpha, beta, True, scale, unbounded)
+    expected_losses, expected, expected_present = reference.extend(
+        counts, alpha, beta, True, scale, unbounded
     )
     assert slopes.dtype == losses.dtype == torch.float64
     torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(slopes, expected, rtol=1e-12, atol=1e-15)
     assert torch.equal(present, expected_present)
-    narrow_losses, narrow, _ = gpu.weigh(counts, alpha, beta, False, unit, unbounded)
+    narrow_losses, narrow, _ = gpu.extend(counts, alpha, beta, False, scale, unbounded)
     assert torch.equal(narrow_losses, losses)
     assert torch.equal(narrow, slopes.float())
 
@@ -41,20 +42,20 @@ def sparse(shape, most, seed):
 
 
 @pytest.mark.parametrize(
-    ("bins", "weights", "unit", "unbounded"),
+    ("bins", "weights", "scale", "unbounded"),
     pairwise(
         [2, 3, 100, 1024],
         [(1.0, 1.0), (0.3, 2.0), (0.5, 0.5)],
-        [1, WEIGHT_UNIT],
+        [1, SCALE],
         [False, True],
     ),
 )
-def test_extend_is_the_formula(bins, weights, unit, unbounded):
-    counts = sparse((2, 2, 2, bins), 9 * unit, bins)
+def test_extend_is_the_formula(bins, weights, scale, unbounded):
+    counts = sparse((2, 2, 2, bins), 9 * scale, bins)
     counts[0, 0, 1] = 0  # an absent class
     counts[0, 1, 0] = 0  # nothing else in the image
     counts[-1, -1] = 0  # nothing at all
-    check(counts, *weights, unit, unbounded)
+    check(counts, *weights, scale, unbounded)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_empty_bins_have_the_slope_of_their_fuller_neighbour():
     # the first block ends at bin 276
     counts[0, 0, 0, [3, 5, 274, 277, 1299]] = torch.tensor([1, 9, 9, 1, 4])
     counts[0, :, 1, 300] = 7
-    negatives, positives = gpu.weigh(counts, 1.0, 1.0, True)[1][0, 0]
+    negatives, positives = gpu.extend(counts, 1.0, 1.0, True)[1][0, 0]
     for empty, full in ((2, 3), (4, 5), (6, 5), (273, 274), (275, 274), (276, 277), (1298, 1299)):
         assert negatives[empty] == negatives[full]
     assert positives[299] == positives[300] == positives[301]
@@ -98,20 +99,23 @@ def test_empty_bins_have_the_slope_of_their_fuller_neighbour():
 
 
 def test_fractions_of_pixels():
-    counts = torch.randint(0, WEIGHT_UNIT, (1, 4, 2, 64))
-    check(counts, unit=WEIGHT_UNIT)
-    whole, fixed = gpu.weigh(counts, 1.0, 1.0, True), gpu.weigh(counts << 20, 1.0, 1.0, True, 2**20)
+    counts = torch.randint(0, SCALE, (1, 4, 2, 64))
+    check(counts, scale=SCALE)
+    whole, fixed = (
+        gpu.extend(counts, 1.0, 1.0, True),
+        gpu.extend(counts << 20, 1.0, 1.0, True, 2**20),
+    )
     assert all(torch.equal(a, b) for a, b in zip(whole, fixed, strict=True))
 
 
 def test_counts_of_any_strides():
     counts = sparse((2, 3, 2, 100), 9, 0)
-    expected = gpu.weigh(counts, 1.0, 1.0, False)
+    expected = gpu.extend(counts, 1.0, 1.0, False)
     for strided in (
         counts.transpose(0, 3).contiguous().transpose(0, 3),
         counts[:1].expand(2, -1, -1, -1),
     ):
-        losses, slopes, _ = gpu.weigh(strided, 1.0, 1.0, False)
+        losses, slopes, _ = gpu.extend(strided, 1.0, 1.0, False)
         assert slopes.is_contiguous()
         assert torch.equal(losses[0], expected[0][0])
         assert torch.equal(slopes[0], expected[1][0])
@@ -132,7 +136,7 @@ def test_more_classes_than_a_program_holds():
 
 
 def test_no_groups():
-    losses, slopes, _ = gpu.weigh(torch.zeros(0, 3, 2, 64, dtype=torch.int64), 1.0, 1.0, False)
+    losses, slopes, _ = gpu.extend(torch.zeros(0, 3, 2, 64, dtype=torch.int64), 1.0, 1.0, False)
     assert losses.shape == (0, 3)
     assert slopes.shape == (0, 3, 2, 64)
 
@@ -140,8 +144,8 @@ def test_no_groups():
 def test_nothing_waits_for_the_device():
     counts = sparse((2, 3, 2, 64), 9, 0)
     with Watch() as watch:
-        for options in ((False, 1, False), (True, WEIGHT_UNIT, True)):
-            gpu.weigh(counts, 1.0, 1.0, *options)
+        for options in ((False, 1, False), (True, SCALE, True)):
+            gpu.extend(counts, 1.0, 1.0, *options)
     assert watch.waited == []
 
 
@@ -152,7 +156,7 @@ def test_one_launch_and_three_new_tensors(bins, programs, monkeypatch):
     monkeypatch.setattr(extension, "extend_kernel", kernel)
     counts = torch.zeros(2, 3, 2, bins, dtype=torch.int64)
     with Counter() as operators:
-        gpu.weigh(counts, 1.0, 1.0, False)
+        gpu.extend(counts, 1.0, 1.0, False)
     assert operators.names == ["aten::new_empty"] * 3
     assert [launch.grid for launch in launches] == [(6 * programs,)]
 

@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from lovasz.kernels.backward import backward_by
-from lovasz.kernels.reduction import reduce_by
 from torch.utils._python_dispatch import _disable_current_modes
 
 import lovasz
 from lovasz.kernels import autograd
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.triton import channels as gpu_channels
+from lovasz.kernels.contract import checked, checked_reduction
 from tests.kernels.cases import relative
 from tests.operators import Counter
 from tools.launches import kernels
@@ -20,12 +18,8 @@ pytestmark = [
 ]
 
 OPERATORS = {
-    "count": gpu.count,
-    "weigh": gpu.weigh,
-    "exact": gpu.exact,
-    "count_channels": gpu_channels.count_channels,
-    "exact_channels": gpu_channels.exact_channels,
-    "backward": backward_by(gpu, gpu_channels),
+    name: checked(name, getattr(gpu, name))
+    for name in ("histogram", "extend", "sort_and_extend", "backward")
 }
 WEIGHT = torch.tensor([1.0, 2.0, 0.5, 0.0, 1.0])
 LOSSES = {
@@ -75,8 +69,8 @@ def by_kernels(monkeypatch):
     def choose():
         for name, kernel in OPERATORS.items():
             monkeypatch.setattr(torch.ops.lovasz, name, kernel)
-        monkeypatch.setattr(torch.ops.lovasz, "reduce", autograd._Reduce.apply)
-        reduce = reduce_by(gpu.reduce)
+        monkeypatch.setattr(torch.ops.lovasz, "reduce", autograd._reduce)
+        reduce = checked_reduction(gpu.reduce)
         monkeypatch.setattr(autograd, "_below_autograd", lambda _, inputs: reduce(*inputs))
 
     return choose

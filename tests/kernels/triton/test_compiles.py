@@ -194,13 +194,13 @@ def test_instructions_take_no_longer_than_memory(monkeypatch):
 
 
 def test_windows_hold_what_can_be_frequent(monkeypatch):
-    from lovasz.core.bins import bin_edges
+    from lovasz.core.bins import edges
     from lovasz.kernels.triton.blocks import window_of
 
     for classes in (1, 2, 19, 21, 150, 1001, 20_000):
         for bins in (2, 100, 1024, 2048):
             window = window_of(classes, bins)
             assert window & (window - 1) == 0
-            above = bin_edges(bins)[min(window, bins)]
+            above = edges(torch, bins)[min(window, bins)]
             # at most 1 / above classes of a pixel have a larger probability
             assert window >= bins or 1 / above <= classes / 4 + 1e-9

@@ -33,15 +33,17 @@ def relative(got, expected):
 @pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
 def test_both_passes_are_the_reference(shape, layout, dtype):
     scores, target = scores_of(shape, layout, dtype, 3.0).cuda(), labels_of(shape).cuda()
-    counts, lse, invalid, _ = gpu.count(scores, target, BINS, IGNORE, True, True)
-    expected, lse_expected, _, _ = reference.count(scores, target, BINS, IGNORE, True, True)
+    counts, lse, invalid, _ = gpu.histogram(scores, target, BINS, IGNORE, True, "softmax")
+    expected, lse_expected, _, _ = reference.histogram(
+        scores, target, BINS, IGNORE, True, "softmax"
+    )
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert (counts - expected).abs().sum() < 2e-3 * expected.sum()
     torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
     assert not invalid.any()
     slopes, factors = slopes_of(*shape[:2], BINS).cuda(), factors_of(*shape[:2]).cuda()
-    gradient = gpu.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
-    expected = reference.push(scores, target, lse, slopes, IGNORE, True, factors=factors)
+    gradient = gpu.backward(scores, target, lse, slopes, factors, IGNORE, "softmax")
+    expected = reference.backward(scores, target, lse, slopes, factors, IGNORE, "softmax")
     assert gradient.stride() == torch.empty_like(scores).stride()
     if shape[1] > 1:
         assert relative(gradient, expected) < (5e-4 if dtype == torch.float32 else 8e-3)
@@ -51,7 +53,9 @@ def test_both_passes_are_the_reference(shape, layout, dtype):
 def test_counts_can_be_repeated_bitwise(scale):
     shape = WORKLOADS["cityscapes"]
     scores, target = scores_of(shape, "pixels", torch.float32, scale).cuda(), labels_of(shape)
-    runs = [gpu.count(scores, target.cuda(), BINS, IGNORE, False, True)[0] for _ in range(5)]
+    runs = [
+        gpu.histogram(scores, target.cuda(), BINS, IGNORE, False, "softmax")[0] for _ in range(5)
+    ]
     assert all(torch.equal(run, runs[0]) for run in runs)
     assert int(runs[0].sum()) == shape[1] * int((target != IGNORE).sum())
 
@@ -60,8 +64,8 @@ def test_counts_can_be_repeated_bitwise(scale):
 @pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
 def test_sort_is_the_reference(shape, per_image):
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0).cuda(), labels_of(shape).cuda()
-    got = gpu.exact(scores, target, IGNORE, per_image, True, 1.0, 1.0)
-    expected = reference.exact(scores, target, IGNORE, per_image, True, 1.0, 1.0)
+    got = gpu.sort_and_extend(scores, target, IGNORE, per_image, "softmax", 1.0, 1.0)
+    expected = reference.sort_and_extend(scores, target, IGNORE, per_image, "softmax", 1.0, 1.0)
     torch.testing.assert_close(got[0], expected[0], rtol=1e-5, atol=1e-7)
     assert torch.equal(got[2], expected[2])
     assert relative(got[1], expected[1]) < 0.02
@@ -152,15 +156,18 @@ def test_more_elements_than_32_bits_address():
         pytest.skip("needs 40 GiB")
     scores = torch.randn(shape, dtype=torch.float16, device="cuda")
     target = torch.randint(33, (2, 2**26), device="cuda", dtype=torch.uint8)
-    counts, lse, invalid, _ = gpu.count(scores, target, BINS, None, True, True)
+    counts, lse, invalid, _ = gpu.histogram(scores, target, BINS, None, True, "softmax")
     assert counts.sum((2, 3)).eq(2**26).all()
     assert not invalid.any()
     slopes = slopes_of(2, 33, BINS).cuda()
-    gradient = gpu.push(scores, target, lse, slopes, None, True)
+    gradient = gpu.backward(scores, target, lse, slopes, None, None, "softmax")
     part = slice(2**26 - 1000, 2**26)
     last = scores[1:, :, part], target[1:, part], lse[1:, part], slopes[1:]
     torch.testing.assert_close(
-        gradient[1:, :, part], reference.push(*last, None, True), rtol=1e-2, atol=1e-4
+        gradient[1:, :, part],
+        reference.backward(*last, None, None, "softmax"),
+        rtol=1e-2,
+        atol=1e-4,
     )
 
 

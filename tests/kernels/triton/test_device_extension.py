@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lovasz.kernels import WEIGHT_UNIT, between
+from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
+from lovasz.kernels.fixed_point import SCALE
 from tests.kernels.reduction_checks import check_reduction, every_reduction
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device")
@@ -25,19 +26,19 @@ def check(got, expected):
 
 
 @pytest.mark.parametrize("unbounded", [False, True])
-@pytest.mark.parametrize("unit", [1, WEIGHT_UNIT])
+@pytest.mark.parametrize("scale", [1, SCALE])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.3, 2.0), (0.5, 0.5)])
 @pytest.mark.parametrize("bins", [2, 3, 100, 1024, 2048, 5000, 2**17])
-def test_extend_is_the_formula(bins, alpha, beta, unit, unbounded):
-    counts = counts_of((2, 7, 2, bins), 1000 * unit)
-    options = (alpha, beta, True, unit, unbounded)
-    got = gpu.weigh(counts.cuda(), *options)
-    check(got, between.weigh(counts, *options))
-    narrow = gpu.weigh(counts.cuda(), alpha, beta, False, unit, unbounded)
+def test_extend_is_the_formula(bins, alpha, beta, scale, unbounded):
+    counts = counts_of((2, 7, 2, bins), 1000 * scale)
+    options = (alpha, beta, True, scale, unbounded)
+    got = gpu.extend(counts.cuda(), *options)
+    check(got, reference.extend(counts, *options))
+    narrow = gpu.extend(counts.cuda(), alpha, beta, False, scale, unbounded)
     assert torch.equal(narrow[0], got[0])
     assert torch.equal(narrow[1], got[1].float())
     for _ in range(5):
-        again = gpu.weigh(counts.cuda(), *options)
+        again = gpu.extend(counts.cuda(), *options)
         assert all(torch.equal(a, b) for a, b in zip(again, got, strict=True))
 
 
@@ -49,14 +50,14 @@ def test_the_reduction_is_the_reference(shape, weighting, mean, per_image, wide)
 
 def test_graphs():
     counts = counts_of((1, 19, 2, 1024), 1000).cuda()
-    gpu.weigh(counts, 1.0, 1.0, False)  # compiles
+    gpu.extend(counts, 1.0, 1.0, False)  # compiles
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        got = gpu.weigh(counts, 1.0, 1.0, False)
+        got = gpu.extend(counts, 1.0, 1.0, False)
     for most in (10, 10_000):
         counts.copy_(counts_of(counts.shape, most))
         graph.replay()
-        expected = gpu.weigh(counts, 1.0, 1.0, False)
+        expected = gpu.extend(counts, 1.0, 1.0, False)
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
@@ -65,8 +66,8 @@ def test_more_cells_than_32_bits_address():
     if torch.cuda.mem_get_info()[0] < 40 * 2**30:
         pytest.skip("needs 40 GiB")
     counts = torch.randint(100, shape, device="cuda")
-    losses, slopes, _ = gpu.weigh(counts, 1.0, 1.0, False)
+    losses, slopes, _ = gpu.extend(counts, 1.0, 1.0, False)
     last = slice(-3, None)
-    expected_losses, expected, _ = between.weigh(counts[1:, last], 1.0, 1.0, False)
+    expected_losses, expected, _ = reference.extend(counts[1:, last], 1.0, 1.0, False)
     torch.testing.assert_close(losses[1:, last], expected_losses, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(slopes[1:, last], expected)

@@ -7,13 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from lovasz import binary_cross_entropy_lovasz_sigmoid, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
-from lovasz.kernels import channels as reference
-from lovasz.kernels import reference as classes_reference
+from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.triton import channels
 from tests.kernels import cases
 from tests.kernels.cases import IGNORE, LAYOUTS, factors_of, relative, scores_of, slopes_of
-from tests.kernels.channel_checks import BINS, DTYPES, LINKS, TOLERANCE, labels_of, moved
+from tests.kernels.multilabel_checks import BINS, DTYPES, LINKS, TOLERANCE, labels_of, moved
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device")
 
@@ -33,15 +31,15 @@ WORKLOADS = {
 def test_both_passes_are_the_reference(shape, layout, link, dtype, weighted):
     scores, target = scores_of(shape, layout, dtype, 3.0).cuda(), labels_of(shape).cuda()
     weight = torch.rand(shape).cuda() if weighted else None
-    arguments = (scores, target, BINS, IGNORE, True, link, False, None, weight)
-    counts, invalid, _ = channels.count_channels(*arguments)
-    expected, _, _ = reference.count_channels(*arguments)
+    arguments = (scores, target, BINS, IGNORE, True, link, False, None, 0.0, weight)
+    counts, lse, invalid, _ = gpu.histogram(*arguments)
+    expected, *_ = reference.histogram(*arguments)
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 2e-3
     assert not invalid.any()
     slopes, factors = slopes_of(*shape[:2], BINS).cuda(), factors_of(*shape[:2]).cuda()
-    gradient = channels.push_channels(scores, target, slopes, IGNORE, link, factors=factors)
-    expected = reference.push_channels(scores, target, slopes, IGNORE, link, factors=factors)
+    arguments = (scores, target, lse, slopes, factors, IGNORE, link)
+    gradient, expected = gpu.backward(*arguments), reference.backward(*arguments)
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < TOLERANCE[dtype]
 
@@ -51,8 +49,8 @@ def test_both_passes_are_the_reference(shape, layout, link, dtype, weighted):
 @pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
 def test_sort_is_the_reference(shape, link, per_image):
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0).cuda(), labels_of(shape).cuda()
-    got = channels.exact_channels(scores, target, IGNORE, per_image, link, 1.0, 1.0)
-    expected = reference.exact_channels(scores, target, IGNORE, per_image, link, 1.0, 1.0)
+    got = gpu.sort_and_extend(scores, target, IGNORE, per_image, link, 1.0, 1.0)
+    expected = reference.sort_and_extend(scores, target, IGNORE, per_image, link, 1.0, 1.0)
     torch.testing.assert_close(got[0], expected[0], rtol=1e-5, atol=1e-7)
     assert torch.equal(got[2], expected[2])
     assert torch.equal(got[3], expected[3])
@@ -64,8 +62,8 @@ def test_counts_can_be_repeated_bitwise(scale):
     scores, target = scores_of(shape, "pixels", torch.float32, scale).cuda(), labels_of(shape)
     weight = torch.rand(shape).cuda()
     for by_pixel in (None, weight):
-        arguments = (scores, target.cuda(), BINS, IGNORE, False, "sigmoid", True, None, by_pixel)
-        runs = [channels.count_channels(*arguments) for _ in range(5)]
+        arguments = (scores, target.cuda(), BINS, IGNORE, False, "sigmoid", True, None, 0.0)
+        runs = [gpu.histogram(*arguments, by_pixel) for _ in range(5)]
         assert all(torch.equal(a, b) for run in runs for a, b in zip(run, runs[0], strict=True))
 
 
@@ -75,9 +73,9 @@ def test_weights_of_pixels_of_classes(layout):
     scores = scores_of(shape, layout, torch.float32, 3.0).cuda()
     target = cases.labels_of(shape).cuda()
     weight = 3 * torch.rand(target.shape).cuda()
-    arguments = (scores, target, BINS, IGNORE, True, True, True, None, 0.1, weight)
-    counts, _, _, sums = gpu.count(*arguments)
-    expected, _, _, expected_sums = classes_reference.count(*arguments)
+    arguments = (scores, target, BINS, IGNORE, True, "softmax", True, None, 0.1, weight)
+    counts, _, _, sums = gpu.histogram(*arguments)
+    expected, _, _, expected_sums = reference.histogram(*arguments)
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 2e-3
     torch.testing.assert_close(sums, expected_sums, rtol=1e-6, atol=1e-6)
@@ -142,8 +140,8 @@ def test_scores_that_are_no_numbers(value, link):
     scores, target = torch.zeros(2, 3, 999), torch.zeros(2, 3, 999, dtype=torch.int64)
     scores[1, 2, 500] = value
     arguments = (scores.cuda(), target.cuda(), BINS, None, True, link)
-    invalid = channels.count_channels(*arguments)[1]
-    assert torch.equal(invalid, reference.count_channels(*arguments)[1])
+    invalid = gpu.histogram(*arguments)[2]
+    assert torch.equal(invalid, reference.histogram(*arguments)[2])
 
 
 def test_cross_entropy_is_that_of_torch():

@@ -6,10 +6,9 @@ import warnings
 import pytest
 import torch
 
-from lovasz.kernels import between, channels, reference
+from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.triton import availability
-from lovasz.kernels.triton import channels as gpu_channels
 from tests.kernels.cases import IGNORE, labels_of, scores_of, slopes_of
 
 
@@ -26,27 +25,29 @@ def test_without_triton_the_reference_runs_and_one_warning_says_so():
     shape = (2, 5, 70)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
     with pytest.warns(RuntimeWarning, match="Triton cannot be imported"):
-        counts, lse, _, _ = gpu.count(scores, target, 64, IGNORE, False, True)
-    assert torch.equal(counts, reference.count(scores, target, 64, IGNORE, False, True)[0])
+        counts, lse, _, _ = gpu.histogram(scores, target, 64, IGNORE, False, "softmax")
+    assert torch.equal(counts, reference.histogram(scores, target, 64, IGNORE, False, "softmax")[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        losses, slopes, _ = gpu.weigh(counts, 1.0, 1.0, False)
-        assert torch.equal(losses, between.weigh(counts, 1.0, 1.0, False)[0])
-        got = gpu.push(scores, target, lse, slopes, IGNORE, True)
-        assert torch.equal(got, reference.push(scores, target, lse, slopes, IGNORE, True))
-        _, by_pixel, *_ = gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
-        got = gpu.push_ranked(scores, target, lse, by_pixel, IGNORE, True)
+        losses, slopes, _ = gpu.extend(counts, 1.0, 1.0, False)
+        assert torch.equal(losses, reference.extend(counts, 1.0, 1.0, False)[0])
+        got = gpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
+        assert torch.equal(
+            got, reference.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
+        )
+        _, by_pixel, *_ = gpu.sort_and_extend(scores, target, IGNORE, False, "softmax", 1.0, 1.0)
+        got = gpu.backward(scores, target, lse, by_pixel, None, IGNORE, "softmax")
         assert got.shape == scores.shape
         # no second warning, with kernels of another kind
         labels = torch.randint(2, shape)
         arguments = (scores, labels, 64, IGNORE, False, "sigmoid")
-        counts, _, _ = gpu_channels.count_channels(*arguments)
-        assert torch.equal(counts, channels.count_channels(*arguments)[0])
+        counts, lse, *_ = gpu.histogram(*arguments)
+        assert torch.equal(counts, reference.histogram(*arguments)[0])
         slopes = slopes_of(1, 5, 64)
-        gpu_channels.push_channels(scores, labels, slopes, IGNORE, "sigmoid")
+        gpu.backward(scores, labels, lse, slopes, None, IGNORE, "sigmoid")
         arguments = (scores, labels, IGNORE, False, "sigmoid", 1.0, 1.0)
-        _, by_pixel, *_ = gpu_channels.exact_channels(*arguments)
-        gpu_channels.push_ranked_channels(scores, labels, by_pixel, IGNORE, "sigmoid")
+        _, by_pixel, *_ = gpu.sort_and_extend(*arguments)
+        gpu.backward(scores, labels, lse, by_pixel, None, IGNORE, "sigmoid")
 
 
 @pytest.mark.usefixtures("_no_triton")
@@ -54,22 +55,20 @@ def test_without_triton_the_reference_runs_and_one_warning_says_so():
 def test_kernels_that_are_not_wanted_are_not_missed(monkeypatch):
     monkeypatch.setenv("LOVASZ_DISABLE_KERNELS", "1")
     scores, target = torch.randn(1, 2, 9), torch.randint(2, (1, 9))
-    counts = gpu.count(scores, target, 64, None, False, True)[0]
-    gpu.weigh(counts, 1.0, 1.0, False)
+    counts = gpu.histogram(scores, target, 64, None, False, "softmax")[0]
+    gpu.extend(counts, 1.0, 1.0, False)
 
 
 @pytest.mark.usefixtures("_no_triton")
 @pytest.mark.filterwarnings("error")
 def test_double_precision_and_probabilities_go_to_the_reference():
     scores, target = torch.randn(2, 3, 9, dtype=torch.float64), torch.randint(3, (2, 9))
-    counts, lse, _, _ = gpu.count(scores, target, 64, None, False, True)
+    counts, lse, _, _ = gpu.histogram(scores, target, 64, None, False, "softmax")
     assert lse.dtype == torch.float64
-    gpu.push(scores, target, lse, torch.rand(counts.shape), None, True)
-    gpu.count(scores.softmax(1), target, 64, None, False, False)
+    gpu.backward(scores, target, lse, torch.rand(counts.shape), None, None, "softmax")
+    gpu.histogram(scores.softmax(1), target, 64, None, False, "probabilities")
 
 
-@pytest.mark.parametrize(
-    "name", ["count", "exact", "count_channels", "exact_channels", "weigh", "reduce", "backward"]
-)
+@pytest.mark.parametrize("name", ["histogram", "sort_and_extend", "extend", "reduce", "backward"])
 def test_the_dispatcher_knows_the_kernels(name):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lovasz::{name}", "CUDA")

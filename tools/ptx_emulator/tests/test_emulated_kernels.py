@@ -10,10 +10,11 @@ import re
 import pytest
 import torch
 
-from lovasz.kernels import WEIGHT_UNIT, reference
+from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
-from lovasz.kernels.triton import blocks, channels
-from tests.kernels import channel_checks
+from lovasz.kernels.fixed_point import SCALE
+from lovasz.kernels.triton import blocks
+from tests.kernels import multilabel_checks
 from tests.kernels.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of
 from tests.kernels.triton import interpreted, interpreted_extension, interpreted_multilabel
 from tests.kernels.triton.interpreted import (  # noqa: F401
@@ -76,8 +77,8 @@ def test_other_architectures(layout, architecture, monkeypatch):
     monkeypatch.undo()
     launching.use_emulator(monkeypatch, architecture)
     interpreted.test_few_classes((2, 19, 257), layout, torch.bfloat16, False)
-    channel_checks.check_count(channels, (2, 5, 257), layout, "sigmoid", False)
-    channel_checks.check_push(channels, (2, 5, 257), layout, "sigmoid", False)
+    multilabel_checks.check_histogram(gpu, (2, 5, 257), layout, "sigmoid", False)
+    multilabel_checks.check_backward(gpu, (2, 5, 257), layout, "sigmoid", False)
 
 
 @pytest.mark.parametrize(
@@ -122,16 +123,16 @@ def test_multilabel_of_more_pixels():
 
 
 @pytest.mark.parametrize(
-    ("bins", "weights", "unit", "unbounded"),
+    ("bins", "weights", "scale", "unbounded"),
     [
         (2, (1.0, 1.0), 1, False),
-        (100, (0.3, 2.0), WEIGHT_UNIT, True),
+        (100, (0.3, 2.0), SCALE, True),
         (1024, (1.0, 1.0), 1, False),
         (2048, (0.5, 0.5), 1, False),
     ],
 )
-def test_extend_is_the_formula(bins, weights, unit, unbounded):
-    interpreted_extension.test_extend_is_the_formula(bins, weights, unit, unbounded)
+def test_extend_is_the_formula(bins, weights, scale, unbounded):
+    interpreted_extension.test_extend_is_the_formula(bins, weights, scale, unbounded)
 
 
 @pytest.mark.parametrize("weighting", ["none", "normalized"])
@@ -180,8 +181,8 @@ def test_few_and_many_errors_above_the_window(scale):
     shape = (1, 19, 700)
     scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
     scores[0, 5] += 4 * scale  # which many pixels are taken for
-    counts = gpu.count(scores, target, BINS, IGNORE, False, True)[0]
-    expected = reference.count(scores, target, BINS, IGNORE, False, True)[0]
+    counts = gpu.histogram(scores, target, BINS, IGNORE, False, "softmax")[0]
+    expected = reference.histogram(scores, target, BINS, IGNORE, False, "softmax")[0]
     above = counts[..., blocks.table_of(scores, BINS).window :].sum((0, 1, 3))
     assert (above[0] > 0) == (scale > 1)
     assert torch.equal(counts.sum(-1), expected.sum(-1))
@@ -191,23 +192,23 @@ def test_few_and_many_errors_above_the_window(scale):
 def test_errors_of_one_are_in_the_last_bin(classes):
     target = torch.full((1, 40), classes - 1)
     scores = torch.nn.functional.one_hot(target * 0, classes).transpose(1, 2) * 100.0
-    counts = gpu.count(scores, target, BINS, None, False, True)[0]
+    counts = gpu.histogram(scores, target, BINS, None, False, "softmax")[0]
     assert counts[0, 0, 0, -1] == 40
     assert counts[0, -1, 1, -1] == 40
-    assert torch.equal(counts, reference.count(scores, target, BINS, None, False, True)[0])
+    assert torch.equal(counts, reference.histogram(scores, target, BINS, None, False, "softmax")[0])
 
 
 def all_kernels(scores, target):
     """Run every kernel for NVIDIA devices."""
-    gpu.count(scores, target, BINS, IGNORE, False, True, True, None, 0.1)
-    counts, lse, *_ = gpu.count(scores, target, BINS, IGNORE, False, True, False)
-    slopes = gpu.weigh(counts, 1.0, 1.0, False)[1]
+    gpu.histogram(scores, target, BINS, IGNORE, False, "softmax", True, None, 0.1)
+    counts, lse, *_ = gpu.histogram(scores, target, BINS, IGNORE, False, "softmax", False)
+    slopes = gpu.extend(counts, 1.0, 1.0, False)[1]
     factors = factors_of(*slopes.shape[:2])
     for layout in (scores, scores.transpose(1, 2).contiguous().transpose(1, 2)):
-        gpu.push(layout, target, lse, slopes, IGNORE, True, factors=factors)
-    gpu.exact(scores, target, IGNORE, False, True, 1.0, 1.0)
+        gpu.backward(layout, target, lse, slopes, factors, IGNORE, "softmax")
+    gpu.sort_and_extend(scores, target, IGNORE, False, "softmax", 1.0, 1.0)
     labels = torch.randint(2, scores.shape)
-    channels.count_channels(scores, labels, BINS, IGNORE, False, "sigmoid", True)
+    gpu.histogram(scores, labels, BINS, IGNORE, False, "sigmoid", True)
 
 
 def test_no_barrier_can_be_spared(monkeypatch):
