@@ -17,7 +17,7 @@ from lovasz.kernels.triton.formulas import bin_centre, tversky
 
 
 def extend(
-    counts: Tensor, alpha: float, beta: float, wide: bool, unit: int, unbounded: bool
+    counts: Tensor, alpha: float, beta: float, wide: bool, scale: int, unbounded: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Losses, slopes and which classes are present, as the operator returns them."""
     groups, classes, _, bins = counts.shape
@@ -33,7 +33,7 @@ def extend(
         groups * classes,
         ALPHA=alpha,
         BETA=beta,
-        UNIT=unit,
+        SCALE=scale,
         BINS=bins,
         UNBOUNDED=unbounded,
         BLOCK=block,
@@ -49,7 +49,7 @@ def extend(
 @triton.jit
 def extend_kernel(
     counts, losses, slopes, present, rows,
-    ALPHA: tl.constexpr, BETA: tl.constexpr, UNIT: tl.constexpr, BINS: tl.constexpr,
+    ALPHA: tl.constexpr, BETA: tl.constexpr, SCALE: tl.constexpr, BINS: tl.constexpr,
     UNBOUNDED: tl.constexpr, BLOCK: tl.constexpr, SPAN: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """Slopes of some bins of one class; or, by the last program of the class, its loss.
@@ -58,7 +58,7 @@ def extend_kernel(
     of a device idle. Each adds up by itself what is above its bins.
 
     Tensors:
-        counts: (G, C, 2, B) int64, negatives and positives, in pixels / UNIT
+        counts: (G, C, 2, B) int64, negatives and positives, in pixels / SCALE
         losses: (G, C) float64, written
         slopes: (G, C, 2, B) float32 or float64, written
         present: (2, G, C) bytes, written: whether a class has pixels, and whether positives
@@ -68,7 +68,7 @@ def extend_kernel(
 
     Constants:
         ALPHA, BETA: weights of false positives and false negatives in Tversky's set function
-        UNIT: what a pixel counts, a power of two
+        SCALE: what a pixel counts, a power of two
         BINS: B
         UNBOUNDED: whether the errors of the bins have no bound
         BLOCK: bins at a time
@@ -82,9 +82,9 @@ def extend_kernel(
     if part < PARTS - 1:
         out = slopes + index * 2 * BINS
         end = BINS - part * SPAN
-        _slopes_of_bins(row_n, row_f, out, end, ALPHA, BETA, UNIT, BINS, BLOCK, SPAN)
+        _slopes_of_bins(row_n, row_f, out, end, ALPHA, BETA, SCALE, BINS, BLOCK, SPAN)
     else:
-        negatives, positives, loss = _loss(row_n, row_f, ALPHA, BETA, UNIT, BINS, UNBOUNDED, BLOCK)
+        negatives, positives, loss = _loss(row_n, row_f, ALPHA, BETA, SCALE, BINS, UNBOUNDED, BLOCK)
         tl.store(losses + index, loss)
         tl.store(present + index, (negatives + positives > 0).to(tl.uint8))
         tl.store(present + rows + index, (positives > 0).to(tl.uint8))
@@ -96,13 +96,13 @@ def _loss(
     row_f,
     ALPHA: tl.constexpr,
     BETA: tl.constexpr,
-    UNIT: tl.constexpr,
+    SCALE: tl.constexpr,
     BINS: tl.constexpr,
     UNBOUNDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Negatives, positives and the loss of a class, by blocks of bins from the largest errors."""
-    P = _pixels(_total(row_f, 0, BINS), UNIT)
+    P = _pixels(_total(row_f, 0, BINS), SCALE)
     passed_n, passed_f = tl.cast(0, tl.int64), tl.cast(0, tl.int64)
     summands = tl.zeros((BLOCK,), tl.float64)
     for start in range(0, BINS, BLOCK):
@@ -111,8 +111,8 @@ def _loss(
         after_n, after_f = passed_n + tl.cumsum(n), passed_f + tl.cumsum(f)
         passed_n += tl.sum(n)
         passed_f += tl.sum(f)
-        before = tversky(_pixels(after_f - f, UNIT), _pixels(after_n - n, UNIT), P, ALPHA, BETA)
-        after = tversky(_pixels(after_f, UNIT), _pixels(after_n, UNIT), P, ALPHA, BETA)
+        before = tversky(_pixels(after_f - f, SCALE), _pixels(after_n - n, SCALE), P, ALPHA, BETA)
+        after = tversky(_pixels(after_f, SCALE), _pixels(after_n, SCALE), P, ALPHA, BETA)
         summands += tl.where(b >= 0, (after - before) * bin_centre(b, BINS, UNBOUNDED), 0.0)
     return passed_n, passed_f, tl.sum(summands)
 
@@ -125,13 +125,13 @@ def _slopes_of_bins(
     end,
     ALPHA: tl.constexpr,
     BETA: tl.constexpr,
-    UNIT: tl.constexpr,
+    SCALE: tl.constexpr,
     BINS: tl.constexpr,
     BLOCK: tl.constexpr,
     SPAN: tl.constexpr,
 ):
     """Slopes of the bins below ``end``, by blocks from the largest errors."""
-    N, P = _pixels(_total(row_n, 0, BINS), UNIT), _pixels(_total(row_f, 0, BINS), UNIT)
+    N, P = _pixels(_total(row_n, 0, BINS), SCALE), _pixels(_total(row_f, 0, BINS), SCALE)
     passed_n, passed_f = _total(row_n, end, BINS), _total(row_f, end, BINS)
     for start in range(0, SPAN, BLOCK):
         b = end - 1 - start - tl.arange(0, BLOCK)
@@ -142,14 +142,14 @@ def _slopes_of_bins(
             passed_f += tl.sum(f)
 
         below, above = _beside(row_n, b, n, BINS)
-        B0, B1 = _around(row_n, b, before_n, n, below, above, UNIT)
-        F0, F1 = _around(row_f, b, before_f, f, below, above, UNIT)
+        B0, B1 = _around(row_n, b, before_n, n, below, above, SCALE)
+        F0, F1 = _around(row_f, b, before_f, f, below, above, SCALE)
         slope = _slope_of_negatives(B0, B1, F0, F1, P, N, ALPHA, BETA)
         tl.store(out + b, slope.to(out.dtype.element_ty), mask=b >= 0)
 
         below, above = _beside(row_f, b, f, BINS)
-        B0, B1 = _around(row_n, b, before_n, n, below, above, UNIT)
-        F0, F1 = _around(row_f, b, before_f, f, below, above, UNIT)
+        B0, B1 = _around(row_n, b, before_n, n, below, above, SCALE)
+        F0, F1 = _around(row_f, b, before_f, f, below, above, SCALE)
         slope = _slope_of_positives(F0, F1, B0, B1, P, ALPHA, BETA)
         tl.store(out + BINS + b, slope.to(out.dtype.element_ty), mask=b >= 0)
 
@@ -161,9 +161,9 @@ def _load(row, b, BINS: tl.constexpr):
 
 
 @triton.jit
-def _pixels(count, UNIT: tl.constexpr):
-    """A count in pixels; the unit is a power of two, so that this is exact."""
-    return count.to(tl.float64) * (1 / UNIT)
+def _pixels(count, SCALE: tl.constexpr):
+    """A count in pixels; the scale is a power of two, so that this is exact."""
+    return count.to(tl.float64) * (1 / SCALE)
 
 
 @triton.jit
@@ -189,13 +189,13 @@ def _beside(row, b, own, BINS: tl.constexpr):
 
 
 @triton.jit
-def _around(row, b, before, own, below, above, UNIT: tl.constexpr):
+def _around(row, b, before, own, below, above, SCALE: tl.constexpr):
     """Pixels before and after a bin, or the one below or above it where its slope is taken."""
     size_above = tl.load(row + b + 1, mask=above, other=0)
     size_below = tl.load(row + b - 1, mask=below, other=0)
     first = tl.where(below, before + own, before - size_above)
     size = tl.where(below, size_below, tl.where(above, size_above, own))
-    return _pixels(first, UNIT), _pixels(first + size, UNIT)
+    return _pixels(first, SCALE), _pixels(first + size, SCALE)
 
 
 @triton.jit

@@ -125,7 +125,7 @@ def histogram_multilabel_kernel(
     else:
         held = tl.zeros((2 * WINDOW,), tl.int32)
     bad = tl.zeros((BLOCK_T,), tl.int32)
-    entropy, weights = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
+    cross_entropy, weights = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
     own = 1.0 if class_weight is None else tl.load(class_weight + c)
     first = chunk.to(tl.int64) * chunk_size
     for start in range(0, tl.minimum(length - first, chunk_size), BLOCK_T):
@@ -146,7 +146,9 @@ def histogram_multilabel_kernel(
             w = tl.full((BLOCK_T,), 1.0, tl.float32)
             if pixel_weight is not None:
                 w = tl.load(pixel_weight + plane + pixel, mask=inside, other=0.0)
-            entropy += tl.where(counted, w * softplus(margin) * tl.where(positive, own, 1.0), 0.0)
+            cross_entropy += tl.where(
+                counted, w * softplus(margin) * tl.where(positive, own, 1.0), 0.0
+            )
             weights += tl.where(counted, w, 0.0)
 
     if CELLS > 0:
@@ -158,7 +160,7 @@ def histogram_multilabel_kernel(
     bads = tl.sum(bad.to(tl.int64))
     tl.atomic_add(invalid + group, bads, mask=bads > 0, sem="relaxed")
     if CROSS_ENTROPY:
-        store_sums(sums, entropy, weights)
+        store_sums(sums, cross_entropy, weights)
 
 
 @triton.jit

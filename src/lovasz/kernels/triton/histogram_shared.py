@@ -129,7 +129,7 @@ def histogram_shared_kernel(
 
     bads = tl.zeros((BLOCK_T,), tl.int32)
     # Sums over many strips: float32 would lose digits.
-    entropies, weights = tl.zeros((BLOCK_T,), tl.float64), tl.zeros((BLOCK_T,), tl.float64)
+    cross_entropies, weights = tl.zeros((BLOCK_T,), tl.float64), tl.zeros((BLOCK_T,), tl.float64)
     table = ptx.new_table(CELLS)
     ptx.clear(table, CELLS)
     for start in range(first, end, BLOCK_T):
@@ -138,12 +138,12 @@ def histogram_shared_kernel(
         )
         column = scores + pixel * stride_l
         pixels, options = (labels, counted, inside), (class_weight, smoothing)
-        z, own, positive, bad, entropy, w = scan_classes(
+        z, own, positive, bad, cross_entropy, w = scan_classes(
             column, pixels, options, classes, stride_c, CROSS_ENTROPY, SMOOTHED, True, BLOCK_C
         )
         tl.store(lse + pixel, z, mask=inside)
         bads += bad.to(tl.int32)
-        entropies += entropy.to(tl.float64)
+        cross_entropies += cross_entropy.to(tl.float64)
         weights += w.to(tl.float64)
         _add_positives(copy, labels, own, z, pixel, positive, BINS, OWNED)
         strip, part = (labels, counted, inside, z), (0, classes)
@@ -171,7 +171,7 @@ def histogram_shared_kernel(
     total = tl.sum(bads.to(tl.int64))
     tl.atomic_add(invalid + group, total, mask=total > 0, sem="relaxed")
     if CROSS_ENTROPY:
-        store_sums(sums, entropies, weights)
+        store_sums(sums, cross_entropies, weights)
 
 
 @triton.jit

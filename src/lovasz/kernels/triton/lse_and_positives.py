@@ -108,7 +108,7 @@ def lse_and_positives_kernel(
     )
     column = scores + image * stride_n + pixel * stride_l
     pixels, options = (labels, counted, inside), (class_weight, smoothing)
-    z, own, positive, bad, entropy, w = scan_classes(
+    z, own, positive, bad, cross_entropy, w = scan_classes(
         column, pixels, options, classes, stride_c, CROSS_ENTROPY, SMOOTHED, False, BLOCK_C
     )
     at = image * length + pixel
@@ -123,7 +123,7 @@ def lse_and_positives_kernel(
         times = positive.to(tl.float32)
         if pixel_weight is not None:
             times = tl.load(pixel_weight + at, mask=positive, other=0.0)
-        store_sums(sums, entropy * times, w * times)
+        store_sums(sums, cross_entropy * times, w * times)
 
 
 @triton.jit
@@ -171,17 +171,17 @@ def scan_classes(
     bad = counted & ~(positive & number)
     own = tl.load(column + labels * stride_c, mask=positive, other=0.0).to(tl.float32)
 
-    entropy, w = tl.zeros(labels.shape, tl.float32), tl.zeros(labels.shape, tl.float32)
+    cross_entropy, w = tl.zeros(labels.shape, tl.float32), tl.zeros(labels.shape, tl.float32)
     if CROSS_ENTROPY:
         if class_weight is None:
             w = positive.to(tl.float32)
         else:
             w = tl.load(class_weight + labels, mask=positive, other=0.0)
-        entropy = (1.0 - smoothing) * w * (z - own)
+        cross_entropy = (1.0 - smoothing) * w * (z - own)
         if SMOOTHED:
-            entropy += smoothing / classes * (z * weights - weighted)
-        entropy = tl.where(positive, entropy, 0.0)
-    return z, own, positive, bad, entropy, w
+            cross_entropy += smoothing / classes * (z * weights - weighted)
+        cross_entropy = tl.where(positive, cross_entropy, 0.0)
+    return z, own, positive, bad, cross_entropy, w
 
 
 @triton.jit
