@@ -45,7 +45,7 @@ CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
 }
 
 
-def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
+def softmax_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
     """Both passes over logits of classes, and what is between them."""
     if logits.dim() == 2:  # points, (P, C)
         logits, target = logits.t().unsqueeze(0), target.unsqueeze(0)
@@ -60,7 +60,7 @@ def class_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Ope
     }
 
 
-def channel_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
+def multilabel_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, Operator]:
     """Both passes over logits of multilabel channels."""
     scores, labels = logits.detach().flatten(2), target.flatten(2)
     slopes = torch.rand((1, scores.shape[1], 2, BINS), device=scores.device)
@@ -134,9 +134,9 @@ def main(arguments: list[str]) -> None:
         for stage in options.stages.split(","):
             given = inputs(workload, stage, DTYPES[options.dtype])
             if workload in CHANNELS:
-                operators = channel_operators(*given)
+                operators = multilabel_operators(*given)
             else:
-                operators = class_operators(*given)
+                operators = softmax_operators(*given)
             result = sweep(operators, options.constants.split(","), options.rounds)
             found["workloads"][f"{workload} {options.dtype} {stage}"] = result
             for operator, constants in result.items():

@@ -21,8 +21,8 @@ def test_the_constants_of_the_blocks_can_be_tuned():
     masks, labels = torch.randn(1, 2, 10, 10), torch.randint(2, (1, 2, 10, 10))
     before = dict(vars(blocks))
     for operators in (
-        gpu_tune.class_operators(points, of_class),
-        gpu_tune.channel_operators(masks, labels),
+        gpu_tune.softmax_operators(points, of_class),
+        gpu_tune.multilabel_operators(masks, labels),
     ):
         found = gpu_tune.sweep(operators, list(gpu_tune.CANDIDATES), 1, timed, unseen=0)
         assert found.keys() == operators.keys()

@@ -166,12 +166,12 @@ def test_neighbours_are_loaded_at_once(monkeypatch):
     # and slopes beside four labels of a byte at once, and factors
     with_tables = {"histogram_shared": 4}
     in_registers = {"lse_and_positives": 4, "histogram_registers": 0}
-    channels = {"histogram_multilabel": 0, "backward_multilabel": 9}
+    multilabel = {"histogram_multilabel": 0, "backward_multilabel": 9}
     for workload, gathered, shared in (
         ("images", with_tables, True),
         ("images", in_registers, False),
         ("many classes", {"histogram_shared": 0, "backward_softmax": 80}, True),
-        ("binary", channels, True),
+        ("binary", multilabel, True),
     ):
         launches = launches_of(WORKLOADS[workload], monkeypatch, shared=shared)
         for launch in launches[: len(gathered)]:
