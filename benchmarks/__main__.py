@@ -8,7 +8,7 @@ COMMANDS = {
     "accuracy": "loss and gradient against float64",
     "maps": "maps from errors to bins",
     "speed": "time and memory against F.cross_entropy, on published workloads",
-    "channels": "time of the binary losses against F.binary_cross_entropy_with_logits",
+    "multilabel": "time of the multilabel losses against F.binary_cross_entropy_with_logits",
     "gpu": "time and memory on a CUDA or ROCm device",
     "gpu-session": "tests, sanitizers, times and tuning on a device, one after the other",
     "gpu-code": "instructions of the GPU kernels, without a device",

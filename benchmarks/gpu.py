@@ -20,7 +20,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from benchmarks import channels, cuda
+from benchmarks import cuda, multilabel
 from benchmarks.methods import METHODS, SLOW
 from benchmarks.workloads import WORKLOADS, draw
 
@@ -30,13 +30,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 STAGES = {"equal": 0.0, "untrained": 0.1, "random": 1.0, "trained": None}
 
 
-# Shapes of channels, besides those of classes.
-CHANNELS = {**channels.SHAPES, "many labels": (4, 19, 512, 512)}
+# Shapes of multilabel logits, besides those of classes.
+MULTILABEL = {**multilabel.SHAPES, "many labels": (4, 19, 512, 512)}
 
 
 def methods(workload: str, names: list[str] | None):
     """What is measured; the first is always there, for the ratios."""
-    found = channels.METHODS if workload in CHANNELS else class_methods()
+    found = multilabel.METHODS if workload in MULTILABEL else class_methods()
     return {n: m for i, (n, m) in enumerate(found.items()) if not (i and names and n not in names)}
 
 
@@ -55,8 +55,8 @@ def class_methods():
 @functools.lru_cache(maxsize=1)
 def drawn(workload, kind):
     """Logits and labels on the host; drawing takes longer than measuring."""
-    if workload in CHANNELS:
-        return channels.draw(CHANNELS[workload], kind)
+    if workload in MULTILABEL:
+        return multilabel.draw(MULTILABEL[workload], kind)
     return draw(WORKLOADS[workload], kind)
 
 
@@ -122,7 +122,7 @@ def _size(logits):
 def main(arguments: list[str]) -> None:
     """Measure, print a line for each input, and write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("--workloads", default=",".join((*WORKLOADS, *CHANNELS)))
+    parser.add_argument("--workloads", default=",".join((*WORKLOADS, *MULTILABEL)))
     parser.add_argument("--methods", help="names, separated by commas; default all")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--stages", default=",".join(STAGES))

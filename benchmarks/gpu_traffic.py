@@ -16,14 +16,14 @@ import argparse
 import pytest
 import torch
 
-from benchmarks.gpu import CHANNELS, STAGES, inputs
+from benchmarks.gpu import MULTILABEL, STAGES, inputs
 from benchmarks.workloads import WORKLOADS
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.triton import blocks
 from tools.ptx_emulator.launching import use_emulator
 from tools.ptx_emulator.meter import Meter
 
-IMAGES = [name for name, shape in {**WORKLOADS, **CHANNELS}.items() if len(shape) > 2]
+IMAGES = [name for name, shape in {**WORKLOADS, **MULTILABEL}.items() if len(shape) > 2]
 DEFAULT = ("cityscapes", "ade", "masks")
 MULTIPROCESSORS = 132
 BINS = 1024
@@ -39,7 +39,7 @@ PASSES = (
 def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], torch.Tensor]:
     """Meters of the two passes by kernel, and the scores, about so many of the workload's."""
     whole, target = inputs(workload, stage, torch.float32, "cpu")
-    whole, target = whole.detach().flatten(2), target.flatten(2 if workload in CHANNELS else 1)
+    whole, target = whole.detach().flatten(2), target.flatten(2 if workload in MULTILABEL else 1)
     images, classes, pixels = whole.shape
     length = max(most // classes // 4096, 1) * 4096
     scores, labels = whole[:1, :, :length].contiguous(), target[:1, ..., :length].contiguous()
@@ -49,7 +49,7 @@ def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], tor
     with pytest.MonkeyPatch.context() as patch:
         meters = use_emulator(patch)
         patch.setattr(blocks, "processors", lambda device: multiprocessors)
-        link = "sigmoid" if workload in CHANNELS else "softmax"
+        link = "sigmoid" if workload in MULTILABEL else "softmax"
         counts, lse, _, _ = gpu.histogram(scores, labels, BINS, None, False, link)
         slopes = gpu.extend(counts, 1.0, 1.0, False)[1]
         gpu.backward(scores, labels, lse, slopes, mean, None, link)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.cuda import about, clock, copy_bandwidth
-from benchmarks.gpu import CHANNELS, DTYPES, RESULTS, inputs
+from benchmarks.gpu import DTYPES, MULTILABEL, RESULTS, inputs
 from lovasz.kernels import triton as gpu
 
 Operator = Callable[[], Any]
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> None:
     for workload in options.workloads.split(","):
         for stage in options.stages.split(","):
             given = inputs(workload, stage, DTYPES[options.dtype])
-            if workload in CHANNELS:
+            if workload in MULTILABEL:
                 operators = multilabel_operators(*given)
             else:
                 operators = softmax_operators(*given)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import channels, gpu, ranks, scaling, speed, tables
+from benchmarks import gpu, multilabel, ranks, scaling, speed, tables
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
@@ -39,14 +39,14 @@ def test_ranks_runs_and_writes_its_table(tmp_path):
     assert [row["bytes"] for row in rows] == [278544, 311312, 2457616]
 
 
-def test_channels_runs_and_writes_its_table(tmp_path):
+def test_multilabel_runs_and_writes_its_table(tmp_path):
     before = torch.get_num_threads()
-    output = tmp_path / "channels.json"
-    channels.main(["--quick", "--threads", "1", "--output", str(output)])
+    output = tmp_path / "multilabel.json"
+    multilabel.main(["--quick", "--threads", "1", "--output", str(output)])
     torch.set_num_threads(before)
     rows = json.loads(output.read_text())["rows"]
     assert len(rows) == 8
-    assert channels.table(rows).count("\n") == 9
+    assert multilabel.table(rows).count("\n") == 9
 
 
 class StandIn:
@@ -73,10 +73,10 @@ class StandIn:
 
 def test_gpu_measures_and_makes_its_table(monkeypatch):
     monkeypatch.setitem(gpu.WORKLOADS, "images", (1, 5, 16, 24))
-    monkeypatch.setitem(gpu.CHANNELS, "channels", (1, 2, 16, 24))
+    monkeypatch.setitem(gpu.MULTILABEL, "masks of two", (1, 2, 16, 24))
     about = {"device": "none", "torch": "2", "triton": "3", "date": "today", "copy_gb_per_s": 1.0}
     found = {"about": about, "workloads": {}}
-    for workload, stage in (("images", "trained"), ("channels", "equal")):
+    for workload, stage in (("images", "trained"), ("masks of two", "equal")):
         names = list(gpu.methods(workload, None))
         chosen = gpu.methods(workload, [name for name in names if "compiled" not in name])
         logits, target = gpu.inputs(workload, stage, torch.float32, "cpu")

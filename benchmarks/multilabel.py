@@ -1,4 +1,4 @@
-"""Time of the losses of channels against F.binary_cross_entropy_with_logits, as ratios.
+"""Time of the multilabel losses against F.binary_cross_entropy_with_logits, as ratios.
 
 Forward and backward, interleaved, with scores of an untrained network ("random") and of one that is
 right nearly everywhere ("trained"), because counting depends on where errors lie.
@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.speed import ROOT, about
 from lovasz import binary_cross_entropy_lovasz_sigmoid, lovasz_hinge, lovasz_sigmoid
 
-OUTPUT = ROOT / "benchmarks" / "results" / "channels.json"
+OUTPUT = ROOT / "benchmarks" / "results" / "multilabel.json"
 SHAPES = {"masks": (8, 1, 512, 512), "labels": (8, 19, 128, 128)}
 SETS = {"multilabel": True}
 METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -82,7 +82,7 @@ def table(rows: list[dict]) -> str:
 
 def main(arguments: list[str]) -> None:
     """Measure, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks channels", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks multilabel", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny inputs, one round")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
