@@ -43,8 +43,8 @@ struct Span {
     }
   }
   // How wide tiles are is a constant inside the kernels, so that their loops have no remainders.
-  // Wide ones bring the tables of the classes into the first cache less often; narrow ones are for
-  // passes that keep two arrays from one loop over the classes to the next.
+  // Wide ones bring the histograms of the classes into the first cache less often; narrow ones are
+  // for passes that keep two arrays from one loop over the classes to the next.
   template <class Visit>
   void wide_tiles(Visit visit) const {
     tiles_of<lovasz_tile_pixels>(visit);

@@ -207,6 +207,8 @@ int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by
 void lovasz_expect_writes(void *data, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t page = 4096;
+  // In less no large page has room, and the call takes longer than a thousand bins.
+  if (bytes < int64_t{1} << 21) return;
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
   const uintptr_t end =
       (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) & ~(page - 1);

@@ -130,7 +130,7 @@ LOVASZ_API int lovasz_choose_level(const char *name);
 // What the functions below return.
 enum lovasz_status {
   LOVASZ_OK = 0,
-  LOVASZ_NO_MEMORY = -1,  // for their tables
+  LOVASZ_NO_MEMORY = -1,  // for their histograms
   LOVASZ_MISUSE = -2      // an argument that this file does not allow; nothing was read or written
 };
 

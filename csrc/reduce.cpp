@@ -1,4 +1,4 @@
-// From the losses of the classes to the loss, as `reduce` in src/lovasz/kernels/between.py.
+// From the losses of the classes to the loss, as `reduce` in src/lovasz/kernels/reference.py.
 #include <limits>
 
 #include "lovasz.h"
