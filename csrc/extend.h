@@ -1,4 +1,4 @@
-// From counts to losses and slopes, for Tversky's set functions: `extend_counts` in
+// From counts to losses and slopes, for Tversky's set functions: `extend_histogram` in
 // src/lovasz/core/extension.py, in one pass instead of about 180 operators. What that computes
 // twice is computed once, but every operation rounds as there; only the losses are added up in
 // another order.
