@@ -32,8 +32,11 @@ def loss(
         o: options.
         scores_name: what the public function calls the scores.
     """
+    # Check options and tensors, and flatten the tensors.
     check(name, link, o)
     inputs = prepare(name, scores_name, link, scores, target, o)
+
+    # Which classes count and how much, and where all is computed.
     home, mask, weight, ranks = inputs.scores.device, None, None, None
     classes = inputs.scores.shape[1]
     if not isinstance(o.classes, str):
@@ -51,6 +54,7 @@ def loss(
     wide = inputs.scores.dtype == torch.float64
     absent = o.classes != "present"  # classes without a pixel count too, where there is one at all
 
+    # From the errors of all pixels to the losses of the classes and their slopes.
     if o.method == "histogram":
         counts = passes.histogram(inputs, o.bins, o.cross_entropy is not None)
         if ranks is not None or o.window is not None:
@@ -63,6 +67,8 @@ def loss(
             inputs, o.set_function, tversky, o.symmetric
         )
         active, sums = None, None
+
+    # From the losses of the classes to the loss, which is connected to the scores here.
     if active is None:
         active = extended.present[0 if absent else 1]
     if mask is not None:
