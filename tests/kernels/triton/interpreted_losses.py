@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 import lovasz
-from lovasz.kernels import autograd
+from lovasz.kernels import autograd, operators
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.contract import checked, checked_reduction
 from tests.kernels.cases import relative
@@ -67,6 +67,7 @@ def by_kernels(monkeypatch):
     """
 
     def choose():
+        assert operators is not None  # has defined what is replaced
         for name, kernel in OPERATORS.items():
             monkeypatch.setattr(torch.ops.lovasz, name, kernel)
         monkeypatch.setattr(torch.ops.lovasz, "reduce", autograd._reduce)
