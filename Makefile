@@ -78,13 +78,13 @@ sanitize: $(VENV)/.test
 	LOVASZ_LIBRARY=$(CURDIR)/build/sanitize/_kernels.so \
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$(PYTEST) tests/kernels -q -k "not test_library and not compiles and not opcheck"
+	$(PYTEST) tests/kernels --ignore tests/kernels/triton -q -k "not test_library and not compiles and not opcheck"
 
 portable: $(VENV)/.test
 	$(PIP) cmake
 	$(BIN)/cmake -S . -B build/portable -DLOVASZ_PORTABLE=ON
 	$(BIN)/cmake --build build/portable --parallel
-	LOVASZ_LIBRARY=$(CURDIR)/build/portable/_kernels.so $(PYTEST) tests/kernels -q
+	LOVASZ_LIBRARY=$(CURDIR)/build/portable/_kernels.so $(PYTEST) tests/kernels --ignore tests/kernels/triton -q
 
 any-input: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_any_input.py -q --hypothesis-profile=long
