@@ -18,6 +18,7 @@ from lovasz.core.bins import centres
 from lovasz.kernels import reference
 from lovasz.kernels.contents import raise_for_labels
 from lovasz.kernels.fixed_point import to_fixed
+from lovasz.kernels.segments import by_image
 
 # An element of the sort holds its place in 32 bits.
 _SORTED_SCORES = 2**32
@@ -163,9 +164,8 @@ def backward(
     slopes = slopes.to(torch.float32).contiguous()
     lse = lse.to(torch.float32).contiguous()
     factors = None if factors is None else factors.to(torch.float32).contiguous()
-    rows = slopes if not by_pixel else factors  # slopes by pixel do not tell the groups
-    per_image = rows is not None and rows.shape[0] > 1
     bins = 0 if by_pixel else slopes.shape[3]
+    per_image = by_image(slopes, factors)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins)
     if scale is not None:
         inputs.add_cross_entropy(class_weight, smoothing)

@@ -7,8 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.core.bins import centres
-from lovasz.core.extension import extend_histogram
 from lovasz.core.links import UNBOUNDED
 from lovasz.core.set_functions import SetFunction, Tversky
 from lovasz.kernels import operators, reference
@@ -33,6 +31,11 @@ class Inputs(NamedTuple):
     segments: int = 1  # with segment ids
     class_weight: Tensor | None = None  # (C,), of the cross-entropy
     smoothing: float = 0.0  # likewise
+
+    @property
+    def groups(self) -> Segments:
+        """Which pixels have losses of their own."""
+        return Segments(self.per_image, self.segment_ids, self.segments)
 
     def to(self, device: torch.device) -> Inputs:
         """The same on a device; the gradient finds its way back."""
@@ -116,11 +119,9 @@ def extend(
             )
         )
     else:
-        places = centres(torch, table.shape[-1], unbounded=unbounded, device=table.device)
-        pixels = table.to(torch.float64) / counts.scale
-        losses, slopes = extend_histogram(torch, pixels, places, set_function)
-        slopes = slopes if wide else slopes.to(torch.float32)
-        extended = Extended(losses, slopes, reference.present_in(table))
+        extended = Extended(
+            *reference.extend_by(set_function, table, wide, counts.scale, unbounded)
+        )
     if not symmetric:
         return extended
     # The complement has the same errors: its positives are the negatives.
@@ -150,12 +151,11 @@ def sort_and_extend(
             *common, tversky.alpha, tversky.beta
         )
     else:
-        segments = Segments(inputs.per_image, inputs.segment_ids, inputs.segments)
         errors, order, lse, invalid = torch.ops.lovasz.sort(
             *common, inputs.segment_ids, inputs.segments
         )
         positive = positives_of(inputs.target, scores.shape[1], inputs.ignore_index, inputs.link)
-        tail = (segments, set_function, inputs.pixel_weight)
+        tail = (inputs.groups, set_function, inputs.pixel_weight)
         losses, slopes, positives, pixels = extend_pixels(errors, order, positive, *tail)
         if symmetric:
             others, other_slopes, *_ = extend_pixels(errors, order, ~positive, *tail)
@@ -172,4 +172,4 @@ def _bad_weights(inputs: Inputs) -> Tensor:
     bad = ~is_weight(inputs.pixel_weight)
     if inputs.ignore_index is not None:
         bad = bad & (inputs.target != inputs.ignore_index)
-    return segment_sum(bad, Segments(inputs.per_image, inputs.segment_ids, inputs.segments))
+    return segment_sum(bad, inputs.groups)

@@ -13,7 +13,7 @@ from torch import Tensor
 from lovasz.core.bins import LARGEST_ERROR, centres
 from lovasz.core.extension import extend_histogram
 from lovasz.core.links import MULTICLASS, UNBOUNDED
-from lovasz.core.set_functions import Tversky
+from lovasz.core.set_functions import SetFunction, Tversky
 from lovasz.kernels import cross_entropy as entropy
 from lovasz.kernels.pixels import bins_of, count_invalid, errors_of, load, positives_of, pull_back
 from lovasz.kernels.precision import compute_dtype, to_compute
@@ -69,16 +69,19 @@ def extend(
     unbounded: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::extend``."""
+    return extend_by(Tversky(alpha, beta), counts, wide, scale, unbounded)
+
+
+def extend_by(
+    set_function: SetFunction, counts: Tensor, wide: bool, scale: int, unbounded: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for any set function."""
     places = centres(torch, counts.shape[-1], unbounded=unbounded, device=counts.device)
     pixels = counts.to(torch.float64) / scale
-    losses, slopes = extend_histogram(torch, pixels, places, Tversky(alpha, beta))
-    return losses, slopes if wide else slopes.to(torch.float32), present_in(counts)
-
-
-def present_in(counts: Tensor) -> Tensor:
-    """Whether there are pixels at all, and pixels of the class, (2, G, C)."""
+    losses, slopes = extend_histogram(torch, pixels, places, set_function)
     sides = counts.any(-1)  # they are never negative
-    return torch.stack((sides.any(-1), sides[..., 1]))
+    present = torch.stack((sides.any(-1), sides[..., 1]))
+    return losses, slopes if wide else slopes.to(torch.float32), present
 
 
 def sort(

@@ -28,6 +28,15 @@ class Segments(NamedTuple):
         return images if self.per_image else 1
 
 
+def by_image(slopes: Tensor, factors: Tensor | None) -> bool:
+    """Whether images have slopes, or factors of slopes, of their own.
+
+    Slopes (N, C, L) by pixel do not tell: their factors (G, C) do, where there are any.
+    """
+    rows = slopes if slopes.dim() == 4 else factors
+    return rows is not None and rows.shape[0] > 1
+
+
 def rows_of(positive: Tensor, segments: Segments) -> Tensor:
     """Row of the (G · C · 2, B) histograms in which a pixel is counted for a class, (N, C, L)."""
     images, classes, _ = positive.shape

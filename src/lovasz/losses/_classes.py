@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.options import check_classes
-
 
 def class_mask(
     name: str, classes: str | Sequence[int], count: int, device: torch.device
 ) -> Tensor | None:
-    """Listed classes as a mask (C,), which count without a pixel too; None for a word."""
-    check_classes(name, classes)
+    """Listed classes as a mask (C,), which count without a pixel too; None for a word.
+
+    ``check_classes`` has seen them; whether there are so many classes is checked here.
+    """
     if isinstance(classes, str):
         return None
     chosen = list(classes)

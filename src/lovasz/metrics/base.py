@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.options import check_choice, check_ignore_index
+from lovasz.core.options import check_choice, check_classes, check_ignore_index
 from lovasz.core.shapes import INTEGRAL, dtype_name
 from lovasz.kernels.precision import float64_device
 from lovasz.losses._classes import class_mask
@@ -54,6 +54,7 @@ class IoU(Metric):
             raise ValueError(
                 f"{self._name}: expected num_classes to be a positive integer, got {num_classes!r}"
             )
+        check_classes(self._name, classes)
         class_mask(self._name, classes, num_classes, torch.device("cpu"))
         check_ignore_index(self._name, ignore_index)
         check_choice(self._name, "reduction", reduction, ("mean", "none"))

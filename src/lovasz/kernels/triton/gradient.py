@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lovasz.kernels.segments import by_image
 from lovasz.kernels.triton import blocks
 from lovasz.kernels.triton.backward_multilabel import backward_multilabel
 from lovasz.kernels.triton.backward_softmax import backward_softmax
@@ -28,14 +29,11 @@ def backward(
     slopes = slopes.contiguous() if slopes.dim() > 3 else slopes
     if factors is not None:
         factors = factors.to(torch.float32).contiguous()
-    # Slopes by pixel do not tell whether images have rows of their own.
-    rows = slopes if slopes.dim() > 3 else factors
-    per_image = rows is not None and rows.shape[0] > 1
     scale = None if scale is None else scale.to(torch.float32)
     # In float32 where it is multiplied before it is rounded.
     dtype = scores.dtype if pixel_weight is None else torch.float32
     gradient = torch.empty_like(scores, dtype=dtype)
-    tail = (slopes, factors, per_image, scale, cross_entropy)
+    tail = (slopes, factors, by_image(slopes, factors), scale, cross_entropy)
     if link != "softmax":
         backward_multilabel(scores, gradient, labels, link, *tail)
     elif block_t := blocks.unrolled_block(scores):
