@@ -22,3 +22,54 @@ def check_weighted_gradient(
     assert got.dtype == dtype
     assert got.stride() == torch.empty_like(scores).stride()
     assert relative(got, expected) < rounding
+
+
+def check_extreme_logits(kernels: ModuleType, bins: int, scale: float, length: int) -> None:
+    """Equal logits, nearly equal ones, and those whose exponentials are too large."""
+    shape = (1, 19, length)
+    scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
+    counts, lse, invalid, _ = kernels.histogram(scores, target, bins, IGNORE, False, "softmax")
+    expected, lse_expected, _, _ = reference.histogram(
+        scores, target, bins, IGNORE, False, "softmax"
+    )
+    assert torch.equal(counts.sum(-1), expected.sum(-1))
+    # with equal scores all the errors are one number, which may lie at an edge
+    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
+    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
+    assert not invalid.any()
+
+
+def with_no_numbers(layout: str, value: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and labels with one value at an ignored pixel, and at one that counts."""
+    shape = (2, 5, 300)
+    scores, target = scores_of(shape, layout, torch.float32, 1.0), labels_of(shape)
+    target[:, :9] = 0
+    target[0, 5] = IGNORE
+    scores[0, 3, 5] = value
+    scores[1, 3, 7] = value
+    return scores, target
+
+
+def check_no_numbers(kernels: ModuleType, bins: int, layout: str, value: float) -> None:
+    """They are told, and spoil the gradient of their own pixel alone."""
+    scores, target = with_no_numbers(layout, value)
+    _, lse, invalid, _ = kernels.histogram(scores, target, bins, IGNORE, True, "softmax")
+    assert invalid.tolist() == [0, 1]
+    slopes = slopes_of(1, 5, bins)
+    gradient = kernels.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
+    assert gradient[0, :, 5].tolist() == [0.0] * 5
+    assert gradient[1, :, 7].isnan().all()
+    assert int(gradient.isnan().any(1).sum()) == 1
+
+
+def check_sort_of_no_numbers(kernels: ModuleType, value: float) -> None:
+    """The same where errors are sorted."""
+    scores, target = with_no_numbers("pixels", value)
+    _, slopes, _, _, lse, invalid = kernels.sort_and_extend(
+        scores, target, IGNORE, True, "softmax", 1.0, 1.0
+    )
+    assert invalid.tolist() == [0, 1]
+    assert slopes.isfinite().all()
+    gradient = kernels.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
+    assert gradient[0, :, 5].tolist() == [0.0] * 5
+    assert gradient[1, :, 7].isnan().all()

@@ -16,7 +16,11 @@ from tests.kernels.cases import (
     scores_of,
     slopes_of,
 )
-from tests.kernels.softmax_checks import check_weighted_gradient
+from tests.kernels.softmax_checks import (
+    check_extreme_logits,
+    check_no_numbers,
+    check_weighted_gradient,
+)
 
 BINS = 1024
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -182,34 +186,13 @@ def test_threads_change_nothing(level, per_image):
 
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 30.0, 1e4])
 def test_extreme_logits(level, scale):
-    shape = (1, 19, 600)
-    scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
-    counts, lse, invalid, _ = cpu.histogram(scores, target, BINS, IGNORE, False, "softmax")
-    expected, lse_expected, _, _ = reference.histogram(
-        scores, target, BINS, IGNORE, False, "softmax"
-    )
-    assert torch.equal(counts.sum(-1), expected.sum(-1))
-    # with equal scores all the errors are one number, which may lie at an edge
-    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
-    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
-    assert not invalid.any()
+    check_extreme_logits(cpu, BINS, scale, 600)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers(level, value, layout):
-    shape = (2, 5, 300)
-    scores, target = scores_of(shape, layout, torch.float32, 1.0), labels_of(shape)
-    target[:, :9] = 0
-    target[0, 5] = IGNORE
-    scores[0, 3, 5] = value
-    scores[1, 3, 7] = value
-    _, lse, invalid, _ = cpu.histogram(scores, target, BINS, IGNORE, True, "softmax")
-    assert invalid.tolist() == [0, 1]
-    gradient = cpu.backward(scores, target, lse, slopes_of(1, 5, BINS), None, IGNORE, "softmax")
-    assert gradient[0, :, 5].tolist() == [0.0] * 5
-    assert gradient[1, :, 7].isnan().all()
-    assert int(gradient.isnan().any(1).sum()) == 1
+    check_no_numbers(cpu, BINS, layout, value)
 
 
 def test_every_nan_is_found(level):

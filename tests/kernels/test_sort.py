@@ -5,6 +5,7 @@ import torch
 
 from lovasz.kernels import cpu, reference
 from tests.kernels.cases import IGNORE, LAYOUTS, SHAPES, factors_of, labels_of, relative, scores_of
+from tests.kernels.softmax_checks import check_sort_of_no_numbers
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0)])
@@ -70,20 +71,7 @@ def test_threads_change_nothing(level):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers(level, value):
-    shape = (2, 5, 300)
-    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
-    target[:, :9] = 0
-    target[0, 5] = IGNORE
-    scores[0, 3, 5] = value
-    scores[1, 3, 7] = value
-    _, slopes, _, _, lse, invalid = cpu.sort_and_extend(
-        scores, target, IGNORE, True, "softmax", 1.0, 1.0
-    )
-    assert invalid.tolist() == [0, 1]
-    assert slopes.isfinite().all()
-    gradient = cpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
-    assert gradient[0, :, 5].tolist() == [0.0] * 5
-    assert gradient[1, :, 7].isnan().all()
+    check_sort_of_no_numbers(cpu, value)
 
 
 def test_impossible_labels():

@@ -26,7 +26,12 @@ from tests.kernels.cases import (
     scores_of,
     slopes_of,
 )
-from tests.kernels.softmax_checks import check_weighted_gradient
+from tests.kernels.softmax_checks import (
+    check_extreme_logits,
+    check_no_numbers,
+    check_sort_of_no_numbers,
+    check_weighted_gradient,
+)
 from tests.pairwise import pairwise
 
 # numpy, which interprets, remarks on what happens in lanes that are masked
@@ -161,34 +166,13 @@ def test_any_number_of_bins(bins):
 
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 30.0, 1e4])
 def test_extreme_logits(scale):
-    shape = (1, 19, 300)
-    scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
-    counts, lse, invalid, _ = gpu.histogram(scores, target, BINS, IGNORE, False, "softmax")
-    expected, lse_expected, _, _ = reference.histogram(
-        scores, target, BINS, IGNORE, False, "softmax"
-    )
-    assert torch.equal(counts.sum(-1), expected.sum(-1))
-    # with equal scores all the errors are one number, which may lie at an edge
-    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
-    torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
-    assert not invalid.any()
+    check_extreme_logits(gpu, BINS, scale, 300)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers(value, layout):
-    shape = (2, 5, 300)
-    scores, target = scores_of(shape, layout, torch.float32, 1.0), labels_of(shape)
-    target[:, :9] = 0
-    target[0, 5] = IGNORE
-    scores[0, 3, 5] = value
-    scores[1, 3, 7] = value
-    _, lse, invalid, _ = gpu.histogram(scores, target, BINS, IGNORE, True, "softmax")
-    assert invalid.tolist() == [0, 1]
-    gradient = gpu.backward(scores, target, lse, slopes_of(1, 5, BINS), None, IGNORE, "softmax")
-    assert gradient[0, :, 5].tolist() == [0.0] * 5
-    assert gradient[1, :, 7].isnan().all()
-    assert int(gradient.isnan().any(1).sum()) == 1
+    check_no_numbers(gpu, BINS, layout, value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -333,20 +317,7 @@ def test_errors_of_nought_and_one():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_sort_of_scores_that_are_no_numbers(value):
-    shape = (2, 5, 300)
-    scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
-    target[:, :9] = 0
-    target[0, 5] = IGNORE
-    scores[0, 3, 5] = value
-    scores[1, 3, 7] = value
-    _, slopes, _, _, lse, invalid = gpu.sort_and_extend(
-        scores, target, IGNORE, True, "softmax", 1.0, 1.0
-    )
-    assert invalid.tolist() == [0, 1]
-    assert slopes.isfinite().all()
-    gradient = gpu.backward(scores, target, lse, slopes, None, IGNORE, "softmax")
-    assert gradient[0, :, 5].tolist() == [0.0] * 5
-    assert gradient[1, :, 7].isnan().all()
+    check_sort_of_no_numbers(gpu, value)
 
 
 @pytest.mark.parametrize(
