@@ -12,43 +12,46 @@ namespace LOVASZ_LEVEL {
 
 constexpr float largest_error = 65535.0f;  // that is counted, where errors have no bound
 
-// Where among the bins an error in [0, 1] lies: (3 sqrt(e) + e) / 4 of them.
-inline float bounded_position(float error, float bins) {
-  return (3.0f * __builtin_sqrtf(error) + error) * (0.25f * bins);
+// The fourth root, linear between powers of two: the logarithm of a float, which is exponent and
+// mantissa, is divided by four. Of what rounding has carried below 0 it is next to 0.
+inline float fourth_root(float value) { return as_float((as_bits(value) >> 2) + 0x2fa00000); }
+
+// Where among the bins an error in [0, 1] lies, as in src/lovasz/core/bins.py, from t: the error,
+// or where it is folded 1 less the error. `complement` is that difference for whoever has both, and
+// may have more digits than were left of it.
+inline float folded_position(float t, bool folded, float bins) {
+  const float place = (2.25f * t + fourth_root(t)) * (0.25f * bins);
+  return folded ? bins - place : place;
+}
+inline float bounded_position(float error, float complement, float bins) {
+  return folded_position(error < complement ? error : complement, !(error < complement), bins);
 }
 
-// The same for the probability p of a class to which the pixel does not belong. Softmax begins with
-// h = exp((x - m) / 2), and sqrt(p) = h * sqrt(1 / s) for any m and s = sum of h^2: two factors for
-// each pixel, and no square root for each class.
-inline float linear_factor(float bins, float inverse_sum) {
-  return 0.75f * bins * __builtin_sqrtf(inverse_sum);
-}
-inline float square_factor(float bins, float inverse_sum) { return 0.25f * bins * inverse_sum; }
-inline float root_position(float h, float linear, float square) {
-  return h * (linear + square * h);
-}
-
-// And for an error of any size: bin 0 for 0, then by the logarithm.
+// And for an error of any size: bin 0 for 0, then by the mean of e / (e + 4) and of the logarithm
+// of e and 1/64, of which 22 powers of two are counted, linear between them as well.
 inline float unbounded_position(float error, float bins) {
-  constexpr float log2e = 1.4426950408889634f;
-  const float logarithm = log2e * log_positive(1.0f + error);
-  return error > 0.0f ? 1.0f + logarithm * ((bins - 1.0f) / 16.0f) : 0.0f;
+  constexpr float offset = 0.015625f, octave = 1.1920929e-7f / 22.0f;
+  const float octaves = octave * static_cast<float>(as_bits(error + offset) - as_bits(offset));
+  const float place = 1.0f + (error / (error + 4.0f) + octaves) * (0.5f * (bins - 1.0f));
+  return error > 0.0f ? place : 0.0f;
 }
 
-template <int32_t Link>
-inline float position_of(float error, float bins) {
-  return Link == LOVASZ_SIGMOID ? bounded_position(error, bins) : unbounded_position(error, bins);
-}
+// The log-sum-exp of the pixels of a tile, in two parts: of a score that is nearly as large as it
+// is the difference has all digits, and 1 less its probability has them too.
+struct LogSumExp {
+  const float *most, *rest;
+  float log_probability(int t, float score) const { return (score - most[t]) - rest[t]; }
+};
 
 // The bin of a position, `last` for those beyond it and for NaN.
 inline int32_t bin_of(float position, float last) {
   return static_cast<int32_t>(position < last ? position : last);
 }
 
-// The error of the class to which a pixel belongs.
-inline float positive_error(float p) {
-  const float error = 1.0f - p;
-  return error > 0.0f ? error : 0.0f;
+// 1 / (1 + exp(size)), which has all of its digits however small it is; for sizes from 0 on.
+inline float sigmoid_of_minus(float size) {
+  const float h = exp_half(-size), e = h * h;
+  return e / (1.0f + e);
 }
 
 template <int32_t Link>
@@ -59,9 +62,8 @@ inline float error_of(float margin) {
     const float h = exp_half(a < 0.0f ? a : 0.0f);
     return a > 0.0f ? a + 1.0f : h * h;
   }
-  const float h = exp_half(margin < 0.0f ? margin : -margin);
-  const float e = h * h;
-  return (margin < 0.0f ? e : 1.0f) / (1.0f + e);
+  const float t = sigmoid_of_minus(margin < 0.0f ? -margin : margin);
+  return margin < 0.0f ? t : 1.0f - t;
 }
 
 // Derivative of the error by the margin.
@@ -74,6 +76,14 @@ inline float derivative_of(float margin) {
   const float e = h * h;
   if (Link == LOVASZ_ELU) return a > 0.0f ? 1.0f : e;
   return e / ((1.0f + e) * (1.0f + e));
+}
+
+// Where among the bins the error lies.
+template <int32_t Link>
+inline float position_of(float margin, float bins) {
+  if (Link != LOVASZ_SIGMOID) return unbounded_position(error_of<Link>(margin), bins);
+  return folded_position(sigmoid_of_minus(margin < 0.0f ? -margin : margin), !(margin < 0.0f),
+                         bins);
 }
 
 template <int32_t Link>

@@ -13,7 +13,7 @@
 #endif
 
 // Changes with everything that a binding has to know: a struct, an enumeration, a function.
-#define LOVASZ_ABI 2
+#define LOVASZ_ABI 3
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
@@ -47,7 +47,8 @@ struct lovasz_inputs {
   int64_t bins;
   int64_t ignore_index;
   // (N, L) contiguous, written by the first pass and read by the second; unused without softmax.
-  float *lse;
+  // As double: the digits of a float end where 1 less a confident probability begins.
+  double *lse;
   int32_t score_type, label_type;
   int32_t has_ignore_index;
   int32_t per_image;          // counts or slopes have a row for every image

@@ -12,7 +12,7 @@ from lovasz.compat import lovasz_losses, mmseg, pointcept, smp
 from tests import oracle
 
 C, IGNORE = 4, 255
-CLOSE = error_bound(1024)
+CLOSE = error_bound(2048)
 
 SIGNATURES = [
     (lovasz_losses.lovasz_grad, "gt_sorted"),

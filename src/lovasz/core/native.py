@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
-ABI = 2
+ABI = 3
 
 _NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
 

@@ -82,7 +82,7 @@ def histogram(
     groups = images if per_image else 1
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
     invalid = torch.zeros(groups, dtype=torch.int64)
-    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
+    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins)
     if cross_entropy:
         inputs.add_cross_entropy(class_weight, smoothing)
@@ -115,7 +115,7 @@ def sort_and_extend(
         return reference.sort_and_extend(scores, target, *options)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
-    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
+    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
     slopes = torch.empty(scores.shape, dtype=torch.float32)
     kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
     losses = torch.empty((groups, classes), dtype=torch.float64)
@@ -162,7 +162,7 @@ def backward(
     out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
     kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
     slopes = slopes.to(torch.float32).contiguous()
-    lse = lse.to(torch.float32).contiguous()
+    lse = lse.to(torch.float64).contiguous()
     factors = None if factors is None else factors.to(torch.float32).contiguous()
     bins = 0 if by_pixel else slopes.shape[3]
     per_image = by_image(slopes, factors)

@@ -26,6 +26,7 @@ class Pixels(NamedTuple):
 
     scores: Tensor  # (N, C, L) in the compute dtype; of the softmax the probabilities
     errors: Tensor  # (N, C, L) likewise
+    complements: Tensor  # (N, C, L) 1 less errors in [0, 1], with digits that are lost in those
     positive: Tensor  # (N, C, L) bool, the pixel is of the class, or of the channel's set
     valid: Tensor  # (N, 1, L), or (N, C, L) for multilabel, bool: not ignored
 
@@ -40,8 +41,21 @@ def load(
     if link in MULTICLASS:
         valid = valid.unsqueeze(1)
     if link == "softmax":
-        scores = torch.exp(scores - lse.unsqueeze(1))
-    return Pixels(scores, errors_of(scores, positive, link), positive, valid)
+        scores = torch.exp(log_probabilities(scores, lse))
+    errors = errors_of(scores, positive, link)
+    # The error of a score whose label is the other one.
+    complements = errors if link in UNBOUNDED else errors_of(scores, ~positive, link)
+    return Pixels(scores, errors, complements, positive, valid)
+
+
+def log_probabilities(scores: Tensor, lse: Tensor) -> Tensor:
+    """Scores less their log-sum-exp (N, L), which is float64, in the dtype of the scores.
+
+    In two parts: of a score that is nearly as large as it is the difference has all digits.
+    """
+    most = lse.to(scores.dtype)
+    rest = (lse - most).to(scores.dtype)
+    return (scores - most.unsqueeze(1)) - rest.unsqueeze(1)
 
 
 def positives_of(target: Tensor, classes: int, ignore_index: int | None, link: str) -> Tensor:
@@ -84,10 +98,15 @@ def pull_back(pixels: Pixels, slopes: Tensor, link: str) -> Tensor:
     return rising * torch.exp((1 + margin).clamp(max=0.0))
 
 
-def bins_of(errors: Tensor, number: int, link: str) -> Tensor:
+def bins_of(pixels: Pixels, number: int, link: str) -> Tensor:
     """Bin of each error, int64."""
-    place: Tensor = bins.position(torch, errors, number, unbounded=link in UNBOUNDED)
-    return place.to(torch.int64)
+    errors, complements = pixels.errors.detach(), pixels.complements.detach()
+    if link in UNBOUNDED:
+        place = bins.position(torch, errors, number, unbounded=True)
+    else:
+        place = bins.position(torch, errors, number, complements=complements)
+    found: Tensor = place.to(torch.int64)
+    return found
 
 
 def count_invalid(

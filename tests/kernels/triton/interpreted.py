@@ -70,7 +70,7 @@ def check_histogram(scores, target, per_image, bins=BINS):
     )
     # every pixel is in its row; an error at the edge of two bins may be in either
     assert torch.equal(counts.sum(-1), expected.sum(-1))
-    assert moved(counts, expected) < 1e-3
+    assert moved(counts, expected) < 1e-3 + 2 / counts[0].sum()
     assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 2
     torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
     assert not invalid.any()

@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lovasz.kernels.triton import blocks
-from lovasz.kernels.triton.formulas import bin_of_link, derivative_of, error_of
+from lovasz.kernels.triton.formulas import bin_of_margin, derivative_of, error_of
 from lovasz.kernels.triton.inputs import CrossEntropy, Labels
 from lovasz.kernels.triton.tiles import group_of, load_multilabel
 
@@ -99,7 +99,7 @@ def backward_multilabel_kernel(
     if BINS == 0:
         at = image * slope_n + c * slope_c + pixel * slope_l
     else:
-        bins = bin_of_link(error_of(margin, LINK), LINK, BINS)
+        bins = bin_of_margin(margin, LINK, BINS)
         at = (row * 2 + positive.to(tl.int64)) * BINS + bins
     slope = tl.load(slopes + at, mask=counted, other=0.0)
     if factors is not None:

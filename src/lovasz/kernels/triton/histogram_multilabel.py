@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lovasz.kernels.triton import blocks, ptx
 from lovasz.kernels.triton.formulas import (
-    bin_of_link,
+    bin_of_margin,
     error_of,
     is_invalid,
     margin_of,
@@ -138,7 +138,7 @@ def histogram_multilabel_kernel(
         error = error_of(margin, LINK)
         wrong = ((labels != 0) & (labels != 1)) | is_invalid(x, error, largest, LINK)
         bad += (counted & wrong).to(tl.int32)
-        b = bin_of_link(error, LINK, BINS)
+        b = bin_of_margin(margin, LINK, BINS)
         held = _count(
             held, b, positive, counted, row, fixed_weight, plane + pixel, BINS, WINDOW, CELLS
         )

@@ -38,7 +38,7 @@ def histogram(
         )
         if weights is not None:
             _fill_first_bin(counts, labels, weights, per_image)
-        return counts, scores.new_empty(0, dtype=torch.float32), invalid, sums
+        return counts, scores.new_empty(0, dtype=torch.float64), invalid, sums
     images, classes, _ = scores.shape
     groups = images if per_image else 1
     shared = weights is None and blocks.has_ptx(scores.device)
