@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-#: share of the pixels: of the last class, and with more than two classes of the first
+#: shares of the last class, and of the first if there are more than two
 RARE_SHARE, COMMON_SHARE = 0.002, 0.3
 
 
@@ -40,6 +40,8 @@ STAGES = {
 
 def frequencies(classes: int) -> Tensor:
     """Shares of the classes, which fall from the first to the last."""
+    if classes == 2:
+        return torch.tensor([1 - RARE_SHARE, RARE_SHARE])
     middle = 1 / torch.arange(1.0, classes - 1)
     first = torch.tensor([COMMON_SHARE])
     middle *= (1 - COMMON_SHARE - RARE_SHARE) / middle.sum()

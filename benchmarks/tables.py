@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 GPU = ROOT / "docs" / "gpu-kernels.md"
+MATHEMATICS = ROOT / "docs" / "mathematics.md"
 METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
@@ -65,6 +66,46 @@ def scaling_table(found: dict) -> str:
             f" {row['system_ms']:.1f} ms |"
         )
     return "\n".join(lines)
+
+
+def accuracy_table(found: dict) -> str:
+    """The worst gradient error of each stage over all sizes, worst stages first."""
+    lines = [
+        "| stage | the loss | | | of a rare class | | | sigmoid | | hinge | |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| | **histogram** | sort | paper | **histogram** | sort | paper"
+        " | **histogram** | sort | **histogram** | sort |",
+    ]
+    columns = [
+        (kind, group, contender)
+        for kind, group, contenders in (
+            ("softmax", "all classes", ("histogram", "sort", "published")),
+            ("softmax", "rare", ("histogram", "sort", "published")),
+            ("sigmoid", "common", ("histogram", "sort")),
+            ("hinge", "common", ("histogram", "sort")),
+        )
+        for contender in contenders
+    ]
+    stages = {
+        stage: [_worst(found["rows"], stage, *column) for column in columns]
+        for stage in dict.fromkeys(row["stage"] for row in found["rows"])
+    }
+    for stage, numbers in sorted(stages.items(), key=lambda item: -item[1][0]):
+        lines.append("| " + " | ".join([stage, *map(_percent, numbers)]) + " |")
+    return "\n".join(lines)
+
+
+def _worst(rows: list[dict], stage: str, kind: str, group: str, contender: str) -> float:
+    """The largest gradient error of a contender."""
+    return max(
+        row[contender][1]
+        for row in rows
+        if row["stage"] == stage and row["loss"].startswith(kind) and row["class"] == group
+    )
+
+
+def _percent(error: float) -> str:
+    return f"{100 * error:.2g} %" if error < 1 else f"{100 * error:.0f} %"
 
 
 def gpu_table(found: dict) -> str:
@@ -133,6 +174,7 @@ def main(arguments: list[str]) -> None:
         ("others", "speed", others_table, PERFORMANCE),
         ("scaling", "scaling", scaling_table, PERFORMANCE),
         ("gpu", "gpu", gpu_table, GPU),
+        ("accuracy", "accuracy", accuracy_table, MATHEMATICS),
     )
     for name, source, render, file in tables:
         path = RESULTS / f"{source}.json"

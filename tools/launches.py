@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lovasz.core.links import UNBOUNDED
+from lovasz.core.options import DEFAULT_BINS
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.fixed_point import SCALE
 
@@ -63,7 +64,7 @@ class Workload(NamedTuple):
     cross_entropy: bool = False
     weighted: bool = True
     pixel_weights: bool = False
-    bins: int = 1024
+    bins: int = DEFAULT_BINS
     link: str = "softmax"
     sort: bool = True  # that method too; torch cannot launch it on very long tensors
 
