@@ -350,6 +350,17 @@ def test_derivatives(name, per_image):
     assert gradcheck(lambda x: loss(x, target), scores.requires_grad_())
 
 
+@EVERY_LOSS
+def test_a_counted_loss_is_a_step_function(name):
+    scores, target = inputs_of(name, torch.float64, (2, CLASSES, 3, 2))
+    loss = loss_of(name, **({"cross_entropy_weight": 0.0} if name in FUSED else {}))
+    scores.requires_grad_()
+    assert not gradcheck(lambda x: loss(x, target), scores, raise_exception=False)
+    # as the documentation says
+    if name not in FUSED:
+        assert gradcheck(lambda x: loss_of(name, **SORT)(x, target), scores)
+
+
 @EVERY_WAY
 def test_second_derivatives(name, method):
     scores, target = inputs_of(name, torch.float64, (1, CLASSES, 2, 3))

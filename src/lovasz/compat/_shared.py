@@ -45,12 +45,8 @@ def binary_losses(
     ignored = torch.zeros_like(target, dtype=torch.bool)
     if ignore_index is not None:
         ignored = target == ignore_index
-    wrong = ~ignored & (target != 0) & (target != 1)
-    if wrong.device.type == "cpu" and bool(wrong.any()):
-        raise ValueError(
-            f"{name}: expected every label to be 0, 1 or equal to ignore_index={ignore_index},"
-            f" got {target[wrong][0].item()}"
-        )
+    if target.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_labels(name, target, ignored, ignore_index)
     per_image = per_image and scores.dim() > 1 + (channels and scores.dim() == 2)
     options = Options(
         multilabel=channels and scores.dim() > 1,
@@ -124,6 +120,16 @@ def _check(name: str, scores: Any, target: Any) -> tuple[Tensor, Tensor]:
     if scores.device != target.device:
         raise ValueError(f"{name}: expected labels on {scores.device}, got {target.device}")
     return scores, target
+
+
+def _check_labels(name: str, target: Tensor, ignored: Tensor, ignore_index: int | None) -> None:
+    """Zeros and ones, where they are not ignored: reads what they are."""
+    wrong = ~ignored & (target != 0) & (target != 1)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"{name}: expected every label to be 0, 1 or equal to ignore_index={ignore_index},"
+            f" got {target[wrong][0].item()}"
+        )
 
 
 def _rows(x: Tensor, per_image: bool, channels: bool) -> Tensor:

@@ -165,10 +165,14 @@ class StableBCELoss(nn.Module):
 
 def binary_xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
     """Binary cross-entropy of the pixels that are not ignored; 0, connected, if none is left."""
-    scores, truth = flatten_binary_scores(logits, labels, ignore)
-    if scores.numel() == 0:
-        return scores.sum()
-    return F.binary_cross_entropy_with_logits(scores, truth.to(scores.dtype))
+    scores, truth = flatten_binary_scores(logits, labels)
+    valid = torch.ones_like(truth, dtype=torch.bool) if ignore is None else truth != ignore
+    # Zeros in the place of what is ignored, which is not taken out: how many are left would be
+    # unknown to a compiler.
+    scores, truth = torch.where(valid, scores, 0), torch.where(valid, truth, 0)
+    nll = F.binary_cross_entropy_with_logits(scores, truth.to(scores.dtype), reduction="none")
+    total = torch.where(valid, nll, 0).sum(dtype=compute_dtype(scores))
+    return (total / valid.sum().clamp(min=1)).to(scores.dtype)
 
 
 def lovasz_softmax(
