@@ -218,7 +218,7 @@ void backward_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slo
   }
 }
 
-// Multilabel: a channel's errors, their derivative, and their slopes.
+// Channels: the errors of one, their derivative, and their slopes.
 template <int T, int32_t Link>
 void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
                     const int32_t *__restrict label, const lovasz_slopes &slopes, int64_t c,
@@ -239,13 +239,11 @@ void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
 
 // The gradient of a channel, T floats.
 template <int T, int32_t Link>
-void channel_gradient(const lovasz_inputs &inputs, const float *row, const lovasz_slopes &slopes,
-                      int64_t image, int64_t c, int64_t pixel, int64_t size,
-                      float *__restrict out) {
-  alignas(64) int32_t label[T];
+void channel_gradient(const lovasz_inputs &inputs, const float *row,
+                      const int32_t *__restrict label, const lovasz_slopes &slopes, int64_t image,
+                      int64_t c, int64_t pixel, int64_t size, float *__restrict out) {
   alignas(64) float margin[T], error[T], derivative[T], slope[T];
-  load_channel_labels<T>(inputs, image, c, pixel, size, label);
-  signed_scores<T>(row, label, margin);
+  margins<T, Link>(row, label, margin);
   if (slopes.by_pixel) {
     load_slopes<T>(slopes.slopes + c * inputs.length + pixel, size, slope);
     for (int t = 0; t < T; ++t) derivative[t] = derivative_of<Link>(margin[t]);
@@ -257,8 +255,8 @@ void channel_gradient(const lovasz_inputs &inputs, const float *row, const lovas
     const float value = slope[t] * factor * derivative[t];
     out[t] = label[t] == 1 ? -value : value;
   }
-  if (inputs.cross_entropy) {
-    if (Link != LOVASZ_SIGMOID || slopes.by_pixel) {
+  if (Link == LOVASZ_SIGMOID && inputs.cross_entropy) {
+    if (slopes.by_pixel) {
       for (int t = 0; t < T; ++t) error[t] = sigmoid(margin[t]);
     }
     const float scale = slopes.cross_entropy_scale, own = scale * class_weight(inputs, c);
@@ -273,12 +271,15 @@ template <int T, class Score, int32_t Link>
 void backward_channels_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slopes,
                             const lovasz_strided &gradient, int64_t image, int64_t pixel,
                             int64_t size, const Scratch &scratch) {
+  const ChannelLabels<T, Link> labels(inputs, image, pixel, size);
   // Not scratch.rows: they may hold the scores, which are read until the last channel.
   store_tile<T, Score>(inputs, gradient, image, pixel, size, scratch.a, scratch.strip,
                        [&](int64_t c, float *out) {
+                         alignas(64) int32_t label[T];
+                         labels.of(c, label);
                          x.prefetch(c);
-                         channel_gradient<T, Link>(inputs, x.data + c * x.stride, slopes, image, c,
-                                                   pixel, size, out);
+                         channel_gradient<T, Link>(inputs, x.data + c * x.stride, label, slopes,
+                                                   image, c, pixel, size, out);
                        });
 }
 

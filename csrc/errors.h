@@ -1,8 +1,9 @@
 // From scores to errors, and to the bin in which an error is counted. Both passes have to agree on
 // the bin, so this is the one place that knows it.
 //
-// Multilabel: everything is a function of the margin, which is the score, times -1 where the label
-// is 1: it grows with the error.
+// Where classes do not share a softmax, everything is a function of the margin, which grows with
+// the error: the score, times -1 where the label is 1. Of a probability it is the error itself,
+// before it is kept in [0, 1].
 #pragma once
 
 #include "lovasz.h"
@@ -11,6 +12,13 @@
 namespace LOVASZ_LEVEL {
 
 constexpr float largest_error = 65535.0f;  // that is counted, where errors have no bound
+constexpr float tolerance = 1e-2f;  // by which probabilities may leave [0, 1], from their rounding
+
+template <int32_t Link>
+constexpr bool of_probabilities =
+    Link == LOVASZ_PROBABILITIES || Link == LOVASZ_CHANNEL_PROBABILITIES;
+template <int32_t Link>
+constexpr bool unbounded = Link == LOVASZ_HINGE || Link == LOVASZ_ELU;
 
 // The fourth root, linear between powers of two: the logarithm of a float, which is exponent and
 // mantissa, is divided by four. Of what rounding has carried below 0 it is next to 0.
@@ -56,6 +64,7 @@ inline float sigmoid_of_minus(float size) {
 
 template <int32_t Link>
 inline float error_of(float margin) {
+  if (of_probabilities<Link>) return as_bits(margin) < 0 ? 1.0f + margin : margin;
   const float a = 1.0f + margin;
   if (Link == LOVASZ_HINGE) return a > 0.0f ? a : 0.0f;
   if (Link == LOVASZ_ELU) {
@@ -69,6 +78,7 @@ inline float error_of(float margin) {
 // Derivative of the error by the margin.
 template <int32_t Link>
 inline float derivative_of(float margin) {
+  if (of_probabilities<Link>) return 1.0f;
   const float a = 1.0f + margin;
   if (Link == LOVASZ_HINGE) return a > 0.0f ? 1.0f : 0.0f;
   const float exponent = Link == LOVASZ_ELU ? a : margin;
@@ -81,24 +91,45 @@ inline float derivative_of(float margin) {
 // Where among the bins the error lies.
 template <int32_t Link>
 inline float position_of(float margin, float bins) {
-  if (Link != LOVASZ_SIGMOID) return unbounded_position(error_of<Link>(margin), bins);
+  if (unbounded<Link>) return unbounded_position(error_of<Link>(margin), bins);
+  if (of_probabilities<Link>) {
+    const float p = __builtin_fabsf(margin), other = 1.0f - p;
+    const bool positive = as_bits(margin) < 0;
+    return bounded_position(positive ? other : p, positive ? p : other, bins);
+  }
   return folded_position(sigmoid_of_minus(margin < 0.0f ? -margin : margin), !(margin < 0.0f),
                          bins);
 }
 
+// Whether a score has no error that can be counted.
 template <int32_t Link>
-inline bool not_a_number(float margin) {
+inline bool uncountable(float score, float margin) {
+  if (of_probabilities<Link>) return !(score >= -tolerance && score <= 1.0f + tolerance);
   if (Link == LOVASZ_SIGMOID) return margin != margin;
   return !(1.0f + margin + (Link == LOVASZ_ELU ? 1.0f : 0.0f) < largest_error);
 }
 
+// Whether it has none that can be sorted. A NaN is told from the score: what the hinge makes of it
+// is a number.
+template <int32_t Link>
+inline bool unsortable(float score, float margin, float error) {
+  if (of_probabilities<Link>) return uncountable<Link>(score, margin);
+  return !(margin == margin && error < infinity);
+}
+
 inline float sigmoid(float margin) { return error_of<LOVASZ_SIGMOID>(margin); }
 
+// A NaN, which is reported, becomes 0.
+inline float in_range(float p) { return p > 0.0f ? (p < 1.0f ? p : 1.0f) : 0.0f; }
+
 // The margins of a channel.
-template <int T>
-void signed_scores(const float *__restrict row, const int32_t *__restrict label,
-                   float *__restrict margin) {
-  for (int t = 0; t < T; ++t) margin[t] = label[t] == 1 ? -row[t] : row[t];
+template <int T, int32_t Link>
+void margins(const float *__restrict row, const int32_t *__restrict label,
+             float *__restrict margin) {
+  for (int t = 0; t < T; ++t) {
+    const float score = of_probabilities<Link> ? in_range(row[t]) : row[t];
+    margin[t] = label[t] == 1 ? -score : score;
+  }
 }
 
 }  // namespace LOVASZ_LEVEL

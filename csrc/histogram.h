@@ -144,7 +144,7 @@ void histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t 
   add_positives<T>(label, positive_bin, classes, size, fixed_weight, histograms);
 }
 
-// Multilabel: bins of the errors, those of positives `side` further on, and with CrossEntropy the
+// Channels: bins of the errors, those of positives `side` further on, and with CrossEntropy the
 // binary cross-entropy of each pixel: in one loop, so that one exponential serves both.
 template <int T, int32_t Link, bool CrossEntropy>
 void channel_bins(const float *__restrict margin, const int32_t *__restrict label, float bins,
@@ -158,16 +158,16 @@ void channel_bins(const float *__restrict margin, const int32_t *__restrict labe
 }
 
 template <int T, int32_t Link>
-void histogram_channel(const lovasz_inputs &inputs, const float *row, int64_t image, int64_t c,
-                       int64_t pixel, int64_t size, lovasz_histograms &histograms) {
+void histogram_channel(const lovasz_inputs &inputs, const float *row,
+                       const int32_t *__restrict label, int64_t image, int64_t c, int64_t pixel,
+                       int64_t size, lovasz_histograms &histograms) {
   const float bins = static_cast<float>(inputs.bins);
   // From negatives to positives.
   const int32_t side = static_cast<int32_t>(inputs.classes * histograms.row);
-  alignas(64) int32_t label[T], at[T];
+  alignas(64) int32_t at[T];
   alignas(64) float margin[T];
-  load_channel_labels<T>(inputs, image, c, pixel, size, label);
-  signed_scores<T>(row, label, margin);
-  if (inputs.cross_entropy) {
+  margins<T, Link>(row, label, margin);
+  if (Link == LOVASZ_SIGMOID && inputs.cross_entropy) {
     alignas(64) float nll[T];
     channel_bins<T, Link, true>(margin, label, bins, side, at, nll);
     const float *weight = weights_from(inputs, inputs.pixel_weight, image, c, pixel);
@@ -178,7 +178,7 @@ void histogram_channel(const lovasz_inputs &inputs, const float *row, int64_t im
   }
   int32_t invalid = 0, bad_labels = 0;
   for (int t = 0; t < T; ++t) {
-    invalid += (label[t] != ignored) & not_a_number<Link>(margin[t]);
+    invalid += (label[t] != ignored) & uncountable<Link>(row[t], margin[t]);
     bad_labels += label[t] == outside;
   }
   histograms.invalid += invalid;
@@ -190,9 +190,13 @@ void histogram_channel(const lovasz_inputs &inputs, const float *row, int64_t im
 template <int T, int32_t Link>
 void histogram_channels_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel,
                              int64_t size, lovasz_histograms &histograms) {
+  const ChannelLabels<T, Link> labels(inputs, image, pixel, size);
   for (int64_t c = 0; c < inputs.classes; ++c) {
+    alignas(64) int32_t label[T];
+    labels.of(c, label);
     x.prefetch(c);
-    histogram_channel<T, Link>(inputs, x.data + c * x.stride, image, c, pixel, size, histograms);
+    histogram_channel<T, Link>(inputs, x.data + c * x.stride, label, image, c, pixel, size,
+                               histograms);
   }
 }
 

@@ -139,7 +139,7 @@ void extend_rows(Pass &pass, lovasz_sort_result &result, std::atomic<int64_t> &n
   const int64_t images = inputs.per_image ? 1 : inputs.images;
   const int64_t groups = inputs.per_image ? inputs.images : 1;
   const size_t bytes = static_cast<size_t>(images * inputs.length) * sizeof(uint64_t);
-  const bool bounded = inputs.link == LOVASZ_CLASSES || inputs.link == LOVASZ_SIGMOID;
+  const bool bounded = inputs.link != LOVASZ_HINGE && inputs.link != LOVASZ_ELU;
   const int digits = bounded ? 3 : most_digits;
   const Memory first(bytes), second(bytes), counts(most_digits * buckets * sizeof(uint32_t));
   if (first.data == nullptr || second.data == nullptr || counts.data == nullptr) {

@@ -1,6 +1,6 @@
 """The operators on the CPU, by the compiled kernels; what they do not know goes to the reference.
 
-That is float64 scores, probabilities, and clouds of points.
+That is float64 scores, and clouds of points.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from lovasz.core import native
 from lovasz.core.bins import centres
+from lovasz.core.links import PROBABILITIES
 from lovasz.kernels import reference
-from lovasz.kernels.contents import raise_for_labels
+from lovasz.kernels.contents import raise_for_labels, raise_for_probabilities
 from lovasz.kernels.fixed_point import to_fixed
 from lovasz.kernels.segments import by_image
 
@@ -24,7 +25,14 @@ from lovasz.kernels.segments import by_image
 _SORTED_SCORES = 2**32
 _NO_MEMORY = -1
 
-_LINKS = {"softmax": 0, "sigmoid": 1, "hinge": 2, "elu": 3}
+_LINKS = {
+    "softmax": 0,
+    "sigmoid": 1,
+    "hinge": 2,
+    "elu": 3,
+    "probabilities": 4,
+    "channel_probabilities": 5,
+}
 _SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _LABEL_TYPES = {
     torch.bool: 0,
@@ -93,6 +101,8 @@ def histogram(
         _raise_for(status)
     if result.bad_labels:
         raise_for_labels(target, classes, ignore_index, link, cross_entropy)
+    if link in PROBABILITIES and bool(invalid.any()):
+        raise_for_probabilities(scores, target, ignore_index, link)
     sums = torch.empty(0, dtype=torch.float64)
     if cross_entropy:
         sums = torch.tensor(result.cross_entropy[:], dtype=torch.float64)
@@ -135,6 +145,8 @@ def sort_and_extend(
         _raise_for(status)
     if result.bad_labels:
         raise_for_labels(target, classes, ignore_index, link, False)
+    if link in PROBABILITIES and bool(invalid.any()):
+        raise_for_probabilities(scores, target, ignore_index, link)
     return losses, slopes, positives, pixels, lse, invalid
 
 

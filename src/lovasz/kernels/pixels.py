@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lovasz.core import bins
-from lovasz.core.links import MULTICLASS, UNBOUNDED
+from lovasz.core.links import MULTICLASS, PROBABILITIES, UNBOUNDED
 from lovasz.kernels.contents import (
     bad_labels,
     outside,
@@ -88,7 +88,7 @@ def pull_back(pixels: Pixels, slopes: Tensor, link: str) -> Tensor:
     if link == "softmax":
         p = pixels.scores
         return p * (rising - (p * rising).sum(1, keepdim=True))
-    if link in ("probabilities", "channel_probabilities"):
+    if link in PROBABILITIES:
         return rising
     margin = torch.where(pixels.positive, -pixels.scores, pixels.scores)
     if link == "sigmoid":
@@ -124,25 +124,19 @@ def count_invalid(
     """Number of pixels per group that make the loss meaningless, (G,); raises for them on the CPU.
 
     Those with an impossible label, and those with a score that is no number, or whose error is not
-    below the largest that can be counted.
+    below the largest that can be counted. Without softmax those of each class or channel.
     """
     labels, valid = split_target(target, ignore_index)
     classes = scores.shape[1]
-    bad_label = bad_labels(labels, valid, link, classes)
+    bad = bad_labels(labels, valid, link, classes)
+    if scores.device.type == "cpu" and bool(bad.any()):
+        raise_for_labels(target, classes, ignore_index, link, cross_entropy)
     if link == "softmax":
-        bad_score = ~lse.isfinite()
-    elif link == "probabilities":
-        bad_score = outside(scores).any(1)
-    elif link == "channel_probabilities":
-        bad_score = outside(scores)
-    else:
-        bad_score = ~(errors < largest)  # NaN: not less
-    bad_score = valid & bad_score
+        return segment_sum(bad | (valid & ~lse.isfinite()), segments)
+    if link == "probabilities":
+        bad, valid = bad.unsqueeze(1), valid.unsqueeze(1)
+    if link not in PROBABILITIES:
+        return segment_sum(bad | (valid & ~(errors < largest)), segments)  # NaN: not less
     if scores.device.type == "cpu":
-        if bool(bad_label.any()):
-            raise_for_labels(target, classes, ignore_index, link, cross_entropy)
-        if link == "probabilities":
-            raise_for_probabilities(scores.transpose(1, 2)[bad_score], link)
-        elif link == "channel_probabilities":
-            raise_for_probabilities(scores[bad_score], link)
-    return segment_sum(bad_label | bad_score, segments)
+        raise_for_probabilities(scores, target, ignore_index, link)
+    return segment_sum(bad | (valid & outside(scores)), segments)
