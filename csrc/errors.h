@@ -1,9 +1,9 @@
 // From scores to errors, and to the bin in which an error is counted. Both passes have to agree on
 // the bin, so this is the one place that knows it.
 //
-// Where classes do not share a softmax, everything is a function of the margin, which grows with
-// the error: the score, times -1 where the label is 1. Of a probability it is the error itself,
-// before it is kept in [0, 1].
+// Where classes do not share a softmax, everything is a function of the margin: the score, times -1
+// where the label is 1, so that it grows with the error. Of a probability, which is kept in [0, 1],
+// the sign alone tells the error, 1 - p of -p and p of p, also of 0.
 #pragma once
 
 #include "lovasz.h"

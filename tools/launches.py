@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lovasz.core.links import UNBOUNDED
+from lovasz.core.links import MULTICLASS, UNBOUNDED
 from lovasz.core.options import DEFAULT_BINS
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.fixed_point import SCALE
@@ -124,7 +124,7 @@ def launches_of(
 
 def _launch_passes(work: Workload) -> None:
     images, classes, length = work.shape
-    labels = (images, length) if work.link == "softmax" else work.shape
+    labels = (images, length) if work.link in MULTICLASS else work.shape
     scores, target = work.scores, meta(labels, work.labels)
     weight = meta((classes,)) if work.cross_entropy and work.weighted else None
     scale = meta(()) if work.cross_entropy else None

@@ -1,6 +1,6 @@
 """The operators on CUDA and ROCm devices, by Triton kernels; the rest goes to the reference.
 
-The rest is float64 scores, probabilities of classes, and clouds of points.
+The rest is float64 scores, and clouds of points.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def histogram(
     segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
-    launch = _launches("histograms", scores, link, segment_ids)
+    launch = _launches("histograms", scores, segment_ids)
     if launch is None:
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
@@ -56,7 +56,7 @@ def sort_and_extend(
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
-    launch = _launches("sorting", scores, link, None)
+    launch = _launches("sorting", scores, None)
     if launch is None:
         options = (ignore_index, per_image, link, alpha, beta)
         return reference.sort_and_extend(scores, target, *options)
@@ -84,7 +84,7 @@ def backward(
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
     by_pixel = slopes.dim() == 3  # then it does not matter which segments they are of
-    launch = _launches("gradient", scores, link, None if by_pixel else segment_ids)
+    launch = _launches("gradient", scores, None if by_pixel else segment_ids)
     if launch is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         return reference.backward(scores, target, lse, slopes, factors, *options)
@@ -135,10 +135,8 @@ def reduce(
     return total, factors, cross_entropy, by_sum
 
 
-def _launches(
-    module: str, scores: Tensor, link: str, segment_ids: Tensor | None
-) -> ModuleType | None:
+def _launches(module: str, scores: Tensor, segment_ids: Tensor | None) -> ModuleType | None:
     """A module of launches, if they can do this."""
-    if segment_ids is not None or link == "probabilities" or not supported(scores):
+    if segment_ids is not None or not supported(scores):
         return None
     return launches(module)

@@ -1,4 +1,4 @@
-"""The kernel of the backward pass of multilabel channels."""
+"""The backward pass of multilabel channels, and of classes with probabilities."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def backward_multilabel(
         classes,
         length,
         *scores.stride(),
-        *labels.target.stride(),
+        *labels.strides,
         *gradient.stride(),
         *(slopes.stride() if by_pixel else (0, 0, 0)),
         labels.ignore_index,
@@ -62,7 +62,7 @@ def backward_multilabel_kernel(
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         gradient: (N, C, L), written, any strides; of float32 where weights are yet to multiply it
-        target: (N, C, L) integers or bytes, any strides
+        target: (N, C, L), or (N, L) of classes, integers or bytes, any strides
         slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it

@@ -150,10 +150,35 @@ def tversky(fn, fp, positives, ALPHA: tl.constexpr, BETA: tl.constexpr):
 
 
 @triton.jit
+def is_positive(labels, c, LINK: tl.constexpr):
+    """Whether pixels are of the set of a channel; classes are channels of the pixels they label."""
+    if LINK == "probabilities":
+        positive = labels == c
+    else:
+        positive = labels == 1
+    return positive
+
+
+@triton.jit
+def is_label(labels, classes, LINK: tl.constexpr):
+    """Which labels are classes, or 0 or 1."""
+    if LINK == "probabilities":
+        known = (labels >= 0) & (labels < classes)
+    else:
+        known = (labels == 0) | (labels == 1)
+    return known
+
+
+@triton.jit
 def margin_of(x, positive, LINK: tl.constexpr):
-    """What the error of a multilabel link grows with."""
-    if LINK == "channel_probabilities":
-        margin = tl.where(positive, 1.0 - x, x)
+    """What the error is a function of, where classes or channels share nothing.
+
+    Of a probability, which is kept in [0, 1], the sign tells the label, also of 0; NaN is 0.
+    """
+    if (LINK == "channel_probabilities") | (LINK == "probabilities"):
+        p = tl.where(x > 0.0, tl.where(x < 1.0, x, 1.0), 0.0)
+        bits = p.to(tl.int32, bitcast=True) | (positive.to(tl.int32) << 31)
+        margin = bits.to(tl.float32, bitcast=True)
     else:
         margin = tl.where(positive, -x, x)
     return margin
@@ -171,13 +196,13 @@ def error_of(margin, LINK: tl.constexpr):
         a = 1.0 + margin
         error = tl.where(a < 0.0, tl.exp(a), 1.0 + a)
     else:
-        error = tl.where(margin < 0.0, 0.0, tl.where(margin > 1.0, 1.0, margin))
+        error = tl.where(margin.to(tl.int32, bitcast=True) < 0, 1.0 + margin, margin)
     return error
 
 
 @triton.jit
 def bin_of_margin(margin, LINK: tl.constexpr, BINS: tl.constexpr):
-    """Bin of an error of a multilabel link, as in ``core.bins``."""
+    """Bin of an error of a link without softmax, as in ``core.bins``."""
     error = error_of(margin, LINK)
     if (LINK == "hinge") | (LINK == "elu"):
         octaves = (error + 0.015625).to(tl.int32, bitcast=True) - 0x3C800000
@@ -187,7 +212,9 @@ def bin_of_margin(margin, LINK: tl.constexpr, BINS: tl.constexpr):
     elif LINK == "sigmoid":
         b = bin_of(error, error_of(-margin, LINK), BINS)
     else:
-        b = bin_of(error, 1.0 - error, BINS)
+        p = tl.abs(margin)
+        complement = tl.where(margin.to(tl.int32, bitcast=True) < 0, p, 1.0 - p)
+        b = bin_of(error, complement, BINS)
     return b
 
 
@@ -209,7 +236,7 @@ def derivative_of(margin, LINK: tl.constexpr):
 @triton.jit
 def is_invalid(x, error, largest, LINK: tl.constexpr):
     """Which scores make the loss meaningless: probabilities that are none, errors not < largest."""
-    if LINK == "channel_probabilities":
+    if (LINK == "channel_probabilities") | (LINK == "probabilities"):
         valid = (x >= -TOLERANCE) & (x <= 1.0 + TOLERANCE)
     else:
         valid = error < largest  # false for NaN

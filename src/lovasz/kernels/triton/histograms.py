@@ -37,7 +37,7 @@ def histogram(
             scores, labels, bins, per_image, link, largest, cross_entropy, weights
         )
         if weights is not None:
-            _fill_first_bin(counts, labels, weights, per_image)
+            _fill_first_bin(counts, labels, weights, per_image, link)
         return counts, scores.new_empty(0, dtype=torch.float64), invalid, sums
     images, classes, _ = scores.shape
     groups = images if per_image else 1
@@ -70,7 +70,7 @@ def count_multilabel(
     cross_entropy: CrossEntropy | None = None,
     weights: Weights | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Histogram, invalid pixels and sums of channels; with weights without the first bin.
+    """Histogram, invalid pixels and sums without softmax; with weights without the first bin.
 
     Errors below ``largest`` are valid.
     """
@@ -84,9 +84,20 @@ def count_multilabel(
     return blocks.sum_copies(copies, classes, bins), invalid, sums
 
 
-def _fill_first_bin(counts: Tensor, labels: Labels, weights: Weights, per_image: bool) -> None:
+def _fill_first_bin(
+    counts: Tensor, labels: Labels, weights: Weights, per_image: bool, link: str
+) -> None:
     """What is in no other bin is in the first."""
-    positive = weights.fixed * (labels.target.to(torch.int64) == 1)
-    whole = torch.stack((weights.fixed - positive, positive), 2).sum(-1)  # (N, C, 2)
-    whole = whole if per_image else whole.sum(0, keepdim=True)
-    counts[:, :, :, 0] = whole - counts.sum(3)
+    target, fixed = labels.target.to(torch.int64), weights.fixed
+    if link == "probabilities":
+        classes = counts.shape[1]
+        inside = (target >= 0) & (target < classes)
+        own = torch.where(inside, fixed, 0)
+        positive = fixed.new_zeros(len(fixed), classes)
+        positive.scatter_add_(1, target.clamp(0, classes - 1), own)
+        whole = fixed.sum(1, keepdim=True)
+    else:
+        positive, whole = (fixed * (target == 1)).sum(2), fixed.sum(2)
+    sides = torch.stack((whole - positive, positive), 2)  # (N, C, 2)
+    sides = sides if per_image else sides.sum(0, keepdim=True)
+    counts[:, :, :, 0] = sides - counts.sum(3)

@@ -68,7 +68,7 @@ def multilabel_keys(scores: Tensor, labels: Labels, link: str, per_image: bool) 
     multilabel_keys_kernel[(programs,)](
         *(scores, labels.target, keys, classes, length),
         *scores.stride(),
-        *labels.target.stride(),
+        *labels.strides,
         *strides,
         labels.ignore_index,
         LINK=link,
@@ -141,7 +141,7 @@ def multilabel_keys_kernel(
 
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
-        target: (N, C, L) integers or bytes, any strides
+        target: (N, C, L), or (N, L) of classes, integers or bytes, any strides
         keys: (G · C, pixels of a group) int32, written
 
     Numbers:
