@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lovasz.compat._shared import binary_losses, mean_of, without_channel
+from lovasz.compat._shared import binary_loss, without_channel
 from lovasz.kernels.precision import compute_dtype, float64_device
 from lovasz.losses.softmax import lovasz_softmax_from_probabilities
 
@@ -134,14 +134,12 @@ def lovasz_hinge(
         TypeError: for arguments of a wrong type or dtype.
         ValueError: for shapes and labels that do not fit.
     """
-    losses = binary_losses("lovasz_hinge", logits, labels, ignore_index=ignore, per_image=per_image)
-    return mean_of(*losses)
+    return binary_loss("lovasz_hinge", logits, labels, ignore_index=ignore, per_image=per_image)
 
 
 def lovasz_hinge_flat(logits: Tensor, labels: Tensor) -> Tensor:
     """`lovasz_hinge` of pixels in one row: logits (P,), labels (P,)."""
-    losses = binary_losses("lovasz_hinge_flat", logits, labels, ignore_index=None, per_image=False)
-    return mean_of(*losses)
+    return binary_loss("lovasz_hinge_flat", logits, labels, ignore_index=None, per_image=False)
 
 
 def flatten_binary_scores(
@@ -258,13 +256,17 @@ def _softmax(
             f"{name}: expected classes to be a list of one class for probabilities of one class,"
             f" got {classes!r}"
         )
-    positive = (labels == classes[0]).to(torch.uint8)
+    positive = labels == classes[0]
     if ignore is not None:
-        positive[labels == ignore] = 255
-    losses = binary_losses(
-        name, probas, positive, ignore_index=255, per_image=per_image, probabilities=True
+        positive = positive.to(torch.uint8).masked_fill_(labels == ignore, 255)
+    return binary_loss(
+        name,
+        probas,
+        positive,
+        ignore_index=None if ignore is None else 255,
+        per_image=per_image,
+        probabilities=True,
     )
-    return mean_of(*losses)
 
 
 def _ious(
