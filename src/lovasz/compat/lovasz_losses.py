@@ -56,15 +56,17 @@ def lovasz_grad(gt_sorted: Tensor) -> Tensor:
         Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, algorithm 1, without its differences
         of rounded numbers.
     """
-    positive = (gt_sorted > 0).to(float64_device(gt_sorted.device))
-    F1, B1 = positive.double().cumsum(0), (~positive).double().cumsum(0)
-    F0, B0 = F1 - positive.double(), B1 - (~positive).double()
-    G = positive.double().sum()
-    union = (G + B0).clamp(min=1)
-    # Where no pixel is of the class, the first one costs everything.
-    of_others = torch.where(G > 0, (G - F0) / (union * (union + 1)), (B0 == 0).double())
-    slopes = torch.where(positive, 1 / union, of_others)
-    return slopes.to(compute_dtype(gt_sorted)).to(gt_sorted.device)
+    dtype = compute_dtype(gt_sorted)
+    number = torch.int32 if len(gt_sorted) < 2**30 else torch.int64
+    positive = (gt_sorted > 0).to(number)
+    before = torch.arange(len(positive), dtype=number, device=positive.device)
+    found = positive.cumsum(0, dtype=number)
+    missing = found[-1:] - found  # G - F, without the pixel itself
+    union = (missing + before).to(dtype)  # likewise G + B, less 1 for a pixel of another class
+    slopes = positive.mul_(before).add_(missing).to(dtype).div_(union * (union + 1))
+    # All of what the first pixel takes from the union, of whichever kind it is, may be 0 of 0.
+    slopes[:1] = 1 / (union[:1] + 1)
+    return slopes
 
 
 def iou_binary(
@@ -280,11 +282,14 @@ def _ious(
     """IoU of the images, or of the batch, and of the classes."""
     preds, labels = (x.to(float64_device(x.device)) for x in (preds, labels))
     preds, labels = (x.flatten(1) if per_image else x.reshape(1, -1) for x in (preds, labels))
-    valid = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
-    columns = []
+    valid = None if ignore is None else labels != ignore
+    hits, unions = [], []
     for label in classes:
-        there, found = (labels == label) & valid, (preds == label) & valid
-        union = (there | found).sum(1).double()
-        hits = (there & found).sum(1).double()
-        columns.append(torch.where(union > 0, hits / union.clamp(min=1), empty))
-    return torch.stack(columns, 1)
+        there, found = labels == label, preds == label
+        if valid is not None:
+            there = there & valid if label == ignore else there
+            found = found & valid
+        hits.append((there & found).sum(1))
+        unions.append((there | found).sum(1))
+    union = torch.stack(unions, 1)
+    return torch.where(union > 0, torch.stack(hits, 1).double() / union, empty)

@@ -101,7 +101,7 @@ def histogram(
         _raise_for(status)
     if result.bad_labels:
         raise_for_labels(target, classes, ignore_index, link, cross_entropy)
-    if link in PROBABILITIES and bool(invalid.any()):
+    if link in PROBABILITIES and any(invalid.tolist()):
         raise_for_probabilities(scores, target, ignore_index, link)
     sums = torch.empty(0, dtype=torch.float64)
     if cross_entropy:
@@ -145,7 +145,7 @@ def sort_and_extend(
         _raise_for(status)
     if result.bad_labels:
         raise_for_labels(target, classes, ignore_index, link, False)
-    if link in PROBABILITIES and bool(invalid.any()):
+    if link in PROBABILITIES and any(invalid.tolist()):
         raise_for_probabilities(scores, target, ignore_index, link)
     return losses, slopes, positives, pixels, lse, invalid
 
