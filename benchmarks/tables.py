@@ -108,6 +108,24 @@ def _percent(error: float) -> str:
     return f"{100 * error:.2g} %" if error < 1 else f"{100 * error:.0f} %"
 
 
+def compat_table(found: dict) -> str:
+    """One row for each function and what it is compared with."""
+    first = next(iter(found["cases"].values()))
+    heads = [f"{run['threads']} threads, {run['memory']}" for run in first["runs"]]
+    lines = [
+        "| loss | input | time of | " + " | ".join(heads) + " |",
+        "|---" * (3 + len(heads)) + "|",
+    ]
+    titles = {"ours": "this", "published": "this / published", "logits": "this / that of logits"}
+    for name, entry in found["cases"].items():
+        shape = " × ".join(map(str, entry["shape"]))
+        for key in entry["runs"][0]["values"]:
+            form = "{:.1f} ms" if key == "ours" else "{:.2f}"
+            cells = [form.format(run["values"][key]) for run in entry["runs"]]
+            lines.append(f"| {name} | {shape} | {titles[key]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def gpu_table(found: dict) -> str:
     """One row for each input: times of the device alone, and what the host starts."""
     about = found["about"]
@@ -173,6 +191,7 @@ def main(arguments: list[str]) -> None:
         ("speed", "speed", speed_table, PERFORMANCE),
         ("others", "speed", others_table, PERFORMANCE),
         ("scaling", "scaling", scaling_table, PERFORMANCE),
+        ("compat", "compat", compat_table, PERFORMANCE),
         ("gpu", "gpu", gpu_table, GPU),
         ("accuracy", "accuracy", accuracy_table, MATHEMATICS),
     )
