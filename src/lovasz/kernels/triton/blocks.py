@@ -29,8 +29,8 @@ FEWEST_STRIPS, MOST_STRIPS = 8, 64
 PROGRAMS = 16
 #: bins that a histogram in registers has at most: those of four classes take 64 of a thread's
 LARGEST_WINDOW = 2048
-#: at most 1 of so many scores may lie above the window, as each of them is an addition; 2 takes 0.92
-#: of the time of 4 for 19 classes on an H200, whose table then holds all classes at once
+#: at most 1 of so many scores may lie above the window, as each of them is an addition; 2 takes
+#: 0.92 of the time of 4 for 19 classes on an H200, whose table then holds all classes at once
 ABOVE_WINDOW = 2
 #: whether to use PTX where it can be used: above all, to count in shared memory, not in registers
 USE_PTX = True
