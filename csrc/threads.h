@@ -27,9 +27,10 @@ void run(int32_t threads, int64_t tasks, const Work &work) {
 // The chunks that threads take: whole tiles of one image. Their size depends on the shape alone,
 // so that sums over chunks do not depend on the number of threads.
 struct Chunks {
-  int64_t length, chunk, per_image, total;
+  int64_t length, chunk, per_image, total, scores;
 
-  explicit Chunks(const lovasz_inputs &inputs) : length(inputs.length) {
+  explicit Chunks(const lovasz_inputs &inputs)
+      : length(inputs.length), scores(inputs.images * inputs.classes * inputs.length) {
     const int64_t tile = lovasz_tile_pixels;
     // Several tiles where enough chunks are left for many threads: memory is asked for a tile
     // ahead, which after the last one of a chunk is another thread's.
@@ -41,8 +42,11 @@ struct Chunks {
     total = per_image * inputs.images;
   }
   int64_t image(int64_t index) const { return index / per_image; }
-  // Threads that find something to do; waking one takes longer than a chunk.
-  int64_t workers(int32_t threads) const { return threads < total ? threads : total; }
+  // Threads that find something to do; waking one takes longer than some thousand scores.
+  int64_t workers(int32_t threads) const {
+    if (scores < 16384) return 1;
+    return threads < total ? threads : total;
+  }
   int64_t first(int64_t index) const { return index % per_image * chunk; }
   int64_t last(int64_t index) const {
     const int64_t end = first(index) + chunk;
