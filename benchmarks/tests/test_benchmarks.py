@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, multilabel, ranks, scaling, speed, tables
+from benchmarks import compat, gpu, multilabel, ranks, scaling, speed, tables
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
@@ -47,6 +47,19 @@ def test_multilabel_runs_and_writes_its_table(tmp_path):
     rows = json.loads(output.read_text())["rows"]
     assert len(rows) == 8
     assert multilabel.table(rows).count("\n") == 9
+
+
+def test_compat_runs_and_writes_its_table():
+    # in this process: starting thirty takes longer than all the rest
+    before = torch.get_num_threads()
+    cases = {}
+    for name, case in compat.CASES.items():
+        shape = (*case.shape[:-2], 8, 8)
+        runs = [{"threads": 1, "memory": "fresh", "values": compat.measure(name, shape, 1, 1)}]
+        cases[name] = {"shape": shape, "runs": runs}
+    torch.set_num_threads(before)
+    rows = tables.compat_table({"cases": cases}).splitlines()[2:]
+    assert len(rows) == sum(1 + len(case.others) for case in compat.CASES.values())
 
 
 class StandIn:
