@@ -102,15 +102,17 @@ void HistogramPass::count() {
   int64_t current = -1;
   uint64_t pixels = 0;
   take_chunks([&](int64_t index, int64_t image, int64_t first, int64_t last, float *scratch) {
-    // 32-bit counters hold what this thread has counted since it last merged.
-    if (current >= 0 && (current != group(image) || pixels > UINT32_MAX / 2)) {
-      merge(own, current, true);
-      pixels = 0;
-    }
-    current = group(image);
-    pixels += static_cast<uint64_t>(chunks.chunk);
     own.cross_entropy = inputs.cross_entropy ? cross_entropy + 2 * index : nullptr;
-    level.histogram(&inputs, image, first, last, &own, scratch);
+    each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
+      // 32-bit counters hold what this thread has counted since it last merged.
+      if (current >= 0 && (current != group || pixels > UINT32_MAX / 2)) {
+        merge(own, current, true);
+        pixels = 0;
+      }
+      current = group;
+      pixels += static_cast<uint64_t>(end - begin);
+      level.histogram(&inputs, image, begin, end, &own, scratch);
+    });
   });
   if (current >= 0) merge(own, current, false);
 }
@@ -193,12 +195,13 @@ int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by
   const int64_t classes = inputs->classes;
   pass.on_threads(threads, [&] {
     pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
-      const int64_t group = pass.group(image);
-      const int64_t skipped = by_pixel ? image * inputs->length : group * 2 * inputs->bins;
-      const lovasz_slopes own{slopes + skipped * classes,
-                              factors == nullptr ? nullptr : factors + group * classes,
-                              cross_entropy_scale, by_pixel != 0};
-      pass.level.backward(inputs, &own, gradient, image, first, last, scratch);
+      pass.each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
+        const int64_t skipped = by_pixel ? image * inputs->length : group * 2 * inputs->bins;
+        const lovasz_slopes own{slopes + skipped * classes,
+                                factors == nullptr ? nullptr : factors + group * classes,
+                                cross_entropy_scale, by_pixel != 0};
+        pass.level.backward(inputs, &own, gradient, image, begin, end, scratch);
+      });
     });
   });
   return pass.status();

@@ -13,7 +13,7 @@
 #endif
 
 // Changes with everything that a binding has to know: a struct, an enumeration, a function.
-#define LOVASZ_ABI 2
+#define LOVASZ_ABI 3
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
@@ -62,6 +62,10 @@ struct lovasz_inputs {
   // Multilabel: channels have a label each, (N, C, L).
   int64_t target_class_stride;
   int32_t link;
+  // Clouds of points that lie one after the other in the only image, or null: those of cloud k are
+  // offsets[k] to offsets[k + 1] - 1, and each cloud is a group. Ascending from 0 to `length`.
+  const int64_t *offsets;  // (clouds + 1)
+  int64_t clouds;
 };
 
 struct lovasz_histogram_result {

@@ -172,7 +172,7 @@ int lovasz_sort_and_extend(const lovasz_inputs *inputs, lovasz_sort_result *resu
                            int32_t threads) {
   if (!contract::kept(*inputs, 0) || result->slopes == nullptr || result->losses == nullptr ||
       result->positives == nullptr || result->pixels == nullptr || result->invalid == nullptr ||
-      inputs->classes > places / inputs->images / inputs->length) {
+      inputs->offsets != nullptr || inputs->classes > places / inputs->images / inputs->length) {
     return LOVASZ_MISUSE;
   }
   Pass pass(*inputs);

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
-ABI = 2
+ABI = 3
 
 _NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
 
@@ -57,6 +57,8 @@ class Inputs(ctypes.Structure):
         ("weight_class_stride", ctypes.c_int64),
         ("target_class_stride", ctypes.c_int64),
         ("link", ctypes.c_int32),
+        ("offsets", ctypes.c_void_p),
+        ("clouds", ctypes.c_int64),
     )
 
 
