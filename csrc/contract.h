@@ -43,7 +43,9 @@ inline bool apart(const lovasz_inputs &inputs, const lovasz_strided &gradient) {
 // Clouds follow one another, and no point is of none.
 inline bool clouds(const lovasz_inputs &inputs) {
   if (inputs.offsets == nullptr) return true;
-  if (inputs.images != 1 || inputs.clouds < 1 || inputs.offsets[0] != 0) return false;
+  if (inputs.images != 1 || inputs.offsets[0] != 0) return false;
+  // The kernels find the factors of a cloud by 32 bits.
+  if (!within(inputs.clouds, 1, UINT32_MAX / inputs.classes)) return false;
   for (int64_t k = 0; k < inputs.clouds; ++k) {
     if (inputs.offsets[k] > inputs.offsets[k + 1]) return false;
   }

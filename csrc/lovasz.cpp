@@ -44,7 +44,9 @@ const lovasz_kernels *best_level() {
 struct HistogramPass : Pass {
   lovasz_histogram_result &result;
   double *cross_entropy;  // (chunks, 2): added up in the order of chunks, whoever counted them
-  std::mutex merging;
+  // So that threads seldom wait for each other where each has clouds of its own.
+  std::mutex merging[64];
+  std::atomic<int64_t> bad_labels{0};
 
   HistogramPass(const lovasz_inputs &read, lovasz_histogram_result &written)
       : Pass(read), result(written) {}
@@ -63,7 +65,7 @@ void merge_row(Cell *source, int64_t row, int64_t bins, int64_t *out, bool again
 // Adds a thread's histograms to the result, and clears them if they are used again.
 void HistogramPass::merge(lovasz_histograms &own, int64_t group, bool again) {
   const int64_t bins = inputs.bins, classes = inputs.classes, row = own.row;
-  std::lock_guard<std::mutex> lock(merging);
+  std::lock_guard<std::mutex> lock(merging[group % 64]);
   for (int64_t i = 0; i < 2 * classes; ++i) {
     const int64_t c = i / 2, side = i % 2;
     int64_t *out = result.counts + (group * 2 * classes + i) * bins;
@@ -78,7 +80,7 @@ void HistogramPass::merge(lovasz_histograms &own, int64_t group, bool again) {
     merge_row(source, row, bins, out, again);
   }
   result.invalid[group] += own.invalid;
-  result.bad_labels += own.bad_labels;
+  bad_labels += own.bad_labels;
   own.invalid = own.bad_labels = 0;
 }
 
@@ -175,6 +177,7 @@ int lovasz_histogram(const lovasz_inputs *inputs, lovasz_histogram_result *resul
     result->cross_entropy[0] += pass.cross_entropy[2 * i];
     result->cross_entropy[1] += pass.cross_entropy[2 * i + 1];
   }
+  result->bad_labels = pass.bad_labels;
   return pass.status();
 }
 
@@ -193,13 +196,21 @@ int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by
   if (!contract::kept(*inputs, by_pixel ? 0 : 1, slopes, *gradient)) return LOVASZ_MISUSE;
   Pass pass(*inputs);
   const int64_t classes = inputs->classes;
+  const auto factors_of = [&](int64_t group) {
+    return factors == nullptr ? nullptr : factors + group * classes;
+  };
   pass.on_threads(threads, [&] {
     pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
+      // Clouds may be so small that whole tiles have to be taken from many of them at once.
+      if (by_pixel) {
+        const lovasz_slopes own{slopes + image * inputs->length * classes,
+                                factors_of(pass.group(image)), cross_entropy_scale, true};
+        pass.level.backward(inputs, &own, gradient, image, first, last, scratch);
+        return;
+      }
       pass.each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
-        const int64_t skipped = by_pixel ? image * inputs->length : group * 2 * inputs->bins;
-        const lovasz_slopes own{slopes + skipped * classes,
-                                factors == nullptr ? nullptr : factors + group * classes,
-                                cross_entropy_scale, by_pixel != 0};
+        const lovasz_slopes own{slopes + group * classes * 2 * inputs->bins, factors_of(group),
+                                cross_entropy_scale, false};
         pass.level.backward(inputs, &own, gradient, image, begin, end, scratch);
       });
     });
