@@ -51,33 +51,40 @@ struct HistogramPass : Pass {
   HistogramPass(const lovasz_inputs &read, lovasz_histogram_result &written)
       : Pass(read), result(written) {}
   void count();
-  void merge(lovasz_histograms &own, int64_t group, bool again);
+  void merge(lovasz_histograms &own, int64_t group);
 };
 
-// Adds a row of a thread's histograms to that of the result, and clears it if it is used again.
-template <class Cell>
-void merge_row(Cell *source, int64_t row, int64_t bins, int64_t *out, bool again) {
-  source[bins - 1] += source[bins];  // an error that rounding carried to 1
-  for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
-  if (again) std::memset(source, 0, static_cast<size_t>(row) * sizeof *source);
+// Adds a row of a thread's histograms, which is the sum of two, to that of the result, and clears
+// it for what this thread counts next.
+void merge_row(uint32_t *__restrict source, uint32_t *__restrict other, int64_t row, int64_t bins,
+               int64_t *__restrict out) {
+  for (int64_t b = 0; b < bins; ++b) {
+    out[b] += source[b] + other[b];
+    source[b] = other[b] = 0;
+  }
+  out[bins - 1] += source[bins] + other[bins];  // an error that rounding carried to 1
+  for (int64_t b = bins; b < row; ++b) source[b] = other[b] = 0;
 }
 
-// Adds a thread's histograms to the result, and clears them if they are used again.
-void HistogramPass::merge(lovasz_histograms &own, int64_t group, bool again) {
+void merge_row(int64_t *__restrict source, int64_t row, int64_t bins, int64_t *__restrict out) {
+  for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
+  out[bins - 1] += source[bins];
+  std::memset(source, 0, static_cast<size_t>(row) * sizeof *source);
+}
+
+// Adds a thread's histograms to the result.
+void HistogramPass::merge(lovasz_histograms &own, int64_t group) {
   const int64_t bins = inputs.bins, classes = inputs.classes, row = own.row;
   std::lock_guard<std::mutex> lock(merging[group % 64]);
   for (int64_t i = 0; i < 2 * classes; ++i) {
     const int64_t c = i / 2, side = i % 2;
     int64_t *out = result.counts + (group * 2 * classes + i) * bins;
     if (own.weighted != nullptr) {
-      merge_row(own.weighted + (side * classes + c) * row, row, bins, out, again);
+      merge_row(own.weighted + (side * classes + c) * row, row, bins, out);
       continue;
     }
     uint32_t *source = (side == 0 ? own.negatives : own.positives) + c * row;
-    uint32_t *other = source + own.half;
-    for (int64_t b = 0; b < row; ++b) source[b] += other[b];
-    if (again) std::memset(other, 0, static_cast<size_t>(row) * sizeof *other);
-    merge_row(source, row, bins, out, again);
+    merge_row(source, source + own.half, row, bins, out);
   }
   result.invalid[group] += own.invalid;
   bad_labels += own.bad_labels;
@@ -108,7 +115,7 @@ void HistogramPass::count() {
     each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
       // 32-bit counters hold what this thread has counted since it last merged.
       if (current >= 0 && (current != group || pixels > UINT32_MAX / 2)) {
-        merge(own, current, true);
+        merge(own, current);
         pixels = 0;
       }
       current = group;
@@ -116,7 +123,7 @@ void HistogramPass::count() {
       level.histogram(&inputs, image, begin, end, &own, scratch);
     });
   });
-  if (current >= 0) merge(own, current, false);
+  if (current >= 0) merge(own, current);
 }
 
 }  // namespace

@@ -163,6 +163,14 @@ def _declare(library: ctypes.CDLL) -> None:
     library.lovasz_set_parallel_for.restype = None
     library.lovasz_level.restype = ctypes.c_char_p
     library.lovasz_choose_level.argtypes = (ctypes.c_char_p,)
+    library.lovasz_clouds.argtypes = (
+        pointer,  # ids
+        ctypes.c_int64,  # length
+        ctypes.c_int64,  # clouds
+        pointer,  # offsets
+        pointer,  # order
+        pointer,  # places
+    )
     library.lovasz_histogram.argtypes = (inputs, ctypes.POINTER(HistogramResult), threads)
     library.lovasz_extend.argtypes = (ctypes.POINTER(Extension), threads)
     library.lovasz_extend.restype = None

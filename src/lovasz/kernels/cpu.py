@@ -16,9 +16,10 @@ from torch import Tensor
 from lovasz.core import native
 from lovasz.core.bins import centres
 from lovasz.kernels import reference
+from lovasz.kernels.clouds import Clouds
 from lovasz.kernels.contents import raise_for_labels
 from lovasz.kernels.fixed_point import to_fixed
-from lovasz.kernels.segments import Clouds, by_image
+from lovasz.kernels.segments import by_image
 
 # An element of the sort holds its place in 32 bits.
 _SORTED_SCORES = 2**32
@@ -85,6 +86,7 @@ def histogram(
         groups, clouds = segments, Clouds.of(segment_ids, segments)
         scores, target, pixel_weight = clouds.gather(scores, target, pixel_weight)
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
+    kernels.lovasz_expect_writes(counts.data_ptr(), counts.numel() * 8)
     invalid = torch.zeros(groups, dtype=torch.int64)
     lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
@@ -100,9 +102,7 @@ def histogram(
     sums = torch.empty(0, dtype=torch.float64)
     if cross_entropy:
         sums = torch.tensor(result.cross_entropy[:], dtype=torch.float64)
-    if clouds is not None and clouds.order is not None and len(lse) > 0:
-        lse = clouds.scatter(lse, torch.empty_like(lse))
-    return counts, lse, invalid, sums
+    return counts, lse if clouds is None else clouds.scatter(lse), invalid, sums
 
 
 def sort_and_extend(
@@ -191,7 +191,9 @@ def backward(
     if status:
         _raise_for(status)
     if clouds is not None and clouds.order is not None:
-        return clouds.scatter(out, torch.empty_like(wanted))
+        gradient, out = torch.empty_like(wanted), clouds.scatter(out)
+        if out.stride() == gradient.stride():
+            return out
     return gradient if out is gradient else gradient.copy_(out)
 
 

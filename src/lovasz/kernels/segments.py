@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,59 +26,6 @@ class Segments(NamedTuple):
         if self.ids is not None:
             return self.number
         return images if self.per_image else 1
-
-
-class Clouds(NamedTuple):
-    """Clouds of points as the C++ kernels read them: one after the other."""
-
-    offsets: Tensor  # (G + 1,) int64, where each begins, and where the last one ends
-    order: Tensor | None  # (L,) int64, the points in that order; None if they lie so
-
-    @classmethod
-    def of(cls, ids: Tensor, number: int) -> Clouds:
-        """From segment ids (1, L) on the CPU, which are read."""
-        numbers, order = ids[0].contiguous(), None
-        if not bool((numbers[1:] >= numbers[:-1]).all()):
-            numbers, order = numbers.sort(stable=True)
-        offsets = torch.searchsorted(numbers, torch.arange(number + 1))
-        if int(offsets[0]) != 0 or int(offsets[-1]) != len(numbers):
-            raise ValueError(
-                f"lovasz: expected segment_ids in [0, {number - 1}],"
-                f" got {int(numbers[0])} to {int(numbers[-1])}"
-            )
-        return cls(offsets, order)
-
-    @property
-    def number(self) -> int:
-        """Of clouds."""
-        return len(self.offsets) - 1
-
-    def gather(self, *tensors: Any) -> tuple[Any, ...]:
-        """Values (1, L) or (1, C, L) of the points in the order of the clouds; as many results."""
-        order = self.order
-        return tensors if order is None else tuple(_gathered(tensor, order) for tensor in tensors)
-
-    def scatter(self, values: Tensor, out: Tensor) -> Tensor:
-        """Put values in the order of the clouds where their points are."""
-        if self.order is None:
-            return out.copy_(values)
-        if (points := _points_first(out)) is None:
-            return out.index_copy_(-1, self.order, values)
-        points.index_copy_(1, self.order, values.transpose(1, 2))
-        return out
-
-
-def _gathered(tensor: Tensor | None, order: Tensor) -> Tensor | None:
-    if tensor is None or len(tensor) == 0:  # what is not given, and no log-sum-exp
-        return tensor
-    if (points := _points_first(tensor)) is None:
-        return tensor.index_select(-1, order)
-    return points.index_select(1, order).transpose(1, 2)
-
-
-def _points_first(tensor: Tensor) -> Tensor | None:
-    """(1, L, C) of a tensor (1, C, L) in which the classes of a point lie next to each other."""
-    return tensor.transpose(1, 2) if tensor.dim() == 3 and tensor.stride(1) == 1 else None
 
 
 def by_image(slopes: Tensor, factors: Tensor | None) -> bool:
