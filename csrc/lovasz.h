@@ -13,7 +13,7 @@
 #endif
 
 // Changes with everything that a binding has to know: a struct, an enumeration, a function.
-#define LOVASZ_ABI 2
+#define LOVASZ_ABI 3
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
@@ -79,6 +79,8 @@ struct lovasz_sort_result {
   int64_t *pixels;     // (G, C), not ignored
   int64_t *invalid;    // (G), zero on entry
   double alpha, beta;
+  int64_t unit;       // of the weights in fixed point: what one pixel counts
+  int32_t symmetric;  // mean of the extensions for the set of a channel and for its complement
   int64_t bad_labels;
 };
 

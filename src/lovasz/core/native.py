@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
-ABI = 2
+ABI = 3
 
 _NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
 
@@ -82,6 +82,8 @@ class SortResult(ctypes.Structure):
         ("invalid", ctypes.c_void_p),
         ("alpha", ctypes.c_double),
         ("beta", ctypes.c_double),
+        ("unit", ctypes.c_int64),
+        ("symmetric", ctypes.c_int32),
         ("bad_labels", ctypes.c_int64),
     )
 
