@@ -28,7 +28,7 @@ const int64_t layout[] = {
 #undef LOVASZ_STRUCT
 #define LOVASZ_STRUCT lovasz_sort_result
     SIZE, AT(slopes), AT(losses), AT(positives), AT(pixels), AT(invalid), AT(alpha), AT(beta),
-    AT(bad_labels),
+    AT(unit), AT(symmetric), AT(bad_labels),
 #undef LOVASZ_STRUCT
 #define LOVASZ_STRUCT lovasz_extension
     SIZE, AT(counts), AT(centres), AT(losses), AT(slopes), AT(present), AT(rows), AT(bins), AT(unit),

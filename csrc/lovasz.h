@@ -83,6 +83,8 @@ struct lovasz_sort_result {
   int64_t *pixels;     // (G, C), not ignored
   int64_t *invalid;    // (G), zero on entry
   double alpha, beta;
+  int64_t unit;       // of the weights in fixed point: what one pixel counts
+  int32_t symmetric;  // mean of the extensions for the set of a channel and for its complement
   int64_t bad_labels;
 };
 

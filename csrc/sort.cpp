@@ -1,169 +1,464 @@
 // The method that sorts: errors as keys, radix sort, slopes.
 //
-// Errors are floats that are not negative, so their bits order them as integers: 30 bits up to 1,
-// and 31 where they have no bound, in three or four passes of ten bits each. An element carries its
-// place in the array of slopes, so the sorted row is walked once from the largest error down, and
-// every slope is written where its pixel is.
-#include <cstring>
-#include <utility>
+// A row has the errors of one group and class. Its first digit parts it into buckets, and the
+// counts of the buckets say what comes before each: so they can be sorted and extended by any
+// thread, one after the other from the largest error down, and every slope is written where its
+// pixel is. Small rows are sorted at once.
+#include <algorithm>
+#include <mutex>
 
 #include "contract.h"
+#include "radix.h"
 #include "set_function.h"
 #include "threads.h"
 
 namespace {
 
-constexpr int digit_bits = 10, most_digits = 4, buckets = 1 << digit_bits;
-constexpr uint32_t ignored_key = 0xffffffffu, positive_bit = 0x80000000u;
+constexpr int64_t small_row = 8192;      // fits into the caches as it is
+constexpr int64_t shared_row = 1 << 16;  // is worth waking threads for
+constexpr int64_t bucket_size = 256;     // elements, about
 
-// key (31 bits), whether positive (1 bit), place (32 bits)
-constexpr int place_bits = 32;
-constexpr int64_t places = int64_t{1} << place_bits;
-
-inline uint64_t pack(uint32_t bits, int64_t place) {
-  return static_cast<uint64_t>(bits & ~positive_bit) << (place_bits + 1) |
-         static_cast<uint64_t>(bits >> 31) << place_bits | static_cast<uint64_t>(place);
-}
-inline uint32_t key_of(uint64_t element) {
-  return static_cast<uint32_t>(element >> (place_bits + 1));
-}
-inline bool is_positive(uint64_t element) { return (element >> place_bits) & 1; }
-inline int64_t place_of(uint64_t element) {
-  return static_cast<int64_t>(element & (static_cast<uint64_t>(places) - 1));
-}
-inline uint32_t digit(uint32_t key, int index) {
-  return key >> (index * digit_bits) & (buckets - 1);
-}
-
+// The errors of one group and class, to become slopes.
 struct Row {
   float *slopes;  // of the first image and the class
   int64_t images, image_stride, length;
+  const int64_t *weight;  // likewise, or null for ones
+  int64_t weight_image_stride;
+
+  int64_t pixels() const { return images * length; }
+  int64_t weight_at(int64_t place) const {
+    if (images == 1) return weight[place];
+    const int64_t image = place / image_stride;
+    return weight[image * weight_image_stride + place - image * image_stride];
+  }
+  // Calls visit(place, size) for the pieces of pixels [first, last).
+  template <class Visit>
+  void each_piece(int64_t first, int64_t last, Visit visit) const {
+    while (first < last) {
+      const int64_t image = first / length, end = (image + 1) * length;
+      const int64_t size = (last < end ? last : end) - first;
+      visit(image * image_stride + first - image * length, size);
+      first += size;
+    }
+  }
 };
 
-// Sorts the errors of one class by their last digit on the way from the row to `to`; returns how
-// many there are. Ignored pixels get their slope, 0, here.
-int64_t scatter_first(const Row &row, int digits, uint32_t (*counts)[buckets], uint64_t *to) {
-  std::memset(counts, 0, sizeof(uint32_t) * static_cast<size_t>(digits) * buckets);
-  int64_t total = 0;
-  for (int64_t n = 0; n < row.images; ++n) {
-    const uint32_t *errors = reinterpret_cast<const uint32_t *>(row.slopes + n * row.image_stride);
-    for (int64_t l = 0; l < row.length; ++l) {
-      if (errors[l] == ignored_key) continue;
-      const uint32_t key = errors[l] & ~positive_bit;
-      for (int d = 0; d < digits; ++d) ++counts[d][digit(key, d)];
-      ++total;
-    }
+// What the pixels of a row, or of a part of it, have.
+struct Found {
+  int64_t pixels = 0, positives = 0;
+  uint32_t smallest_positive = ignored_key & ~positive_bit, smallest = smallest_positive;
+  uint32_t largest = 0;
+
+  void add(const Found &other) {
+    pixels += other.pixels;
+    positives += other.positives;
+    if (other.smallest_positive < smallest_positive) smallest_positive = other.smallest_positive;
+    if (other.smallest < smallest) smallest = other.smallest;
+    if (other.largest > largest) largest = other.largest;
   }
-  for (int d = 0; d < digits; ++d) {
-    uint32_t start = 0;
-    for (int b = 0; b < buckets; ++b) {
-      const uint32_t size = counts[d][b];
-      counts[d][b] = start;
-      start += size;
+  void scan(const uint32_t *keys, int64_t size) {
+    constexpr uint32_t none = ignored_key & ~positive_bit;
+    uint32_t counted = 0, of_class = 0;
+    int32_t lowest_positive = static_cast<int32_t>(none), lowest = lowest_positive, highest = 0;
+    for (int64_t l = 0; l < size; ++l) {
+      const int32_t key = static_cast<int32_t>(keys[l] & ~positive_bit);
+      const bool valid = key != static_cast<int32_t>(none);
+      const bool positive = static_cast<int32_t>(keys[l]) < 0;
+      const int32_t own = positive ? key : static_cast<int32_t>(none);
+      counted += valid;
+      of_class += valid & positive;
+      lowest_positive = own < lowest_positive ? own : lowest_positive;
+      lowest = key < lowest ? key : lowest;
+      const int32_t high = valid ? key : 0;
+      highest = high > highest ? high : highest;
     }
+    Found part;
+    part.pixels = counted;
+    part.positives = of_class;
+    part.smallest_positive = static_cast<uint32_t>(lowest_positive);
+    part.smallest = static_cast<uint32_t>(lowest);
+    part.largest = static_cast<uint32_t>(highest);
+    add(part);
   }
-  for (int64_t n = 0; n < row.images; ++n) {
-    const int64_t offset = n * row.image_stride;
-    const uint32_t *errors = reinterpret_cast<const uint32_t *>(row.slopes + offset);
-    for (int64_t l = 0; l < row.length; ++l) {
-      if (errors[l] == ignored_key) {
-        row.slopes[offset + l] = 0.0f;
-      } else {
-        const uint32_t key = errors[l] & ~positive_bit;
-        to[counts[0][digit(key, 0)]++] = pack(errors[l], offset + l);
+};
+
+// Numbers of pixels, or their weights in fixed point.
+struct Sums {
+  int64_t positives, negatives;
+};
+
+// What a set of mispredicted pixels costs: of the class, or the mean of that and of the cost to its
+// complement, whose positives are the negatives.
+template <bool Symmetric>
+struct Cost {
+  Tversky own, other;
+  double unit;
+
+  Cost(const lovasz_sort_result &result, Sums all, double unit_of)
+      : own{result.alpha, result.beta, unit_of * static_cast<double>(all.positives)},
+        other{result.alpha, result.beta, unit_of * static_cast<double>(all.negatives)},
+        unit(unit_of) {}
+  double operator()(int64_t positives, int64_t negatives) const {
+    const double f = unit * static_cast<double>(positives);
+    const double n = unit * static_cast<double>(negatives);
+    return Symmetric ? 0.5 * (own(f, n) + other(n, f)) : own(f, n);
+  }
+};
+
+// From the largest error down: slopes of the pixels, and their part of the loss. Pixels with equal
+// errors share the mean of "positives first" and "negatives first", as in `extend_sorted`.
+template <bool Weighted, bool Symmetric>
+double walk(const uint64_t *sorted, int64_t size, const Cost<Symmetric> &cost, Sums passed,
+            const Row &row) {
+  double loss = 0.0, before = cost(passed.positives, passed.negatives);
+  for (int64_t i = 0; i < size;) {
+    const uint32_t rank = rank_of(sorted[i]);
+    int64_t end = i, f = 0, n = 0;
+    do {
+      const int64_t own = Weighted ? row.weight_at(place_of(sorted[end])) : 1;
+      f += is_positive(sorted[end]) ? own : 0;
+      n += is_positive(sorted[end]) ? 0 : own;
+    } while (++end < size && rank_of(sorted[end]) == rank);
+    const int64_t F = passed.positives, B = passed.negatives;
+    passed.positives += f;
+    passed.negatives += n;
+    const double after = cost(passed.positives, passed.negatives);
+    const double increase = after - before;
+    loss += increase * static_cast<double>(error_of_rank(rank));
+    if (end == i + 1) {  // nearly always, and one division less
+      row.slopes[place_of(sorted[i])] = static_cast<float>(increase);
+    } else {
+      double by_f = increase, by_n = increase;  // of one kind alone
+      if (f > 0 && n > 0) {
+        const double f_first = cost(F + f, B) - before, n_first = cost(F, B + n) - before;
+        by_f = 0.5 * (f_first + (increase - n_first));
+        by_n = 0.5 * (n_first + (increase - f_first));
+      }
+      const double slope_f = by_f / static_cast<double>(f > 0 ? f : 1);
+      const double slope_n = by_n / static_cast<double>(n > 0 ? n : 1);
+      for (int64_t k = i; k < end; ++k) {
+        const int64_t place = place_of(sorted[k]);
+        const double slope = is_positive(sorted[k]) ? slope_f : slope_n;
+        const double times = Weighted ? static_cast<double>(row.weight_at(place)) : 1.0;
+        row.slopes[place] = static_cast<float>(slope * times);
       }
     }
-  }
-  return total;
-}
-
-void scatter(const uint64_t *from, int64_t size, int index, uint32_t *starts, uint64_t *to) {
-  for (int64_t i = 0; i < size; ++i) to[starts[digit(key_of(from[i]), index)]++] = from[i];
-}
-
-// From the largest error down: slopes of all pixels, and the loss. Pixels with equal errors share
-// the mean of "positives first" and "negatives first", as in `extend_sorted`.
-double walk(const uint64_t *sorted, int64_t size, const Tversky &delta, float *slopes) {
-  const auto delta_at = [&](int64_t fn, int64_t fp) {
-    return delta(static_cast<double>(fn), static_cast<double>(fp));
-  };
-  double loss = 0.0, before = 0.0;
-  int64_t F = 0, B = 0;
-  for (int64_t i = size - 1; i >= 0;) {
-    const uint32_t key = key_of(sorted[i]);
-    int64_t first = i;
-    int64_t f = is_positive(sorted[i]);
-    while (first > 0 && key_of(sorted[first - 1]) == key) f += is_positive(sorted[--first]);
-    const int64_t n = i - first + 1 - f;
-    const double after = delta_at(F + f, B + n);
-    float slope_f, slope_n;
-    if (f + n == 1) {  // nearly always, and one division less
-      slope_f = slope_n = static_cast<float>(after - before);
-    } else if (f == 0 || n == 0) {
-      slope_f = slope_n = static_cast<float>((after - before) / static_cast<double>(f + n));
-    } else {
-      const double by_f = delta_at(F + f, B) - before, by_n = delta_at(F, B + n) - before;
-      slope_f =
-          static_cast<float>((by_f + (after - before - by_n)) / (2.0 * static_cast<double>(f)));
-      slope_n =
-          static_cast<float>((by_n + (after - before - by_f)) / (2.0 * static_cast<double>(n)));
-    }
-    float error;
-    std::memcpy(&error, &key, sizeof error);
-    loss += (after - before) * static_cast<double>(error);
-    for (; i >= first; --i)
-      slopes[place_of(sorted[i])] = is_positive(sorted[i]) ? slope_f : slope_n;
-    F += f;
-    B += n;
+    i = end;
     before = after;
   }
   return loss;
 }
 
+double walk_row(const uint64_t *sorted, int64_t size, const lovasz_sort_result &result, Sums all,
+                Sums passed, const Row &row) {
+  const double unit = 1.0 / static_cast<double>(result.unit);
+  const bool weighted = row.weight != nullptr;
+  if (result.symmetric) {
+    const Cost<true> cost(result, all, unit);
+    return weighted ? walk<true>(sorted, size, cost, passed, row)
+                    : walk<false>(sorted, size, cost, passed, row);
+  }
+  const Cost<false> cost(result, all, unit);
+  return weighted ? walk<true>(sorted, size, cost, passed, row)
+                  : walk<false>(sorted, size, cost, passed, row);
+}
+
+// Elements of a part of a row by their first digit: how many, and behind bit 32 how many of them
+// are positives; then where the next one goes. Their weights, where there are any.
+struct Counters {
+  int64_t size;
+  uint64_t numbers[most_buckets];
+  Sums weights[most_buckets];
+};
+
+struct Bucket {
+  int64_t begin, size;
+  Sums passed;  // before it
+  double loss;
+};
+
+// Working memory for rows of so many pixels, of which several threads take parts.
+struct Working {
+  const Memory elements, others, counters, buckets, tables;
+
+  Working(int64_t pixels, int64_t parts)
+      : elements(bytes(pixels), false),
+        others(bytes(pixels), false),
+        counters(pixels <= small_row ? 0 : static_cast<size_t>(parts) * sizeof(Counters), false),
+        buckets(pixels <= small_row ? 0 : most_buckets * sizeof(Bucket), false),
+        tables(static_cast<size_t>(parts) * most_digits * sizeof(Table), false) {
+    if (failed()) return;
+    lovasz_expect_writes(elements.data, static_cast<int64_t>(bytes(pixels)));
+    lovasz_expect_writes(others.data, static_cast<int64_t>(bytes(pixels)));
+  }
+  // One more, which `collect` may write without keeping it.
+  static size_t bytes(int64_t pixels) {
+    return (static_cast<size_t>(pixels) + 1) * sizeof(uint64_t);
+  }
+  bool failed() const {
+    return elements.data == nullptr || others.data == nullptr || counters.data == nullptr ||
+           buckets.data == nullptr || tables.data == nullptr;
+  }
+};
+
+// One row, by one thread or by several, which take parts of it and then buckets.
+struct RowSort {
+  const Row &row;
+  const lovasz_sort_result &result;
+  const Working &working;
+  const int64_t parts;
+  uint64_t *const elements = working.elements.aligned<uint64_t>();
+  uint64_t *const others = working.others.aligned<uint64_t>();
+  Counters *const counters = working.counters.aligned<Counters>();
+  Bucket *const buckets = working.buckets.aligned<Bucket>();
+  Found found{};
+  Sums all{};  // found, in units
+  double loss = 0.0;
+
+  void extend();
+
+ private:
+  int64_t begin(int64_t part) const { return row.pixels() * part / parts; }
+  const uint32_t *keys(int64_t place) const {
+    return reinterpret_cast<const uint32_t *>(row.slopes) + place;
+  }
+  Table *tables(int64_t part) const { return working.tables.aligned<Table>() + part * most_digits; }
+  // Calls work(part) for each part, by a thread of its own where there are several.
+  template <class Work>
+  void each_part(const Work &work) const {
+    run(static_cast<int32_t>(parts), parts, [&](int64_t from, int64_t to) {
+      for (int64_t part = from; part < to; ++part) work(part);
+    });
+  }
+  void find();
+  uint32_t least() const;
+  int64_t collect(int64_t part, uint32_t least) const;
+  void count(int64_t part, const Digit &digit) const;
+  void place_buckets(const Digit &digit);
+  void scatter(int64_t part, const Digit &digit) const;
+  void extend_at_once(int64_t size);
+  void extend_buckets(const Digit &digit);
+};
+
+void RowSort::find() {
+  std::mutex adding;
+  each_part([&](int64_t part) {
+    Found own;
+    row.each_piece(begin(part), begin(part + 1),
+                   [&](int64_t place, int64_t size) { own.scan(keys(place), size); });
+    std::lock_guard<std::mutex> lock(adding);
+    found.add(own);
+  });
+}
+
+// The smallest key that has to be sorted. Once all positives are mispredicted the cost stays what
+// it is, so negatives with smaller errors than any positive have slopes of 0; and where there is no
+// positive, all but those of the largest error.
+uint32_t RowSort::least() const {
+  if (found.pixels == 0) return found.largest;
+  if (result.symmetric || !(result.beta > 0.0)) return found.smallest;
+  return found.positives > 0 ? found.smallest_positive : found.largest;
+}
+
+// Elements of a part, in the order of their places; slopes of 0 for the other pixels.
+int64_t RowSort::collect(int64_t part, uint32_t least) const {
+  uint64_t *out = elements + begin(part);
+  int64_t size = 0;
+  const uint32_t range = found.largest - least;
+  row.each_piece(begin(part), begin(part + 1), [&](int64_t first, int64_t length) {
+    const uint32_t *key = keys(first);
+    float *slopes = row.slopes + first;
+    for (int64_t l = 0; l < length; ++l) {
+      const uint32_t own = key[l];
+      slopes[l] = 0.0f;
+      out[size] = pack(own, first + l);
+      size += (own & ~positive_bit) - least <= range;
+    }
+  });
+  return size;
+}
+
+void RowSort::count(int64_t part, const Digit &digit) const {
+  Counters &own = counters[part];
+  const uint64_t *from = elements + begin(part);
+  const int64_t size = own.size;
+  std::memset(own.numbers, 0, static_cast<size_t>(digit.buckets) * sizeof *own.numbers);
+  for (int64_t i = 0; i < size; ++i) {
+    own.numbers[digit(from[i])] += 1 | static_cast<uint64_t>(is_positive(from[i])) << 32;
+  }
+  if (row.weight == nullptr) return;
+  std::memset(own.weights, 0, static_cast<size_t>(digit.buckets) * sizeof *own.weights);
+  for (int64_t i = 0; i < size; ++i) {
+    Sums &sums = own.weights[digit(from[i])];
+    (is_positive(from[i]) ? sums.positives : sums.negatives) += row.weight_at(place_of(from[i]));
+  }
+}
+
+// From the counts of all parts to where the elements of each go, and to what comes before buckets.
+void RowSort::place_buckets(const Digit &digit) {
+  int64_t begin = 0;
+  Sums passed{};
+  for (int b = 0; b < digit.buckets; ++b) {
+    buckets[b] = {begin, 0, passed, 0.0};
+    for (int64_t part = 0; part < parts; ++part) {
+      Counters &own = counters[part];
+      const int64_t number = static_cast<int64_t>(own.numbers[b] & UINT32_MAX);
+      const int64_t positives = static_cast<int64_t>(own.numbers[b] >> 32);
+      const Sums units =
+          row.weight == nullptr ? Sums{positives, number - positives} : own.weights[b];
+      own.numbers[b] = static_cast<uint64_t>(begin);
+      begin += number;
+      passed.positives += units.positives;
+      passed.negatives += units.negatives;
+    }
+    buckets[b].size = begin - buckets[b].begin;
+  }
+  all = passed;
+}
+
+void RowSort::scatter(int64_t part, const Digit &digit) const {
+  uint64_t *next = counters[part].numbers;
+  const uint64_t *from = elements + begin(part);
+  for (int64_t i = 0; i < counters[part].size; ++i) others[next[digit(from[i])]++] = from[i];
+}
+
+void RowSort::extend_at_once(int64_t size) {
+  sort_elements(elements, others, size, tables(0));
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t own = row.weight == nullptr ? 1 : row.weight_at(place_of(others[i]));
+    (is_positive(others[i]) ? all.positives : all.negatives) += own;
+  }
+  loss = walk_row(others, size, result, all, Sums{}, row);
+}
+
+void RowSort::extend_buckets(const Digit &digit) {
+  std::atomic<int> next{0};
+  each_part([&](int64_t part) {
+    for (int b = next++; b < digit.buckets; b = next++) {
+      Bucket &own = buckets[b];
+      if (own.size == 0) continue;
+      uint64_t *sorted = elements + own.begin;
+      sort_elements(others + own.begin, sorted, own.size, tables(part));
+      own.loss = walk_row(sorted, own.size, result, all, own.passed, row);
+    }
+  });
+  for (int b = 0; b < digit.buckets; ++b) loss += buckets[b].loss;
+}
+
+void RowSort::extend() {
+  find();
+  const uint32_t smallest = least();
+  if (parts == 1 && row.pixels() <= small_row) {
+    extend_at_once(collect(0, smallest));
+    return;
+  }
+  // Sums must not depend on the number of threads, so the buckets do not.
+  uint32_t most = 1;
+  while (most < most_buckets && most * bucket_size < found.pixels) most *= 2;
+  const Digit digit(largest_rank - found.largest, largest_rank - smallest, most);
+  each_part([&](int64_t part) {
+    counters[part].size = collect(part, smallest);
+    count(part, digit);
+  });
+  place_buckets(digit);
+  each_part([&](int64_t part) { scatter(part, digit); });
+  extend_buckets(digit);
+}
+
+// The rows of all groups and classes, and who sorts them.
+struct SortPass : Pass {
+  lovasz_sort_result &result;
+  std::atomic<int64_t> bad_labels{0};
+
+  SortPass(const lovasz_inputs &read, lovasz_sort_result &written) : Pass(read), result(written) {}
+  void write_keys();
+  void extend(int32_t threads);
+
+ private:
+  int64_t images() const { return inputs.per_image ? 1 : inputs.images; }
+  int64_t rows() const { return inputs.classes * (inputs.per_image ? inputs.images : 1); }
+  Row row(int64_t index) const;
+  bool shared(const Row &row, int32_t threads) const;
+  void extend_row(int64_t index, const Row &row, const Working &working, int64_t parts);
+  void extend_own_rows(int32_t threads, int64_t pixels, std::atomic<int64_t> &next);
+};
+
 // Errors of the chunks that this thread takes.
-void write_keys(Pass &pass, lovasz_sort_result &result, std::atomic<int64_t> &bad_labels) {
-  pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
+void SortPass::write_keys() {
+  take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
     lovasz_histograms found{};
-    pass.level.keys(&pass.inputs, image, first, last, &found,
-                    reinterpret_cast<uint32_t *>(result.slopes), scratch);
+    level.keys(&inputs, image, first, last, &found, reinterpret_cast<uint32_t *>(result.slopes),
+               scratch);
     if (found.invalid) {
-      __atomic_fetch_add(result.invalid + pass.group(image), found.invalid, __ATOMIC_RELAXED);
+      __atomic_fetch_add(result.invalid + group(image), found.invalid, __ATOMIC_RELAXED);
     }
     bad_labels += found.bad_labels;
   });
 }
 
-// Sorts and extends the rows, one for each group and class, that this thread takes.
-void extend_rows(Pass &pass, lovasz_sort_result &result, std::atomic<int64_t> &next_row) {
-  const lovasz_inputs &inputs = pass.inputs;
-  const int64_t images = inputs.per_image ? 1 : inputs.images;
-  const int64_t groups = inputs.per_image ? inputs.images : 1;
-  const size_t bytes = static_cast<size_t>(images * inputs.length) * sizeof(uint64_t);
-  const bool bounded = inputs.link == LOVASZ_CLASSES || inputs.link == LOVASZ_SIGMOID;
-  const int digits = bounded ? 3 : most_digits;
-  const Memory first(bytes), second(bytes), counts(most_digits * buckets * sizeof(uint32_t));
-  if (first.data == nullptr || second.data == nullptr || counts.data == nullptr) {
-    pass.failed = true;
+Row SortPass::row(int64_t index) const {
+  const int64_t image = index / inputs.classes, c = index % inputs.classes;
+  const int64_t stride = inputs.classes * inputs.length;
+  const int64_t *weight = inputs.fixed_weight;
+  if (weight != nullptr)
+    weight += image * inputs.weight_image_stride + c * inputs.weight_class_stride;
+  return {result.slopes + image * stride + c * inputs.length,
+          images(),
+          stride,
+          inputs.length,
+          weight,
+          inputs.weight_image_stride};
+}
+
+// Whether threads share a row: one of them alone would still be at it when the others have done the
+// rest.
+bool SortPass::shared(const Row &row, int32_t threads) const {
+  const int64_t fair = inputs.classes * inputs.images * inputs.length / (4 * threads);
+  return threads > 1 && row.pixels() >= shared_row && row.pixels() > fair;
+}
+
+void SortPass::extend_row(int64_t index, const Row &row, const Working &working, int64_t parts) {
+  RowSort sort{row, result, working, parts};
+  sort.extend();
+  result.losses[index] = sort.loss;
+  result.positives[index] = sort.found.positives;
+  result.pixels[index] = sort.found.pixels;
+}
+
+void SortPass::extend_own_rows(int32_t threads, int64_t pixels, std::atomic<int64_t> &next) {
+  const Working working(pixels, 1);
+  if (working.failed()) {
+    failed = true;
     return;
   }
-  lovasz_expect_writes(first.data, static_cast<int64_t>(bytes));
-  lovasz_expect_writes(second.data, static_cast<int64_t>(bytes));
-  auto *starts = reinterpret_cast<uint32_t (*)[buckets]>(counts.aligned<uint32_t>());
-  for (int64_t i = next_row++; i < groups * inputs.classes; i = next_row++) {
-    const int64_t group = i / inputs.classes, c = i % inputs.classes;
-    const int64_t image_stride = inputs.classes * inputs.length;
-    const Row row{result.slopes + group * image_stride + c * inputs.length, images, image_stride,
-                  inputs.length};
-    uint64_t *a = first.aligned<uint64_t>(), *b = second.aligned<uint64_t>();
-    const int64_t size = scatter_first(row, digits, starts, a);
-    for (int d = 1; d < digits; ++d, std::swap(a, b)) scatter(a, size, d, starts[d], b);
-    int64_t positives = 0;
-    for (int64_t k = 0; k < size; ++k) positives += is_positive(a[k]);
-    const Tversky delta{result.alpha, result.beta, static_cast<double>(positives)};
-    result.losses[i] = walk(a, size, delta, row.slopes);
-    result.positives[i] = positives;
-    result.pixels[i] = size;
+  for (int64_t i = next++; i < rows(); i = next++) {
+    const Row own = row(i);
+    if (!shared(own, threads)) extend_row(i, own, working, 1);
   }
+}
+
+void SortPass::extend(int32_t threads) {
+  int64_t shared_pixels = 0, own_pixels = 0, own_rows = 0;
+  for (int64_t i = 0; i < rows(); ++i) {
+    const Row own = row(i);
+    int64_t &pixels = shared(own, threads) ? shared_pixels : own_pixels;
+    own_rows += !shared(own, threads);
+    pixels = std::max(pixels, own.pixels());
+  }
+  if (shared_pixels > 0) {
+    const Working working(shared_pixels, threads);
+    if (working.failed()) {
+      failed = true;
+      return;
+    }
+    for (int64_t i = 0; i < rows(); ++i) {
+      const Row own = row(i);
+      if (shared(own, threads)) extend_row(i, own, working, threads);
+    }
+  }
+  std::atomic<int64_t> next{0};
+  run(threads, std::min<int64_t>(threads, own_rows),
+      [&](int64_t, int64_t) { extend_own_rows(threads, own_pixels, next); });
 }
 
 }  // namespace
@@ -172,13 +467,13 @@ int lovasz_sort_and_extend(const lovasz_inputs *inputs, lovasz_sort_result *resu
                            int32_t threads) {
   if (!contract::kept(*inputs, 0) || result->slopes == nullptr || result->losses == nullptr ||
       result->positives == nullptr || result->pixels == nullptr || result->invalid == nullptr ||
-      inputs->offsets != nullptr || inputs->classes > places / inputs->images / inputs->length) {
+      inputs->offsets != nullptr || result->unit < 1 ||
+      inputs->classes > (places - 1) / inputs->images / inputs->length) {
     return LOVASZ_MISUSE;
   }
-  Pass pass(*inputs);
-  std::atomic<int64_t> next_row{0}, bad_labels{0};
-  pass.on_threads(threads, [&] { write_keys(pass, *result, bad_labels); });
-  if (!pass.failed) pass.on_threads(threads, [&] { extend_rows(pass, *result, next_row); });
-  result->bad_labels = bad_labels;
+  SortPass pass(*inputs, *result);
+  pass.on_threads(threads, [&] { pass.write_keys(); });
+  if (!pass.failed) pass.extend(threads);
+  result->bad_labels = pass.bad_labels;
   return pass.status();
 }

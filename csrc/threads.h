@@ -53,7 +53,8 @@ struct Chunks {
 
 struct Memory {
   void *data;
-  explicit Memory(size_t bytes) : data(std::calloc(bytes + 64, 1)) {}
+  explicit Memory(size_t bytes, bool zero = true)
+      : data(zero ? std::calloc(bytes + 64, 1) : std::malloc(bytes + 64)) {}
   ~Memory() { std::free(data); }
   Memory(const Memory &) = delete;
   Memory &operator=(const Memory &) = delete;

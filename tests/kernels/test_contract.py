@@ -39,6 +39,7 @@ GOOD = {
         "link": "softmax",
         "alpha": 1.0,
         "beta": 1.0,
+        "pixel_weight": torch.ones(2, 5),
     },
     "extend": {"counts": torch.zeros(1, 3, 2, 8).long(), "alpha": 1.0, "beta": 1.0, "wide": False},
     "reduce": {
@@ -80,7 +81,7 @@ GOOD = {
 MULTILABEL = {
     "histogram": {"link": "sigmoid", "target": LABELS, "pixel_weight": torch.ones(2, 3, 5)},
     "sort": {"link": "hinge", "target": LABELS},
-    "sort_and_extend": {"link": "hinge", "target": LABELS},
+    "sort_and_extend": {"link": "hinge", "target": LABELS, "pixel_weight": torch.ones(2, 3, 5)},
     "backward": {"link": "sigmoid", "target": LABELS, "pixel_weight": torch.ones(2, 3, 5)},
 }
 BAD = [
@@ -89,7 +90,10 @@ BAD = [
     *[(name, {"link": "relu"}) for name in MULTILABEL],
     *[(name, {**MULTILABEL[name], "scores": torch.zeros(3, 5)}) for name in MULTILABEL],
     *[(name, {**MULTILABEL[name], "target": LABELS[:1]}) for name in MULTILABEL],
-    *[(name, {"pixel_weight": torch.ones(2, 4)}) for name in ("histogram", "backward")],
+    *[
+        (name, {"pixel_weight": torch.ones(2, 4)})
+        for name in ("histogram", "sort_and_extend", "backward")
+    ],
     ("histogram", {**MULTILABEL["histogram"], "pixel_weight": torch.ones(2, 5)}),
     ("histogram", {**MULTILABEL["histogram"], "class_weight": torch.ones(2)}),
     *[(name, {"class_weight": torch.ones(2)}) for name in ("histogram", "backward")],

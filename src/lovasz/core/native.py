@@ -84,6 +84,8 @@ class SortResult(ctypes.Structure):
         ("invalid", ctypes.c_void_p),
         ("alpha", ctypes.c_double),
         ("beta", ctypes.c_double),
+        ("unit", ctypes.c_int64),
+        ("symmetric", ctypes.c_int32),
         ("bad_labels", ctypes.c_int64),
     )
 

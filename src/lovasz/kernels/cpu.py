@@ -18,11 +18,11 @@ from lovasz.core.bins import centres
 from lovasz.kernels import reference
 from lovasz.kernels.clouds import Clouds
 from lovasz.kernels.contents import raise_for_labels
-from lovasz.kernels.fixed_point import to_fixed
+from lovasz.kernels.fixed_point import SCALE, to_fixed
 from lovasz.kernels.segments import by_image
 
 # An element of the sort holds its place in 32 bits.
-_SORTED_SCORES = 2**32
+_SORTED_SCORES = 2**32 - 1
 _NO_MEMORY = -1
 
 _LINKS = {"softmax": 0, "sigmoid": 1, "hinge": 2, "elu": 3}
@@ -113,12 +113,17 @@ def sort_and_extend(
     link: str,
     alpha: float,
     beta: float,
+    symmetric: bool = False,
+    pixel_weight: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
-    if kernels is None or scores.numel() > _SORTED_SCORES:
-        options = (ignore_index, per_image, link, alpha, beta)
-        return reference.sort_and_extend(scores, target, *options)
+    if kernels is None or segment_ids is not None or scores.numel() > _SORTED_SCORES:
+        options = (ignore_index, per_image, link, alpha, beta, symmetric)
+        segmented = (pixel_weight, segment_ids, segments)
+        return reference.sort_and_extend(scores, target, *options, *segmented)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
     lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
@@ -128,6 +133,8 @@ def sort_and_extend(
     positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
     invalid = torch.zeros(groups, dtype=torch.int64)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link)
+    if pixel_weight is not None:
+        inputs.add_pixel_weight(pixel_weight, fixed=True)
     result = native.SortResult(
         slopes=slopes.data_ptr(),
         losses=losses.data_ptr(),
@@ -136,6 +143,8 @@ def sort_and_extend(
         invalid=invalid.data_ptr(),
         alpha=alpha,
         beta=beta,
+        unit=1 if pixel_weight is None else SCALE,
+        symmetric=symmetric,
     )
     if status := kernels.lovasz_sort_and_extend(inputs.struct, result, torch.get_num_threads()):
         _raise_for(status)

@@ -147,24 +147,20 @@ def sort_and_extend(
         tversky: the same as Tversky's, or None.
         symmetric: mean of the extensions for the set of a channel and for its complement.
     """
-    scores = inputs.scores.detach()
+    scores, weight = inputs.scores.detach(), inputs.pixel_weight
     common = (scores, inputs.target, inputs.ignore_index, inputs.per_image, inputs.link)
-    plain = inputs.pixel_weight is None and inputs.segment_ids is None
-    if tversky is not None and plain and not symmetric:
+    groups = (inputs.segment_ids, inputs.segments)
+    if tversky is not None:
         losses, slopes, positives, pixels, lse, invalid = torch.ops.lovasz.sort_and_extend(
-            *common, tversky.alpha, tversky.beta
+            *common, tversky.alpha, tversky.beta, symmetric, weight, *groups
         )
     else:
-        errors, order, lse, invalid = torch.ops.lovasz.sort(
-            *common, inputs.segment_ids, inputs.segments
-        )
+        errors, order, lse, invalid = torch.ops.lovasz.sort(*common, *groups)
         positive = positives_of(inputs.target, scores.shape[1], inputs.ignore_index, inputs.link)
-        tail = (inputs.groups, set_function, inputs.pixel_weight)
-        losses, slopes, positives, pixels = extend_pixels(errors, order, positive, *tail)
-        if symmetric:
-            others, other_slopes, *_ = extend_pixels(errors, order, ~positive, *tail)
-            losses, slopes = (losses + others) / 2, (slopes + other_slopes) / 2
-    if inputs.pixel_weight is not None:
+        losses, slopes, positives, pixels = extend_pixels(
+            errors, order, positive, inputs.groups, set_function, symmetric, weight
+        )
+    if weight is not None:
         invalid = invalid + _bad_weights(inputs)
     present = torch.stack((pixels, positives)) > 0
     return Sorted(Extended(losses, slopes, present), lse, invalid)
@@ -173,8 +169,8 @@ def sort_and_extend(
 def are_small(inputs: Inputs, bins: int) -> bool:
     """Whether clouds are so small that histograms of them take more memory than sorting them.
 
-    Known from shapes alone, so that every device decides alike. A table, and the slopes of its bins,
-    take 24 bytes for each class and bin of a cloud; slopes by pixel as much as the scores in float32.
+    Known from shapes alone, so that every device decides alike. A table and the slopes of its bins
+    take 48 bytes for each bin, those of pixels four for each, and sorting takes longer.
     """
     points = inputs.scores.shape[2]
     return inputs.segment_ids is not None and points < POINTS_BY_BIN * bins * inputs.segments

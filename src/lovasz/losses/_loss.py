@@ -67,9 +67,7 @@ def loss(
         extended, lse, invalid = passes.sort_and_extend(
             inputs, o.set_function, tversky, o.symmetric
         )
-        active, sums = None, None
-        if o.cross_entropy is not None:
-            sums = _sums(inputs, ranks)
+        active, sums = None, _sums(inputs, ranks, o)
 
     # From the losses of the classes to the loss, which is connected to the scores here.
     if active is None:
@@ -155,8 +153,10 @@ def _with_cross_entropy(name: str, inputs: Inputs, cross_entropy: CrossEntropy) 
     return inputs._replace(class_weight=weight, smoothing=float(cross_entropy.smoothing))
 
 
-def _sums(inputs: Inputs, ranks: Ranks | None) -> Tensor:
-    """Of the cross-entropy where errors are not counted, of all ranks."""
+def _sums(inputs: Inputs, ranks: Ranks | None, o: Options) -> Tensor | None:
+    """Of the cross-entropy, of all ranks, where errors are not counted; None if not asked for."""
+    if o.cross_entropy is None:
+        return None
     sums = passes.cross_entropy(inputs)
     return sums if ranks is None else ranks.total(sums)
 

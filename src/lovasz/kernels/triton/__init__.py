@@ -54,12 +54,17 @@ def sort_and_extend(
     link: str,
     alpha: float,
     beta: float,
+    symmetric: bool = False,
+    pixel_weight: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
-    launch = _launches("sorting", scores, link, None)
-    if launch is None:
-        options = (ignore_index, per_image, link, alpha, beta)
-        return reference.sort_and_extend(scores, target, *options)
+    launch = _launches("sorting", scores, link, segment_ids)
+    if launch is None or symmetric or pixel_weight is not None:
+        options = (ignore_index, per_image, link, alpha, beta, symmetric)
+        segmented = (pixel_weight, segment_ids, segments)
+        return reference.sort_and_extend(scores, target, *options, *segmented)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
         losses, slopes, positives, pixels, lse, invalid = launch.sort_and_extend(

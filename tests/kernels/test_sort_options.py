@@ -1,0 +1,128 @@
+"""What the sort is asked for: weights of pixels, the complement, rows of any length, threads.
+
+The errors of the hinge are rounded once, in the kernels and in the reference: so their order is the
+same, and slopes can be compared one by one.
+"""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from lovasz import lovasz_hinge, lovasz_softmax
+from lovasz.kernels import cpu, reference
+from tests.kernels.cases import IGNORE, labels_of, relative, scores_of
+
+OPTIONS = list(itertools.product([False, True], [False, True]))
+options = pytest.mark.parametrize(("symmetric", "weighted"), OPTIONS)
+# few pixels, some, more than are sorted at once, and more than threads share
+LENGTHS = [1, 23, 700, 9000, 70_000]
+
+
+def channels_of(shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores with many that are equal, labels, and weights of which some are 0."""
+    generator = torch.Generator().manual_seed(shape[2])
+    scores = torch.randn(shape, generator=generator)
+    coarse = torch.rand(shape, generator=generator) < 0.3
+    scores = torch.where(coarse, (scores * 4).round() / 4, scores)
+    draw = torch.rand(shape, generator=generator)
+    target = (draw < 0.3).long().masked_fill(draw > 0.9, IGNORE)
+    weight = torch.rand(shape, generator=generator) * 3
+    return scores, target, weight.masked_fill(draw % 0.1 < 0.02, 0.0)
+
+
+def check(got: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
+    losses, slopes, positives, pixels, _, invalid = got
+    torch.testing.assert_close(losses, expected[0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(slopes, expected[1], rtol=1e-6, atol=1e-12)
+    assert torch.equal(positives, expected[2])
+    assert torch.equal(pixels, expected[3])
+    assert not invalid.any()
+
+
+@pytest.mark.parametrize("tversky", [(1.0, 1.0), (0.3, 2.0)])
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("length", LENGTHS)
+@options
+def test_channels(length, per_image, symmetric, weighted, tversky):
+    scores, target, weight = channels_of((2, 3, length))
+    arguments = (scores, target, IGNORE, per_image, "hinge", *tversky, symmetric)
+    weight = weight if weighted else None
+    check(cpu.sort_and_extend(*arguments, weight), reference.sort_and_extend(*arguments, weight))
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 600), (1, 19, 9000)])
+@options
+def test_classes(level, shape, symmetric, weighted):
+    scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
+    weight = (torch.rand(shape[0], shape[2]) * 3).round() if weighted else None
+    arguments = (scores, target, IGNORE, False, "softmax", 1.0, 1.0, symmetric, weight)
+    losses, slopes, *counts, _, _ = cpu.sort_and_extend(*arguments)
+    expected, expected_slopes, *expected_counts, _, _ = reference.sort_and_extend(*arguments)
+    torch.testing.assert_close(losses, expected, rtol=2e-6, atol=1e-7)
+    assert all(torch.equal(a, b) for a, b in zip(counts, expected_counts, strict=True))
+    assert relative(slopes, expected_slopes) < 0.02  # neighbours may change places
+
+
+@pytest.mark.parametrize("case", ["no positives", "positives alone", "all ignored", "equal"])
+@options
+def test_rows_of_one_kind(case, symmetric, weighted):
+    scores, target, weight = channels_of((1, 2, 9000))
+    if case == "no positives":
+        target = torch.where(target == 1, 0, target)
+    elif case == "positives alone":
+        target = torch.where(target == 0, 1, target)
+    elif case == "all ignored":
+        target = torch.full_like(target, IGNORE)
+    else:
+        scores = torch.zeros_like(scores)
+    arguments = (scores, target, IGNORE, False, "hinge", 1.0, 1.0, symmetric)
+    weight = weight if weighted else None
+    check(cpu.sort_and_extend(*arguments, weight), reference.sort_and_extend(*arguments, weight))
+
+
+@options
+def test_threads_change_nothing(symmetric, weighted):
+    scores, target, weight = channels_of((2, 2, 70_000))
+    weight = weight if weighted else None
+    arguments = (scores, target, IGNORE, False, "sigmoid", 1.0, 1.0, symmetric, weight)
+    results = []
+    for number in (1, 2, 5):
+        torch.set_num_threads(number)
+        results.append(cpu.sort_and_extend(*arguments)[:4])
+    first, *others = results
+    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
+def test_weights_of_whole_numbers_are_pixels_repeated():
+    scores, target, _ = channels_of((1, 1, 500))
+    times = torch.arange(500) % 4
+    losses, slopes, *_ = cpu.sort_and_extend(
+        scores, target, IGNORE, False, "hinge", 1.0, 1.0, True, times.view(1, 1, -1).float()
+    )
+    scores, target = (x.repeat_interleave(times, -1) for x in (scores, target))
+    want, by_pixel, *_ = cpu.sort_and_extend(scores, target, IGNORE, False, "hinge", 1.0, 1.0, True)
+    torch.testing.assert_close(losses, want)
+    sums = torch.zeros(500).index_add(0, torch.arange(500).repeat_interleave(times), by_pixel[0, 0])
+    torch.testing.assert_close(slopes[0, 0], sums, rtol=1e-5, atol=1e-9)
+
+
+def test_a_weight_of_0_is_as_ignoring_the_pixel():
+    """Also where it decides whether a class is there."""
+    logits, target = torch.randn(1, 3, 50), torch.randint(2, (1, 50))
+    target[0, 7] = 2
+    weight = torch.ones(1, 50)
+    weight[0, 7] = 0
+    dropped = target.masked_fill(weight == 0, IGNORE)
+    for method in ("sort", "histogram"):
+        options = {"method": method, "ignore_index": IGNORE}
+        got = lovasz_softmax(logits, target, pixel_weight=weight, **options)
+        assert torch.equal(got, lovasz_softmax(logits, dropped, **options))
+
+
+def test_the_kernel_is_used(monkeypatch):
+    """For weights and the complement too."""
+    monkeypatch.setattr(reference, "sort_and_extend", None)
+    logits, target = torch.randn(2, 1, 40), torch.randint(2, (2, 1, 40))
+    lovasz_hinge(logits, target, method="sort", symmetric=True, pixel_weight=torch.rand(2, 1, 40))
