@@ -170,7 +170,7 @@ def are_small(inputs: Inputs, bins: int) -> bool:
     """Whether clouds are so small that histograms of them take more memory than sorting them.
 
     Known from shapes alone, so that every device decides alike. A table and the slopes of its bins
-    take 48 bytes for each bin, those of pixels four for each, and sorting takes longer.
+    take 24 bytes for each bin, slopes by pixel four for each, and sorting takes longer.
     """
     points = inputs.scores.shape[2]
     return inputs.segment_ids is not None and points < POINTS_BY_BIN * bins * inputs.segments
