@@ -9,12 +9,14 @@ int lovasz_clouds(const int64_t *ids, int64_t length, int64_t clouds, int64_t *o
   std::memset(offsets, 0, static_cast<size_t>(clouds + 1) * sizeof *offsets);
   int64_t before = 0;
   bool ascending = true;
-  for (int64_t i = 0; i < length; ++i) {
+  // Run by run: a counter that is used again has to wait for itself.
+  for (int64_t i = 0, end; i < length; i = end) {
     const int64_t cloud = ids[i];
     if (cloud < 0 || cloud >= clouds) return LOVASZ_MISUSE;
+    for (end = i + 1; end < length && ids[end] == cloud;) ++end;
+    offsets[cloud + 1] += end - i;
     ascending &= before <= cloud;
     before = cloud;
-    ++offsets[cloud + 1];
   }
   for (int64_t k = 0; k < clouds; ++k) offsets[k + 1] += offsets[k];
   if (ascending) return LOVASZ_OK;
