@@ -14,7 +14,8 @@
 
 namespace {
 
-constexpr int64_t small_row = 8192;      // fits into the caches as it is
+constexpr int64_t small_row = 4096;  // fits into the first cache
+constexpr int first_buckets = 4096;
 constexpr int64_t shared_row = 1 << 16;  // is worth waking threads for
 constexpr int64_t bucket_size = 256;     // elements, about
 
@@ -110,8 +111,10 @@ struct Cost {
 template <bool Weighted, bool Symmetric>
 double walk(const uint64_t *sorted, int64_t size, const Cost<Symmetric> &cost, Sums passed,
             const Row &row) {
+  constexpr int64_t ahead = 32;
   double loss = 0.0, before = cost(passed.positives, passed.negatives);
   for (int64_t i = 0; i < size;) {
+    if (i + ahead < size) fetch_to_write(row.slopes + place_of(sorted[i + ahead]));
     const uint32_t rank = rank_of(sorted[i]);
     int64_t end = i, f = 0, n = 0;
     do {
@@ -167,8 +170,8 @@ double walk_row(const uint64_t *sorted, int64_t size, const lovasz_sort_result &
 // are positives; then where the next one goes. Their weights, where there are any.
 struct Counters {
   int64_t size;
-  uint64_t numbers[most_buckets];
-  Sums weights[most_buckets];
+  uint64_t numbers[first_buckets];
+  Sums weights[first_buckets];
 };
 
 struct Bucket {
@@ -177,16 +180,22 @@ struct Bucket {
   double loss;
 };
 
+// What a thread has in its caches.
+struct Desk {
+  uint64_t sorted[small_row];
+  Table tables[most_digits];
+};
+
 // Working memory for rows of so many pixels, of which several threads take parts.
 struct Working {
-  const Memory elements, others, counters, buckets, tables;
+  const Memory elements, others, counters, buckets, desks;
 
   Working(int64_t pixels, int64_t parts)
       : elements(bytes(pixels), false),
         others(bytes(pixels), false),
         counters(pixels <= small_row ? 0 : static_cast<size_t>(parts) * sizeof(Counters), false),
-        buckets(pixels <= small_row ? 0 : most_buckets * sizeof(Bucket), false),
-        tables(static_cast<size_t>(parts) * most_digits * sizeof(Table), false) {
+        buckets(pixels <= small_row ? 0 : first_buckets * sizeof(Bucket), false),
+        desks(static_cast<size_t>(parts) * sizeof(Desk), false) {
     if (failed()) return;
     lovasz_expect_writes(elements.data, static_cast<int64_t>(bytes(pixels)));
     lovasz_expect_writes(others.data, static_cast<int64_t>(bytes(pixels)));
@@ -197,7 +206,7 @@ struct Working {
   }
   bool failed() const {
     return elements.data == nullptr || others.data == nullptr || counters.data == nullptr ||
-           buckets.data == nullptr || tables.data == nullptr;
+           buckets.data == nullptr || desks.data == nullptr;
   }
 };
 
@@ -211,6 +220,7 @@ struct RowSort {
   uint64_t *const others = working.others.aligned<uint64_t>();
   Counters *const counters = working.counters.aligned<Counters>();
   Bucket *const buckets = working.buckets.aligned<Bucket>();
+  Desk *const desks = working.desks.aligned<Desk>();
   Found found{};
   Sums all{};  // found, in units
   double loss = 0.0;
@@ -222,7 +232,6 @@ struct RowSort {
   const uint32_t *keys(int64_t place) const {
     return reinterpret_cast<const uint32_t *>(row.slopes) + place;
   }
-  Table *tables(int64_t part) const { return working.tables.aligned<Table>() + part * most_digits; }
   // Calls work(part) for each part, by a thread of its own where there are several.
   template <class Work>
   void each_part(const Work &work) const {
@@ -236,7 +245,7 @@ struct RowSort {
   void count(int64_t part, const Digit &digit) const;
   void place_buckets(const Digit &digit);
   void scatter(int64_t part, const Digit &digit) const;
-  void extend_at_once(int64_t size);
+  void extend_at_once(const Digit &whole, int64_t size);
   void extend_buckets(const Digit &digit);
 };
 
@@ -319,26 +328,38 @@ void RowSort::place_buckets(const Digit &digit) {
 void RowSort::scatter(int64_t part, const Digit &digit) const {
   uint64_t *next = counters[part].numbers;
   const uint64_t *from = elements + begin(part);
-  for (int64_t i = 0; i < counters[part].size; ++i) others[next[digit(from[i])]++] = from[i];
+  constexpr int64_t ahead = 64;
+  uint64_t to[ahead];
+  for (int64_t i = 0; i < counters[part].size; i += ahead) {
+    const int64_t some = std::min(ahead, counters[part].size - i);
+    for (int64_t k = 0; k < some; ++k) {
+      to[k] = next[digit(from[i + k])]++;
+      fetch_to_write(others + to[k]);
+    }
+    for (int64_t k = 0; k < some; ++k) others[to[k]] = from[i + k];
+  }
 }
 
-void RowSort::extend_at_once(int64_t size) {
-  sort_elements(elements, others, size, tables(0));
+void RowSort::extend_at_once(const Digit &whole, int64_t size) {
+  uint64_t *sorted = desks->sorted;
+  sort_elements(elements, sorted, size, whole.first, whole.last, desks->tables);
   for (int64_t i = 0; i < size; ++i) {
-    const int64_t own = row.weight == nullptr ? 1 : row.weight_at(place_of(others[i]));
-    (is_positive(others[i]) ? all.positives : all.negatives) += own;
+    const int64_t own = row.weight == nullptr ? 1 : row.weight_at(place_of(sorted[i]));
+    (is_positive(sorted[i]) ? all.positives : all.negatives) += own;
   }
-  loss = walk_row(others, size, result, all, Sums{}, row);
+  loss = walk_row(sorted, size, result, all, Sums{}, row);
 }
 
 void RowSort::extend_buckets(const Digit &digit) {
   std::atomic<int> next{0};
   each_part([&](int64_t part) {
+    Desk &desk = desks[part];
     for (int b = next++; b < digit.buckets; b = next++) {
       Bucket &own = buckets[b];
       if (own.size == 0) continue;
-      uint64_t *sorted = elements + own.begin;
-      sort_elements(others + own.begin, sorted, own.size, tables(part));
+      uint64_t *sorted = own.size <= small_row ? desk.sorted : elements + own.begin;
+      sort_elements(others + own.begin, sorted, own.size, digit.lowest(b), digit.highest(b),
+                    desk.tables);
       own.loss = walk_row(sorted, own.size, result, all, own.passed, row);
     }
   });
@@ -348,14 +369,15 @@ void RowSort::extend_buckets(const Digit &digit) {
 void RowSort::extend() {
   find();
   const uint32_t smallest = least();
-  if (parts == 1 && row.pixels() <= small_row) {
-    extend_at_once(collect(0, smallest));
-    return;
-  }
+  const bool at_once = row.pixels() <= small_row;
   // Sums must not depend on the number of threads, so the buckets do not.
   uint32_t most = 1;
-  while (most < most_buckets && most * bucket_size < found.pixels) most *= 2;
+  while (!at_once && most < first_buckets && most * bucket_size < found.pixels) most *= 2;
   const Digit digit(largest_rank - found.largest, largest_rank - smallest, most);
+  if (at_once) {
+    extend_at_once(digit, collect(0, smallest));
+    return;
+  }
   each_part([&](int64_t part) {
     counters[part].size = collect(part, smallest);
     count(part, digit);
