@@ -76,15 +76,62 @@ void positive_slopes(const int32_t *label, int64_t bins, const lovasz_slopes &sl
   scatter<T>(slope, at, s);
 }
 
-// Slopes by pixel of one class, those past the end of the tile 0.
+// Slopes by pixel of a tile, multiplied by their factors: those of the classes, or where there are
+// clouds, of which a tile may hold many, those of the classes of the cloud that a pixel is of.
 template <int T>
-inline void load_slopes(const float *slope, int64_t size, float *__restrict out) {
-  if (size == T) {
-    for (int t = 0; t < T; ++t) out[t] = slope[t];
-  } else {
-    for (int64_t t = 0; t < T; ++t) out[t] = t < size ? slope[t] : 0.0f;
+struct PixelSlopes {
+  const lovasz_inputs &inputs;
+  const lovasz_slopes &slopes;
+  const int64_t pixel, size;
+  const bool of_clouds;
+  alignas(64) uint32_t at[T];  // from where on the factors of a pixel are
+
+  PixelSlopes(const lovasz_inputs &read, const lovasz_slopes &given, int64_t first, int64_t count)
+      : inputs(read),
+        slopes(given),
+        pixel(first),
+        size(count),
+        of_clouds(read.offsets != nullptr && given.factors != nullptr && given.by_pixel) {
+    if (!of_clouds) return;
+    int64_t cloud = cloud_of(pixel);
+    for (int64_t t = 0; t < T; ++t) {
+      while (t < size && pixel + t >= inputs.offsets[cloud + 1]) ++cloud;
+      at[t] = static_cast<uint32_t>(cloud * inputs.classes);
+    }
   }
-}
+
+  // The last cloud that begins at the pixel or before it; those between are empty.
+  int64_t cloud_of(int64_t place) const {
+    int64_t low = 0, high = inputs.clouds - 1;
+    while (low < high) {
+      const int64_t middle = (low + high + 1) / 2;
+      if (inputs.offsets[middle] <= place) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    return low;
+  }
+
+  // Those of class c; 0 past the end of the tile.
+  void load(int64_t c, float *__restrict out) const {
+    const float *slope = slopes.slopes + c * inputs.length + pixel;
+    if (size == T) {
+      for (int t = 0; t < T; ++t) out[t] = slope[t];
+    } else {
+      for (int64_t t = 0; t < T; ++t) out[t] = t < size ? slope[t] : 0.0f;
+    }
+    if (of_clouds) {
+      alignas(64) float factor[T];
+      gather<T>(slopes.factors + c, at, factor);
+      for (int t = 0; t < T; ++t) out[t] *= factor[t];
+    } else {
+      const float factor = factor_of(slopes, c);
+      for (int t = 0; t < T; ++t) out[t] *= factor;
+    }
+  }
+};
 
 // As the two above, from slopes (C, L) by pixel.
 template <int T>
@@ -92,18 +139,18 @@ void slopes_by_pixel(Rows x, const lovasz_inputs &inputs, const int32_t *__restr
                      const float *__restrict lse, const lovasz_slopes &slopes, int64_t pixel,
                      int64_t size, float *__restrict p_out, float *__restrict s_out,
                      float *__restrict sum) {
+  const PixelSlopes<T> by_pixel(inputs, slopes, pixel, size);
   for (int t = 0; t < T; ++t) sum[t] = 0.0f;
   for (int64_t c = 0; c < inputs.classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
-    const float factor = factor_of(slopes, c);
     float *__restrict p_row = p_out + c * padded<T>;
     float *__restrict s_row = s_out + c * padded<T>;
     const int32_t own = static_cast<int32_t>(c);
     x.prefetch(c);
-    load_slopes<T>(slopes.slopes + c * inputs.length + pixel, size, s_row);
+    by_pixel.load(c, s_row);
     for (int t = 0; t < T; ++t) {
       const float h = exp_half(row[t] - lse[t]);
-      const float s = label[t] == own ? -s_row[t] * factor : s_row[t] * factor;
+      const float s = label[t] == own ? -s_row[t] : s_row[t];
       p_row[t] = h * h;
       s_row[t] = s;
       sum[t] += h * h * s;
@@ -223,6 +270,7 @@ void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
                     const int32_t *__restrict label, const lovasz_slopes &slopes, int64_t c,
                     float *__restrict error, float *__restrict derivative,
                     float *__restrict slope) {
+  const float factor = factor_of(slopes, c);
   const float bins = static_cast<float>(inputs.bins), last = bins - 1.0f;
   const int32_t side = static_cast<int32_t>(inputs.bins);  // from negatives to positives
   alignas(64) int32_t at[T];
@@ -234,26 +282,27 @@ void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
     at[t] = bin_of(u, last) + (label[t] == 1 ? side : 0);
   }
   gather<T>(slopes.slopes + 2 * c * inputs.bins, at, slope);
+  for (int t = 0; t < T; ++t) slope[t] *= factor;
 }
 
 // The gradient of a channel, T floats.
 template <int T, int32_t Link>
 void channel_gradient(const lovasz_inputs &inputs, const float *row, const lovasz_slopes &slopes,
-                      int64_t image, int64_t c, int64_t pixel, int64_t size,
+                      const PixelSlopes<T> &by_pixel, int64_t image, int64_t c,
                       float *__restrict out) {
+  const int64_t pixel = by_pixel.pixel, size = by_pixel.size;
   alignas(64) int32_t label[T];
   alignas(64) float margin[T], error[T], derivative[T], slope[T];
   load_channel_labels<T>(inputs, image, c, pixel, size, label);
   signed_scores<T>(row, label, margin);
   if (slopes.by_pixel) {
-    load_slopes<T>(slopes.slopes + c * inputs.length + pixel, size, slope);
+    by_pixel.load(c, slope);
     for (int t = 0; t < T; ++t) derivative[t] = derivative_of<Link>(margin[t]);
   } else {
     channel_slopes<T, Link>(inputs, margin, label, slopes, c, error, derivative, slope);
   }
-  const float factor = factor_of(slopes, c);
   for (int t = 0; t < T; ++t) {
-    const float value = slope[t] * factor * derivative[t];
+    const float value = slope[t] * derivative[t];
     out[t] = label[t] == 1 ? -value : value;
   }
   if (inputs.cross_entropy) {
@@ -272,13 +321,13 @@ template <int T, class Score, int32_t Link>
 void backward_channels_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slopes,
                             const lovasz_strided &gradient, int64_t image, int64_t pixel,
                             int64_t size, const Scratch &scratch) {
+  const PixelSlopes<T> by_pixel(inputs, slopes, pixel, size);
   // Not scratch.rows: they may hold the scores, which are read until the last channel.
-  store_tile<T, Score>(inputs, gradient, image, pixel, size, scratch.a, scratch.strip,
-                       [&](int64_t c, float *out) {
-                         x.prefetch(c);
-                         channel_gradient<T, Link>(inputs, x.data + c * x.stride, slopes, image, c,
-                                                   pixel, size, out);
-                       });
+  store_tile<T, Score>(
+      inputs, gradient, image, pixel, size, scratch.a, scratch.strip, [&](int64_t c, float *out) {
+        x.prefetch(c);
+        channel_gradient<T, Link>(inputs, x.data + c * x.stride, slopes, by_pixel, image, c, out);
+      });
 }
 
 }  // namespace LOVASZ_LEVEL

@@ -40,6 +40,18 @@ inline bool apart(const lovasz_inputs &inputs, const lovasz_strided &gradient) {
   return true;
 }
 
+// Clouds follow one another, and no point is of none.
+inline bool clouds(const lovasz_inputs &inputs) {
+  if (inputs.offsets == nullptr) return true;
+  if (inputs.images != 1 || inputs.offsets[0] != 0) return false;
+  // The kernels find the factors of a cloud by 32 bits.
+  if (!within(inputs.clouds, 1, UINT32_MAX / inputs.classes)) return false;
+  for (int64_t k = 0; k < inputs.clouds; ++k) {
+    if (inputs.offsets[k] > inputs.offsets[k + 1]) return false;
+  }
+  return inputs.offsets[inputs.clouds] == inputs.length;
+}
+
 // What every pass reads; `bins` is at least this. Where there are no scores there is nothing to
 // read.
 inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
@@ -51,7 +63,7 @@ inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
   return places && (!softmax || inputs.lse != nullptr) && inputs.bins >= bins &&
          within(inputs.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
          within(inputs.label_type, LOVASZ_UINT8, LOVASZ_UINT64) &&
-         within(inputs.link, LOVASZ_CLASSES, LOVASZ_ELU);
+         within(inputs.link, LOVASZ_CLASSES, LOVASZ_ELU) && clouds(inputs);
 }
 
 // And what is written: the gradient.

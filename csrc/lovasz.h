@@ -62,6 +62,10 @@ struct lovasz_inputs {
   // Multilabel: channels have a label each, (N, C, L).
   int64_t target_class_stride;
   int32_t link;
+  // Clouds of points that lie one after the other in the only image, or null: those of cloud k are
+  // offsets[k] to offsets[k + 1] - 1, and each cloud is a group. Ascending from 0 to `length`.
+  const int64_t *offsets;  // (clouds + 1)
+  int64_t clouds;
 };
 
 struct lovasz_histogram_result {
@@ -132,10 +136,16 @@ LOVASZ_API int lovasz_choose_level(const char *name);
 // What the functions below return.
 enum lovasz_status {
   LOVASZ_OK = 0,
+  LOVASZ_MOVED = 1,       // of lovasz_clouds
   LOVASZ_NO_MEMORY = -1,  // for their histograms
   LOVASZ_MISUSE = -2      // an argument that this file does not allow; nothing was read or written
 };
 
+// Where clouds begin, `offsets` (clouds + 1), from the number of the cloud of each point (length).
+// Unless the numbers ascend: LOVASZ_MOVED, and the points in an order in which they do, and the
+// place of each point in that order (length).
+LOVASZ_API int lovasz_clouds(const int64_t *ids, int64_t length, int64_t clouds, int64_t *offsets,
+                             int64_t *order, int64_t *places);
 // The first pass: errors into bins.
 LOVASZ_API int lovasz_histogram(const struct lovasz_inputs *, struct lovasz_histogram_result *,
                                 int32_t threads);

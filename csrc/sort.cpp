@@ -489,7 +489,8 @@ int lovasz_sort_and_extend(const lovasz_inputs *inputs, lovasz_sort_result *resu
                            int32_t threads) {
   if (!contract::kept(*inputs, 0) || result->slopes == nullptr || result->losses == nullptr ||
       result->positives == nullptr || result->pixels == nullptr || result->invalid == nullptr ||
-      result->unit < 1 || inputs->classes > (places - 1) / inputs->images / inputs->length) {
+      inputs->offsets != nullptr || result->unit < 1 ||
+      inputs->classes > (places - 1) / inputs->images / inputs->length) {
     return LOVASZ_MISUSE;
   }
   SortPass pass(*inputs, *result);

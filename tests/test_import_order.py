@@ -31,7 +31,7 @@ FLOORS = [
     ["core.bins"],
     ["core"],
     ["kernels.precision", "kernels.fixed_point", "kernels.contents", "kernels.batching"],
-    ["kernels.segments", "kernels.contract"],
+    ["kernels.segments", "kernels.clouds", "kernels.contract"],
     ["kernels.pixels", "kernels.sorting"],
     ["kernels.cross_entropy"],
     ["kernels.reference"],

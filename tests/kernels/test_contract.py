@@ -118,6 +118,8 @@ BAD = [
     ("backward", {"factors": torch.ones(1, 2)}),
     ("backward", {"slopes": torch.zeros(2, 3, 5), "factors": torch.ones(3, 3)}),
     ("backward", {"segment_ids": TARGET[:1, 1:]}),
+    ("backward", {"segment_ids": TARGET[:1]}),  # of two images
+    ("histogram", {"segment_ids": TARGET[:1]}),
 ]
 
 
@@ -166,3 +168,24 @@ def test_gradients_whose_elements_meet_are_refused(strides):
 )
 def test_inputs_that_are_none_are_refused(field):
     assert status_of(cpu._strided(torch.empty(2, 3, 5)), **field) == -2
+
+
+@pytest.mark.parametrize("offsets", [[0, 3, 5], [1, 3, 5], [0, 3, 4], [0, 6, 5], [0, 0, 5]])
+def test_clouds_that_leave_points_out_are_refused(offsets):
+    numbers = torch.tensor(offsets)
+    fields = {"images": 1, "offsets": numbers.data_ptr(), "clouds": 2}
+    good = offsets[0] == 0 and offsets[1] <= offsets[2] == 5
+    gradient = cpu._strided(torch.empty(1, 3, 5))
+    slopes = torch.zeros(2, 3, 2, 8)
+    inputs = cpu._Inputs(SCORES[:1], TARGET[:1], LSE[:1], None, False, "softmax", 8)
+    for field, value in fields.items():
+        setattr(inputs.struct, field, value)
+    call = cpu.load().lovasz_backward
+    status = call(inputs.struct, slopes.data_ptr(), False, None, 0.0, gradient, 1)
+    assert status == (0 if good else -2)
+
+
+def test_clouds_of_two_images_are_refused():
+    numbers = torch.tensor([0, 5])
+    fields = {"offsets": numbers.data_ptr(), "clouds": 1}
+    assert status_of(cpu._strided(torch.empty(2, 3, 5)), **fields) == -2

@@ -57,6 +57,8 @@ class Inputs(ctypes.Structure):
         ("weight_class_stride", ctypes.c_int64),
         ("target_class_stride", ctypes.c_int64),
         ("link", ctypes.c_int32),
+        ("offsets", ctypes.c_void_p),
+        ("clouds", ctypes.c_int64),
     )
 
 
@@ -163,6 +165,14 @@ def _declare(library: ctypes.CDLL) -> None:
     library.lovasz_set_parallel_for.restype = None
     library.lovasz_level.restype = ctypes.c_char_p
     library.lovasz_choose_level.argtypes = (ctypes.c_char_p,)
+    library.lovasz_clouds.argtypes = (
+        pointer,  # ids
+        ctypes.c_int64,  # length
+        ctypes.c_int64,  # clouds
+        pointer,  # offsets
+        pointer,  # order
+        pointer,  # places
+    )
     library.lovasz_histogram.argtypes = (inputs, ctypes.POINTER(HistogramResult), threads)
     library.lovasz_extend.argtypes = (ctypes.POINTER(Extension), threads)
     library.lovasz_extend.restype = None

@@ -233,6 +233,10 @@ def _check_pixels(
             f" {', '.join((*MULTICLASS, *MULTILABEL))}, got {link}"
         )
     images, classes, length = scores.shape
+    if segment_ids is not None and images != 1:
+        raise ValueError(
+            f"lovasz::{operator}: expected scores of one image with segment_ids, got {images}"
+        )
     pixels = (images, length) if link in MULTICLASS else (images, classes, length)
     wanted: tuple[_Wanted, ...] = (
         ("target", target, pixels, None),

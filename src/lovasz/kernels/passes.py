@@ -18,6 +18,10 @@ from lovasz.kernels.sorting import extend_pixels
 assert operators is not None  # defines torch.ops.lovasz
 
 
+#: Points of a cloud for each bin, on average, from which on clouds have histograms.
+POINTS_BY_BIN = 4
+
+
 class Inputs(NamedTuple):
     """Scores and labels, and how to read them: what both passes need to know."""
 
@@ -160,6 +164,24 @@ def sort_and_extend(
         invalid = invalid + _bad_weights(inputs)
     present = torch.stack((pixels, positives)) > 0
     return Sorted(Extended(losses, slopes, present), lse, invalid)
+
+
+def are_small(inputs: Inputs, bins: int) -> bool:
+    """Whether clouds are so small that histograms of them take more memory than sorting them.
+
+    Known from shapes alone, so that every device decides alike. A table and the slopes of its bins
+    take 24 bytes for each bin, slopes by pixel four for each, and sorting takes longer.
+    """
+    points = inputs.scores.shape[2]
+    return inputs.segment_ids is not None and points < POINTS_BY_BIN * bins * inputs.segments
+
+
+def cross_entropy(inputs: Inputs) -> Tensor:
+    """Sums of the cross-entropies and of their weights, where errors are sorted and not counted."""
+    whole = inputs._replace(per_image=False, segment_ids=None, segments=1)
+    sums = histogram(whole, 2, True).sums
+    assert sums is not None  # asked for
+    return sums
 
 
 def _bad_weights(inputs: Inputs) -> Tensor:

@@ -148,7 +148,10 @@ def backward(
 ) -> Tensor:
     """Reference of ``lovasz::backward``, differentiable in everything that is floating."""
     if factors is not None:
-        slopes = slopes * factors.view(*factors.shape, *(1,) * (slopes.dim() - 2))
+        if slopes.dim() == 3 and segment_ids is not None:
+            slopes = slopes * factors[segment_ids].transpose(1, 2)
+        else:
+            slopes = slopes * factors.view(*factors.shape, *(1,) * (slopes.dim() - 2))
     pixels = load(scores, target, lse, ignore_index, link)
     if slopes.dim() == 4:
         groups, _, _, bins = slopes.shape
