@@ -390,81 +390,92 @@ void RowSort::extend() {
 // The rows of all groups and classes, and who sorts them.
 struct SortPass : Pass {
   lovasz_sort_result &result;
+  const int32_t threads;
   std::atomic<int64_t> bad_labels{0};
 
-  SortPass(const lovasz_inputs &read, lovasz_sort_result &written) : Pass(read), result(written) {}
+  SortPass(const lovasz_inputs &read, lovasz_sort_result &written, int32_t threads_of)
+      : Pass(read), result(written), threads(threads_of) {}
   void write_keys();
-  void extend(int32_t threads);
+  void extend();
 
  private:
-  int64_t images() const { return inputs.per_image ? 1 : inputs.images; }
-  int64_t rows() const { return inputs.classes * (inputs.per_image ? inputs.images : 1); }
+  const bool of_clouds = inputs.offsets != nullptr;
+  const int64_t groups = of_clouds ? inputs.clouds : inputs.per_image ? inputs.images : 1;
+  const int64_t rows = groups * inputs.classes;
+  // Threads share a row that one of them would still be at when the others have done the rest.
+  const int64_t fair =
+      std::max(inputs.classes * inputs.images * inputs.length / (4 * threads), shared_row);
+
   Row row(int64_t index) const;
-  bool shared(const Row &row, int32_t threads) const;
+  bool shared(const Row &row) const { return threads > 1 && row.pixels() > fair; }
   void extend_row(int64_t index, const Row &row, const Working &working, int64_t parts);
-  void extend_own_rows(int32_t threads, int64_t pixels, std::atomic<int64_t> &next);
+  void extend_own_rows(int64_t pixels, std::atomic<int64_t> &next);
 };
 
 // Errors of the chunks that this thread takes.
 void SortPass::write_keys() {
   take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
-    lovasz_histograms found{};
-    level.keys(&inputs, image, first, last, &found, reinterpret_cast<uint32_t *>(result.slopes),
-               scratch);
-    if (found.invalid) {
-      __atomic_fetch_add(result.invalid + group(image), found.invalid, __ATOMIC_RELAXED);
-    }
+    const auto keys = [&](int64_t begin, int64_t end) {
+      lovasz_histograms found{};
+      level.keys(&inputs, image, begin, end, &found, reinterpret_cast<uint32_t *>(result.slopes),
+                 scratch);
+      return found;
+    };
+    const lovasz_histograms found = keys(first, last);
     bad_labels += found.bad_labels;
+    if (found.invalid == 0) return;
+    each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
+      const int64_t invalid = of_clouds ? keys(begin, end).invalid : found.invalid;
+      __atomic_fetch_add(result.invalid + group, invalid, __ATOMIC_RELAXED);
+    });
   });
 }
 
+// Class by class, because the clouds of a class lie next to each other.
 Row SortPass::row(int64_t index) const {
-  const int64_t image = index / inputs.classes, c = index % inputs.classes;
+  const int64_t c = index / groups, group = index % groups;
+  const int64_t image = of_clouds ? 0 : group, begin = of_clouds ? inputs.offsets[group] : 0;
+  const int64_t length = of_clouds ? inputs.offsets[group + 1] - begin : inputs.length;
+  const int64_t images = inputs.per_image ? 1 : inputs.images;
   const int64_t stride = inputs.classes * inputs.length;
   const int64_t *weight = inputs.fixed_weight;
-  if (weight != nullptr)
-    weight += image * inputs.weight_image_stride + c * inputs.weight_class_stride;
-  return {result.slopes + image * stride + c * inputs.length,
-          images(),
-          stride,
-          inputs.length,
-          weight,
-          inputs.weight_image_stride};
-}
-
-// Whether threads share a row: one of them alone would still be at it when the others have done the
-// rest.
-bool SortPass::shared(const Row &row, int32_t threads) const {
-  const int64_t fair = inputs.classes * inputs.images * inputs.length / (4 * threads);
-  return threads > 1 && row.pixels() >= shared_row && row.pixels() > fair;
+  if (weight != nullptr) {
+    weight += image * inputs.weight_image_stride + c * inputs.weight_class_stride + begin;
+  }
+  float *slopes = result.slopes + image * stride + c * inputs.length + begin;
+  return {slopes, images, stride, length, weight, inputs.weight_image_stride};
 }
 
 void SortPass::extend_row(int64_t index, const Row &row, const Working &working, int64_t parts) {
   RowSort sort{row, result, working, parts};
   sort.extend();
-  result.losses[index] = sort.loss;
-  result.positives[index] = sort.found.positives;
-  result.pixels[index] = sort.found.pixels;
+  const int64_t to = index % groups * inputs.classes + index / groups;
+  result.losses[to] = sort.loss;
+  result.positives[to] = sort.found.positives;
+  result.pixels[to] = sort.found.pixels;
 }
 
-void SortPass::extend_own_rows(int32_t threads, int64_t pixels, std::atomic<int64_t> &next) {
+void SortPass::extend_own_rows(int64_t pixels, std::atomic<int64_t> &next) {
   const Working working(pixels, 1);
   if (working.failed()) {
     failed = true;
     return;
   }
-  for (int64_t i = next++; i < rows(); i = next++) {
-    const Row own = row(i);
-    if (!shared(own, threads)) extend_row(i, own, working, 1);
+  const int64_t some = 1 + rows / 4096;  // to ask less often where there are very many
+  for (int64_t first = next.fetch_add(some); first < rows; first = next.fetch_add(some)) {
+    for (int64_t i = first; i < std::min(first + some, rows); ++i) {
+      const Row own = row(i);
+      if (!shared(own)) extend_row(i, own, working, 1);
+    }
   }
 }
 
-void SortPass::extend(int32_t threads) {
+void SortPass::extend() {
   int64_t shared_pixels = 0, own_pixels = 0, own_rows = 0;
-  for (int64_t i = 0; i < rows(); ++i) {
+  for (int64_t i = 0; i < rows; ++i) {
     const Row own = row(i);
-    int64_t &pixels = shared(own, threads) ? shared_pixels : own_pixels;
-    own_rows += !shared(own, threads);
+    int64_t &pixels = shared(own) ? shared_pixels : own_pixels;
+    own_rows += !shared(own);
     pixels = std::max(pixels, own.pixels());
   }
   if (shared_pixels > 0) {
@@ -473,14 +484,14 @@ void SortPass::extend(int32_t threads) {
       failed = true;
       return;
     }
-    for (int64_t i = 0; i < rows(); ++i) {
+    for (int64_t i = 0; i < rows; ++i) {
       const Row own = row(i);
-      if (shared(own, threads)) extend_row(i, own, working, threads);
+      if (shared(own)) extend_row(i, own, working, threads);
     }
   }
   std::atomic<int64_t> next{0};
   run(threads, std::min<int64_t>(threads, own_rows),
-      [&](int64_t, int64_t) { extend_own_rows(threads, own_pixels, next); });
+      [&](int64_t, int64_t) { extend_own_rows(own_pixels, next); });
 }
 
 }  // namespace
@@ -489,13 +500,12 @@ int lovasz_sort_and_extend(const lovasz_inputs *inputs, lovasz_sort_result *resu
                            int32_t threads) {
   if (!contract::kept(*inputs, 0) || result->slopes == nullptr || result->losses == nullptr ||
       result->positives == nullptr || result->pixels == nullptr || result->invalid == nullptr ||
-      inputs->offsets != nullptr || result->unit < 1 ||
-      inputs->classes > (places - 1) / inputs->images / inputs->length) {
+      result->unit < 1 || inputs->classes > (places - 1) / inputs->images / inputs->length) {
     return LOVASZ_MISUSE;
   }
-  SortPass pass(*inputs, *result);
+  SortPass pass(*inputs, *result, std::max(threads, 1));
   pass.on_threads(threads, [&] { pass.write_keys(); });
-  if (!pass.failed) pass.extend(threads);
+  if (!pass.failed) pass.extend();
   result->bad_labels = pass.bad_labels;
   return pass.status();
 }
