@@ -1,6 +1,6 @@
 """The operators on CUDA and ROCm devices, by Triton kernels; the rest goes to the reference.
 
-The rest is float64 scores, probabilities of classes, and clouds of points.
+The rest is float64 scores, probabilities of classes, and sorting clouds of points.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lovasz.kernels import reference
 from lovasz.kernels.triton.availability import launches, supported
-from lovasz.kernels.triton.inputs import CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
 
 
 def histogram(
@@ -30,7 +30,7 @@ def histogram(
     segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
-    launch = _launches("histograms", scores, link, segment_ids)
+    launch = _launches("histograms", scores, link)
     if launch is None:
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
@@ -39,10 +39,12 @@ def histogram(
     added = CrossEntropy.of(class_weight, smoothing) if cross_entropy else None
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        weights = Weights.of(pixel_weight, labels)
+        clouds = Clouds.of(segment_ids, segments)
+        weights = Weights.of(pixel_weight, labels, clouds)
         counts, lse, invalid, sums = launch.histogram(
-            scores, labels, bins, per_image, link, added, weights
+            scores, labels, bins, per_image, link, added, weights, clouds
         )
+        invalid = invalid if clouds is None else invalid + clouds.unknown
     return counts, lse, invalid, sums
 
 
@@ -60,8 +62,9 @@ def sort_and_extend(
     segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
-    launch = _launches("sorting", scores, link, segment_ids)
-    if launch is None or symmetric or pixel_weight is not None:
+    launch = _launches("sorting", scores, link)
+    plain = not symmetric and pixel_weight is None and segment_ids is None
+    if launch is None or not plain:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments)
         return reference.sort_and_extend(scores, target, *options, *segmented)
@@ -88,16 +91,17 @@ def backward(
     pixel_weight: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
-    by_pixel = slopes.dim() == 3  # then it does not matter which segments they are of
-    launch = _launches("gradient", scores, link, None if by_pixel else segment_ids)
+    launch = _launches("gradient", scores, link)
     if launch is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         return reference.backward(scores, target, lse, slopes, factors, *options)
     added = None if scale is None else CrossEntropy.of(class_weight, smoothing)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
+        rows = slopes if slopes.dim() == 4 else factors
+        clouds = None if rows is None else Clouds.of(segment_ids, rows.shape[0])
         gradient: Tensor = launch.backward(
-            scores, labels, lse, slopes, factors, link, scale, added, pixel_weight
+            scores, labels, lse, slopes, factors, link, scale, added, pixel_weight, clouds
         )
     return gradient
 
@@ -140,10 +144,8 @@ def reduce(
     return total, factors, cross_entropy, by_sum
 
 
-def _launches(
-    module: str, scores: Tensor, link: str, segment_ids: Tensor | None
-) -> ModuleType | None:
+def _launches(module: str, scores: Tensor, link: str) -> ModuleType | None:
     """A module of launches, if they can do this."""
-    if segment_ids is not None or link == "probabilities" or not supported(scores):
+    if link == "probabilities" or not supported(scores):
         return None
     return launches(module)
