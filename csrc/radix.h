@@ -40,22 +40,38 @@ inline float error_of_rank(uint32_t rank) {
 
 // A digit: so many buckets that ranks from the first to the last fall into them in their order.
 struct Digit {
-  uint32_t first;
+  uint32_t first, last;
   int shift, buckets;
 
-  Digit(uint32_t lowest, uint32_t last, uint32_t most) : first(lowest), shift(0) {
+  Digit(uint32_t lowest, uint32_t highest, uint32_t most) : first(lowest), last(highest), shift(0) {
     while ((last - first) >> shift >= most) ++shift;
     buckets = static_cast<int>((last - first) >> shift) + 1;
   }
   uint32_t operator()(uint64_t element) const { return (rank_of(element) - first) >> shift; }
+  // The ranks of a bucket.
+  uint32_t lowest(int bucket) const { return first + (static_cast<uint32_t>(bucket) << shift); }
+  uint32_t highest(int bucket) const {
+    const uint32_t least = lowest(bucket), width = (uint32_t{1} << shift) - 1;
+    return last - least < width ? last : least + width;
+  }
 };
 
-constexpr int64_t few_elements = 24;     // that are moved into place one by one
+constexpr int64_t few_elements = 16;     // that are moved into place one by one
 constexpr uint32_t most_buckets = 2048;  // their counters fit into the first cache
 constexpr int most_digits = 8;           // of at least 5 bits, but for the last
 
 // The counters of the digits.
 using Table = uint32_t[most_buckets];
+
+// Asks for what will be written. Stores wait for each other, so one that finds its line in no cache
+// keeps all that come after it.
+inline void fetch_to_write(const void *address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 1);
+#else
+  (void)address;
+#endif
+}
 
 inline void insert_sorted(uint64_t *elements, int64_t size) {
   for (int64_t i = 1; i < size; ++i) {
@@ -67,21 +83,20 @@ inline void insert_sorted(uint64_t *elements, int64_t size) {
   }
 }
 
-// The elements of `from`, which is overwritten, in the order of their ranks in `to`.
-inline void sort_elements(uint64_t *from, uint64_t *to, int64_t size, Table *tables) {
-  uint64_t lowest = UINT64_MAX, highest = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    lowest = from[i] < lowest ? from[i] : lowest;
-    highest = from[i] > highest ? from[i] : highest;
-  }
-  if (size <= few_elements || rank_of(lowest) == rank_of(highest)) {
+inline void sort_closely(uint64_t *from, uint64_t *to, int64_t size, Table *tables);
+
+// The elements of `from`, which is overwritten, in the order of their ranks in `to`, which is in
+// cache. Ranks are from the lowest to the highest.
+inline void sort_elements(uint64_t *from, uint64_t *to, int64_t size, uint32_t lowest,
+                          uint32_t highest, Table *tables) {
+  if (size <= few_elements || lowest == highest) {
     std::memcpy(to, from, static_cast<size_t>(size) * sizeof *to);
-    if (size <= few_elements) insert_sorted(to, size);
+    if (lowest != highest) insert_sorted(to, size);
     return;
   }
   uint32_t wanted = 32;
   while (wanted < size && wanted < most_buckets) wanted *= 2;
-  const Digit digit(rank_of(lowest), rank_of(highest), wanted);
+  const Digit digit(lowest, highest, wanted);
   uint32_t *ends = *tables;
   std::memset(ends, 0, static_cast<size_t>(digit.buckets) * sizeof *ends);
   for (int64_t i = 0; i < size; ++i) ++ends[digit(from[i])];
@@ -93,16 +108,26 @@ inline void sort_elements(uint64_t *from, uint64_t *to, int64_t size, Table *tab
     most = number > most ? number : most;
   }
   for (int64_t i = 0; i < size; ++i) to[ends[digit(from[i])]++] = from[i];
-  if (digit.shift > 0 && most > few_elements) {
-    start = 0;
-    for (int b = 0; b < digit.buckets; start = ends[b++]) {
-      const int64_t part = ends[b] - start;
-      if (part <= few_elements) continue;
-      sort_elements(to + start, from + start, part, tables + 1);
-      std::memcpy(to + start, from + start, static_cast<size_t>(part) * sizeof *to);
-    }
+  if (digit.shift == 0) return;
+  start = 0;
+  for (int b = 0; most > few_elements && b < digit.buckets; start = ends[b++]) {
+    const int64_t part = ends[b] - start;
+    if (part > few_elements) sort_closely(to + start, from + start, part, tables + 1);
   }
   insert_sorted(to, size);
+}
+
+// Elements that are so many because their ranks lie close together, in place.
+inline void sort_closely(uint64_t *elements, uint64_t *others, int64_t size, Table *tables) {
+  uint32_t lowest = largest_rank, highest = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    const uint32_t rank = rank_of(elements[i]);
+    lowest = rank < lowest ? rank : lowest;
+    highest = rank > highest ? rank : highest;
+  }
+  if (lowest == highest) return;
+  sort_elements(elements, others, size, lowest, highest, tables);
+  std::memcpy(elements, others, static_cast<size_t>(size) * sizeof *elements);
 }
 
 }  // namespace

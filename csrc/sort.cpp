@@ -14,7 +14,8 @@
 
 namespace {
 
-constexpr int64_t small_row = 8192;      // fits into the caches as it is
+constexpr int64_t small_row = 4096;  // fits into the first cache
+constexpr int first_buckets = 4096;
 constexpr int64_t shared_row = 1 << 16;  // is worth waking threads for
 constexpr int64_t bucket_size = 256;     // elements, about
 
@@ -110,8 +111,10 @@ struct Cost {
 template <bool Weighted, bool Symmetric>
 double walk(const uint64_t *sorted, int64_t size, const Cost<Symmetric> &cost, Sums passed,
             const Row &row) {
+  constexpr int64_t ahead = 32;
   double loss = 0.0, before = cost(passed.positives, passed.negatives);
   for (int64_t i = 0; i < size;) {
+    if (i + ahead < size) fetch_to_write(row.slopes + place_of(sorted[i + ahead]));
     const uint32_t rank = rank_of(sorted[i]);
     int64_t end = i, f = 0, n = 0;
     do {
@@ -167,8 +170,8 @@ double walk_row(const uint64_t *sorted, int64_t size, const lovasz_sort_result &
 // are positives; then where the next one goes. Their weights, where there are any.
 struct Counters {
   int64_t size;
-  uint64_t numbers[most_buckets];
-  Sums weights[most_buckets];
+  uint64_t numbers[first_buckets];
+  Sums weights[first_buckets];
 };
 
 struct Bucket {
@@ -177,16 +180,22 @@ struct Bucket {
   double loss;
 };
 
+// What a thread has in its caches.
+struct Desk {
+  uint64_t sorted[small_row];
+  Table tables[most_digits];
+};
+
 // Working memory for rows of so many pixels, of which several threads take parts.
 struct Working {
-  const Memory elements, others, counters, buckets, tables;
+  const Memory elements, others, counters, buckets, desks;
 
   Working(int64_t pixels, int64_t parts)
       : elements(bytes(pixels), false),
         others(bytes(pixels), false),
         counters(pixels <= small_row ? 0 : static_cast<size_t>(parts) * sizeof(Counters), false),
-        buckets(pixels <= small_row ? 0 : most_buckets * sizeof(Bucket), false),
-        tables(static_cast<size_t>(parts) * most_digits * sizeof(Table), false) {
+        buckets(pixels <= small_row ? 0 : first_buckets * sizeof(Bucket), false),
+        desks(static_cast<size_t>(parts) * sizeof(Desk), false) {
     if (failed()) return;
     lovasz_expect_writes(elements.data, static_cast<int64_t>(bytes(pixels)));
     lovasz_expect_writes(others.data, static_cast<int64_t>(bytes(pixels)));
@@ -197,7 +206,7 @@ struct Working {
   }
   bool failed() const {
     return elements.data == nullptr || others.data == nullptr || counters.data == nullptr ||
-           buckets.data == nullptr || tables.data == nullptr;
+           buckets.data == nullptr || desks.data == nullptr;
   }
 };
 
@@ -211,6 +220,7 @@ struct RowSort {
   uint64_t *const others = working.others.aligned<uint64_t>();
   Counters *const counters = working.counters.aligned<Counters>();
   Bucket *const buckets = working.buckets.aligned<Bucket>();
+  Desk *const desks = working.desks.aligned<Desk>();
   Found found{};
   Sums all{};  // found, in units
   double loss = 0.0;
@@ -222,7 +232,6 @@ struct RowSort {
   const uint32_t *keys(int64_t place) const {
     return reinterpret_cast<const uint32_t *>(row.slopes) + place;
   }
-  Table *tables(int64_t part) const { return working.tables.aligned<Table>() + part * most_digits; }
   // Calls work(part) for each part, by a thread of its own where there are several.
   template <class Work>
   void each_part(const Work &work) const {
@@ -236,7 +245,7 @@ struct RowSort {
   void count(int64_t part, const Digit &digit) const;
   void place_buckets(const Digit &digit);
   void scatter(int64_t part, const Digit &digit) const;
-  void extend_at_once(int64_t size);
+  void extend_at_once(const Digit &whole, int64_t size);
   void extend_buckets(const Digit &digit);
 };
 
@@ -319,26 +328,38 @@ void RowSort::place_buckets(const Digit &digit) {
 void RowSort::scatter(int64_t part, const Digit &digit) const {
   uint64_t *next = counters[part].numbers;
   const uint64_t *from = elements + begin(part);
-  for (int64_t i = 0; i < counters[part].size; ++i) others[next[digit(from[i])]++] = from[i];
+  constexpr int64_t ahead = 64;
+  uint64_t to[ahead];
+  for (int64_t i = 0; i < counters[part].size; i += ahead) {
+    const int64_t some = std::min(ahead, counters[part].size - i);
+    for (int64_t k = 0; k < some; ++k) {
+      to[k] = next[digit(from[i + k])]++;
+      fetch_to_write(others + to[k]);
+    }
+    for (int64_t k = 0; k < some; ++k) others[to[k]] = from[i + k];
+  }
 }
 
-void RowSort::extend_at_once(int64_t size) {
-  sort_elements(elements, others, size, tables(0));
+void RowSort::extend_at_once(const Digit &whole, int64_t size) {
+  uint64_t *sorted = desks->sorted;
+  sort_elements(elements, sorted, size, whole.first, whole.last, desks->tables);
   for (int64_t i = 0; i < size; ++i) {
-    const int64_t own = row.weight == nullptr ? 1 : row.weight_at(place_of(others[i]));
-    (is_positive(others[i]) ? all.positives : all.negatives) += own;
+    const int64_t own = row.weight == nullptr ? 1 : row.weight_at(place_of(sorted[i]));
+    (is_positive(sorted[i]) ? all.positives : all.negatives) += own;
   }
-  loss = walk_row(others, size, result, all, Sums{}, row);
+  loss = walk_row(sorted, size, result, all, Sums{}, row);
 }
 
 void RowSort::extend_buckets(const Digit &digit) {
   std::atomic<int> next{0};
   each_part([&](int64_t part) {
+    Desk &desk = desks[part];
     for (int b = next++; b < digit.buckets; b = next++) {
       Bucket &own = buckets[b];
       if (own.size == 0) continue;
-      uint64_t *sorted = elements + own.begin;
-      sort_elements(others + own.begin, sorted, own.size, tables(part));
+      uint64_t *sorted = own.size <= small_row ? desk.sorted : elements + own.begin;
+      sort_elements(others + own.begin, sorted, own.size, digit.lowest(b), digit.highest(b),
+                    desk.tables);
       own.loss = walk_row(sorted, own.size, result, all, own.passed, row);
     }
   });
@@ -348,14 +369,15 @@ void RowSort::extend_buckets(const Digit &digit) {
 void RowSort::extend() {
   find();
   const uint32_t smallest = least();
-  if (parts == 1 && row.pixels() <= small_row) {
-    extend_at_once(collect(0, smallest));
-    return;
-  }
+  const bool at_once = row.pixels() <= small_row;
   // Sums must not depend on the number of threads, so the buckets do not.
   uint32_t most = 1;
-  while (most < most_buckets && most * bucket_size < found.pixels) most *= 2;
+  while (!at_once && most < first_buckets && most * bucket_size < found.pixels) most *= 2;
   const Digit digit(largest_rank - found.largest, largest_rank - smallest, most);
+  if (at_once) {
+    extend_at_once(digit, collect(0, smallest));
+    return;
+  }
   each_part([&](int64_t part) {
     counters[part].size = collect(part, smallest);
     count(part, digit);
@@ -368,81 +390,92 @@ void RowSort::extend() {
 // The rows of all groups and classes, and who sorts them.
 struct SortPass : Pass {
   lovasz_sort_result &result;
+  const int32_t threads;
   std::atomic<int64_t> bad_labels{0};
 
-  SortPass(const lovasz_inputs &read, lovasz_sort_result &written) : Pass(read), result(written) {}
+  SortPass(const lovasz_inputs &read, lovasz_sort_result &written, int32_t threads_of)
+      : Pass(read), result(written), threads(threads_of) {}
   void write_keys();
-  void extend(int32_t threads);
+  void extend();
 
  private:
-  int64_t images() const { return inputs.per_image ? 1 : inputs.images; }
-  int64_t rows() const { return inputs.classes * (inputs.per_image ? inputs.images : 1); }
+  const bool of_clouds = inputs.offsets != nullptr;
+  const int64_t groups = of_clouds ? inputs.clouds : inputs.per_image ? inputs.images : 1;
+  const int64_t rows = groups * inputs.classes;
+  // Threads share a row that one of them would still be at when the others have done the rest.
+  const int64_t fair =
+      std::max(inputs.classes * inputs.images * inputs.length / (4 * threads), shared_row);
+
   Row row(int64_t index) const;
-  bool shared(const Row &row, int32_t threads) const;
+  bool shared(const Row &row) const { return threads > 1 && row.pixels() > fair; }
   void extend_row(int64_t index, const Row &row, const Working &working, int64_t parts);
-  void extend_own_rows(int32_t threads, int64_t pixels, std::atomic<int64_t> &next);
+  void extend_own_rows(int64_t pixels, std::atomic<int64_t> &next);
 };
 
 // Errors of the chunks that this thread takes.
 void SortPass::write_keys() {
   take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
-    lovasz_histograms found{};
-    level.keys(&inputs, image, first, last, &found, reinterpret_cast<uint32_t *>(result.slopes),
-               scratch);
-    if (found.invalid) {
-      __atomic_fetch_add(result.invalid + group(image), found.invalid, __ATOMIC_RELAXED);
-    }
+    const auto keys = [&](int64_t begin, int64_t end) {
+      lovasz_histograms found{};
+      level.keys(&inputs, image, begin, end, &found, reinterpret_cast<uint32_t *>(result.slopes),
+                 scratch);
+      return found;
+    };
+    const lovasz_histograms found = keys(first, last);
     bad_labels += found.bad_labels;
+    if (found.invalid == 0) return;
+    each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
+      const int64_t invalid = of_clouds ? keys(begin, end).invalid : found.invalid;
+      __atomic_fetch_add(result.invalid + group, invalid, __ATOMIC_RELAXED);
+    });
   });
 }
 
+// Class by class, because the clouds of a class lie next to each other.
 Row SortPass::row(int64_t index) const {
-  const int64_t image = index / inputs.classes, c = index % inputs.classes;
+  const int64_t c = index / groups, group = index % groups;
+  const int64_t image = of_clouds ? 0 : group, begin = of_clouds ? inputs.offsets[group] : 0;
+  const int64_t length = of_clouds ? inputs.offsets[group + 1] - begin : inputs.length;
+  const int64_t images = inputs.per_image ? 1 : inputs.images;
   const int64_t stride = inputs.classes * inputs.length;
   const int64_t *weight = inputs.fixed_weight;
-  if (weight != nullptr)
-    weight += image * inputs.weight_image_stride + c * inputs.weight_class_stride;
-  return {result.slopes + image * stride + c * inputs.length,
-          images(),
-          stride,
-          inputs.length,
-          weight,
-          inputs.weight_image_stride};
-}
-
-// Whether threads share a row: one of them alone would still be at it when the others have done the
-// rest.
-bool SortPass::shared(const Row &row, int32_t threads) const {
-  const int64_t fair = inputs.classes * inputs.images * inputs.length / (4 * threads);
-  return threads > 1 && row.pixels() >= shared_row && row.pixels() > fair;
+  if (weight != nullptr) {
+    weight += image * inputs.weight_image_stride + c * inputs.weight_class_stride + begin;
+  }
+  float *slopes = result.slopes + image * stride + c * inputs.length + begin;
+  return {slopes, images, stride, length, weight, inputs.weight_image_stride};
 }
 
 void SortPass::extend_row(int64_t index, const Row &row, const Working &working, int64_t parts) {
   RowSort sort{row, result, working, parts};
   sort.extend();
-  result.losses[index] = sort.loss;
-  result.positives[index] = sort.found.positives;
-  result.pixels[index] = sort.found.pixels;
+  const int64_t to = index % groups * inputs.classes + index / groups;
+  result.losses[to] = sort.loss;
+  result.positives[to] = sort.found.positives;
+  result.pixels[to] = sort.found.pixels;
 }
 
-void SortPass::extend_own_rows(int32_t threads, int64_t pixels, std::atomic<int64_t> &next) {
+void SortPass::extend_own_rows(int64_t pixels, std::atomic<int64_t> &next) {
   const Working working(pixels, 1);
   if (working.failed()) {
     failed = true;
     return;
   }
-  for (int64_t i = next++; i < rows(); i = next++) {
-    const Row own = row(i);
-    if (!shared(own, threads)) extend_row(i, own, working, 1);
+  const int64_t some = 1 + rows / 4096;  // to ask less often where there are very many
+  for (int64_t first = next.fetch_add(some); first < rows; first = next.fetch_add(some)) {
+    for (int64_t i = first; i < std::min(first + some, rows); ++i) {
+      const Row own = row(i);
+      if (!shared(own)) extend_row(i, own, working, 1);
+    }
   }
 }
 
-void SortPass::extend(int32_t threads) {
+void SortPass::extend() {
   int64_t shared_pixels = 0, own_pixels = 0, own_rows = 0;
-  for (int64_t i = 0; i < rows(); ++i) {
+  for (int64_t i = 0; i < rows; ++i) {
     const Row own = row(i);
-    int64_t &pixels = shared(own, threads) ? shared_pixels : own_pixels;
-    own_rows += !shared(own, threads);
+    int64_t &pixels = shared(own) ? shared_pixels : own_pixels;
+    own_rows += !shared(own);
     pixels = std::max(pixels, own.pixels());
   }
   if (shared_pixels > 0) {
@@ -451,14 +484,14 @@ void SortPass::extend(int32_t threads) {
       failed = true;
       return;
     }
-    for (int64_t i = 0; i < rows(); ++i) {
+    for (int64_t i = 0; i < rows; ++i) {
       const Row own = row(i);
-      if (shared(own, threads)) extend_row(i, own, working, threads);
+      if (shared(own)) extend_row(i, own, working, threads);
     }
   }
   std::atomic<int64_t> next{0};
   run(threads, std::min<int64_t>(threads, own_rows),
-      [&](int64_t, int64_t) { extend_own_rows(threads, own_pixels, next); });
+      [&](int64_t, int64_t) { extend_own_rows(own_pixels, next); });
 }
 
 }  // namespace
@@ -467,13 +500,12 @@ int lovasz_sort_and_extend(const lovasz_inputs *inputs, lovasz_sort_result *resu
                            int32_t threads) {
   if (!contract::kept(*inputs, 0) || result->slopes == nullptr || result->losses == nullptr ||
       result->positives == nullptr || result->pixels == nullptr || result->invalid == nullptr ||
-      inputs->offsets != nullptr || result->unit < 1 ||
-      inputs->classes > (places - 1) / inputs->images / inputs->length) {
+      result->unit < 1 || inputs->classes > (places - 1) / inputs->images / inputs->length) {
     return LOVASZ_MISUSE;
   }
-  SortPass pass(*inputs, *result);
+  SortPass pass(*inputs, *result, std::max(threads, 1));
   pass.on_threads(threads, [&] { pass.write_keys(); });
-  if (!pass.failed) pass.extend(threads);
+  if (!pass.failed) pass.extend();
   result->bad_labels = pass.bad_labels;
   return pass.status();
 }

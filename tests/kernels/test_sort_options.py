@@ -52,6 +52,59 @@ def test_channels(length, per_image, symmetric, weighted, tversky):
     check(cpu.sort_and_extend(*arguments, weight), reference.sort_and_extend(*arguments, weight))
 
 
+def clouds_of(sizes: list[int], *, ascending: bool) -> Tensor:
+    """The cloud of each point, (1, L)."""
+    ids = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    if not ascending:
+        ids = ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(1))]
+    return ids.unsqueeze(0)
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize("sizes", [[0, 3, 1, 0, 700, 0], [9000, 40, 70_000], [5] * 300])
+@options
+def test_clouds(symmetric, weighted, sizes, ascending):
+    ids = clouds_of(sizes, ascending=ascending)
+    scores, target, weight = channels_of((1, 3, ids.shape[1]))
+    head, tail = (IGNORE, False, "hinge", 1.0, 1.0, symmetric), (ids, len(sizes))
+    weight = weight if weighted else None
+    expected = reference.sort_and_extend(scores, target, *head, weight, *tail)
+    check(cpu.sort_and_extend(scores, target, *head, weight, *tail), expected)
+    # and the reference is that of each cloud by itself
+    for cloud in range(len(sizes)):
+        own = ids[0] == cloud
+        part = [x[..., own] for x in (scores, target)]
+        alone = reference.sort_and_extend(*part, *head, weight[..., own] if weighted else None)
+        for number in (0, 2, 3):
+            torch.testing.assert_close(expected[number][cloud], alone[number][0])
+        torch.testing.assert_close(expected[1][..., own], alone[1])
+
+
+@pytest.mark.parametrize("module", [cpu, reference])
+def test_no_points_at_all(module):
+    ids = torch.empty(1, 0, dtype=torch.int64)
+    empty, labels = torch.empty(1, 3, 0), torch.empty(1, 0, dtype=torch.int64)
+    losses, slopes, positives, pixels, lse, invalid = module.sort_and_extend(
+        empty, labels, None, False, "softmax", 1.0, 1.0, False, None, ids, 2
+    )
+    assert losses.tolist() == [[0.0] * 3] * 2
+    assert positives.shape == pixels.shape == (2, 3)
+    assert slopes.shape == (1, 3, 0)
+    assert lse.shape == (1, 0)
+    assert invalid.tolist() == [0, 0]
+
+
+def test_a_score_that_is_no_number_is_of_its_cloud_alone():
+    ids = clouds_of([30, 500, 2], ascending=True)
+    scores, target, _ = channels_of((1, 2, 532))
+    scores[0, 1, 31] = torch.nan
+    target[0, 1, 31] = 1
+    *_, invalid = cpu.sort_and_extend(
+        scores, target, IGNORE, False, "sigmoid", 1.0, 1.0, False, None, ids, 3
+    )
+    assert invalid.tolist() == [0, 1, 0]
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 600), (1, 19, 9000)])
 @options
 def test_classes(level, shape, symmetric, weighted):
@@ -83,16 +136,18 @@ def test_rows_of_one_kind(case, symmetric, weighted):
 
 
 @options
-def test_threads_change_nothing(symmetric, weighted):
-    scores, target, weight = channels_of((2, 2, 70_000))
-    weight = weight if weighted else None
-    arguments = (scores, target, IGNORE, False, "sigmoid", 1.0, 1.0, symmetric, weight)
-    results = []
-    for number in (1, 2, 5):
-        torch.set_num_threads(number)
-        results.append(cpu.sort_and_extend(*arguments)[:4])
-    first, *others = results
-    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+def test_threads_change_nothing_here_either(symmetric, weighted):
+    scores, target, weight = channels_of((1, 2, 140_000))
+    ids = clouds_of([100_000, 0, 39_000, *[10] * 100], ascending=False)
+    for clouds in ((), (ids, 103)):
+        head = (scores, target, IGNORE, False, "sigmoid", 1.0, 1.0, symmetric)
+        arguments = (*head, weight if weighted else None, *clouds)
+        results = []
+        for number in (1, 2, 5):
+            torch.set_num_threads(number)
+            results.append(cpu.sort_and_extend(*arguments)[:4])
+        first, *others = results
+        assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
 def test_weights_of_whole_numbers_are_pixels_repeated():
@@ -122,7 +177,14 @@ def test_a_weight_of_0_is_as_ignoring_the_pixel():
 
 
 def test_the_kernel_is_used(monkeypatch):
-    """For weights and the complement too."""
+    """For weights, the complement and clouds too."""
     monkeypatch.setattr(reference, "sort_and_extend", None)
-    logits, target = torch.randn(2, 1, 40), torch.randint(2, (2, 1, 40))
-    lovasz_hinge(logits, target, method="sort", symmetric=True, pixel_weight=torch.rand(2, 1, 40))
+    monkeypatch.setattr(reference, "sort", None)
+    logits, target = torch.randn(40, 2), torch.randint(2, (40, 2))
+    options = {
+        "multilabel": True,
+        "per_image": True,
+        "symmetric": True,
+        "pixel_weight": torch.rand(40, 2),
+    }
+    lovasz_hinge(logits, target, method="sort", offsets=torch.tensor([9, 40]), **options)

@@ -120,19 +120,23 @@ def sort_and_extend(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
-    if kernels is None or segment_ids is not None or scores.numel() > _SORTED_SCORES:
+    if kernels is None or scores.numel() > _SORTED_SCORES:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments)
         return reference.sort_and_extend(scores, target, *options, *segmented)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
+    clouds, given = None, target
+    if segment_ids is not None:
+        groups, clouds = segments, Clouds.of(segment_ids, segments)
+        scores, target, pixel_weight = clouds.gather(scores, target, pixel_weight)
     lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
     slopes = torch.empty(scores.shape, dtype=torch.float32)
     kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
     losses = torch.empty((groups, classes), dtype=torch.float64)
     positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
     invalid = torch.zeros(groups, dtype=torch.int64)
-    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, clouds=clouds)
     if pixel_weight is not None:
         inputs.add_pixel_weight(pixel_weight, fixed=True)
     result = native.SortResult(
@@ -149,7 +153,9 @@ def sort_and_extend(
     if status := kernels.lovasz_sort_and_extend(inputs.struct, result, torch.get_num_threads()):
         _raise_for(status)
     if result.bad_labels:
-        raise_for_labels(target, classes, ignore_index, link, False)
+        raise_for_labels(given, classes, ignore_index, link, False)
+    if clouds is not None:
+        slopes, lse = clouds.scatter(slopes), clouds.scatter(lse)
     return losses, slopes, positives, pixels, lse, invalid
 
 
