@@ -35,7 +35,7 @@ def sort_and_extend(
     else:
         largest = float("inf")
         counts, invalid, _ = count_multilabel(scores, labels, 1, per_image, link, largest)
-        lse = scores.new_empty(0, dtype=torch.float32)
+        lse = scores.new_empty(0, dtype=torch.float64)
         positives, pixels = counts[:, :, 1, 0].contiguous(), counts.sum((2, 3))
         keys = multilabel_keys(scores, labels, link, per_image)
     keys, order = keys.sort(dim=-1)
