@@ -77,7 +77,7 @@ void positive_slopes(const int32_t *label, int64_t bins, const lovasz_slopes &sl
 }
 
 // Slopes by pixel of a tile, multiplied by their factors: those of the classes, or where there are
-// clouds, of which a tile may hold many, those of the classes of the cloud that a pixel is of.
+// clouds those of the classes of the cloud that a pixel is of.
 template <int T>
 struct PixelSlopes {
   const lovasz_inputs &inputs;
@@ -91,27 +91,12 @@ struct PixelSlopes {
         slopes(given),
         pixel(first),
         size(count),
-        of_clouds(read.offsets != nullptr && given.factors != nullptr && given.by_pixel) {
+        of_clouds(read.cloud_ids != nullptr && given.factors != nullptr && given.by_pixel) {
     if (!of_clouds) return;
-    int64_t cloud = cloud_of(pixel);
+    const uint32_t classes = static_cast<uint32_t>(inputs.classes);
     for (int64_t t = 0; t < T; ++t) {
-      while (t < size && pixel + t >= inputs.offsets[cloud + 1]) ++cloud;
-      at[t] = static_cast<uint32_t>(cloud * inputs.classes);
+      at[t] = t < size ? static_cast<uint32_t>(inputs.cloud_ids[pixel + t]) * classes : 0;
     }
-  }
-
-  // The last cloud that begins at the pixel or before it; those between are empty.
-  int64_t cloud_of(int64_t place) const {
-    int64_t low = 0, high = inputs.clouds - 1;
-    while (low < high) {
-      const int64_t middle = (low + high + 1) / 2;
-      if (inputs.offsets[middle] <= place) {
-        low = middle;
-      } else {
-        high = middle - 1;
-      }
-    }
-    return low;
   }
 
   // Those of class c; 0 past the end of the tile.

@@ -40,12 +40,19 @@ inline bool apart(const lovasz_inputs &inputs, const lovasz_strided &gradient) {
   return true;
 }
 
-// Clouds follow one another, and no point is of none.
+// Clouds follow one another and leave no point out, or every point is of one of them.
 inline bool clouds(const lovasz_inputs &inputs) {
-  if (inputs.offsets == nullptr) return true;
-  if (inputs.images != 1 || inputs.offsets[0] != 0) return false;
+  if (inputs.offsets == nullptr && inputs.cloud_ids == nullptr) return true;
   // The kernels find the factors of a cloud by 32 bits.
-  if (!within(inputs.clouds, 1, UINT32_MAX / inputs.classes)) return false;
+  if (inputs.images != 1 || !within(inputs.clouds, 1, UINT32_MAX / inputs.classes)) return false;
+  if (inputs.offsets == nullptr) {
+    bool inside = true;
+    for (int64_t i = 0; i < inputs.length; ++i) {
+      inside &= inputs.cloud_ids[i] >= 0 && inputs.cloud_ids[i] < inputs.clouds;
+    }
+    return inside;
+  }
+  if (inputs.offsets[0] != 0) return false;
   for (int64_t k = 0; k < inputs.clouds; ++k) {
     if (inputs.offsets[k] > inputs.offsets[k + 1]) return false;
   }

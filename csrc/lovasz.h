@@ -66,6 +66,9 @@ struct lovasz_inputs {
   // offsets[k] to offsets[k + 1] - 1, and each cloud is a group. Ascending from 0 to `length`.
   const int64_t *offsets;  // (clouds + 1)
   int64_t clouds;
+  // In the place of offsets for the second pass with slopes by pixel: the cloud of each point, in
+  // any order.
+  const int64_t *cloud_ids;  // (length)
 };
 
 struct lovasz_histogram_result {

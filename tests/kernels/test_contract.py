@@ -175,14 +175,26 @@ def test_clouds_that_leave_points_out_are_refused(offsets):
     numbers = torch.tensor(offsets)
     fields = {"images": 1, "offsets": numbers.data_ptr(), "clouds": 2}
     good = offsets[0] == 0 and offsets[1] <= offsets[2] == 5
-    gradient = cpu._strided(torch.empty(1, 3, 5))
-    slopes = torch.zeros(2, 3, 2, 8)
+    written, slopes = torch.empty(1, 3, 5), torch.zeros(2, 3, 2, 8)
+    gradient = cpu._strided(written)
     inputs = cpu._Inputs(SCORES[:1], TARGET[:1], LSE[:1], None, False, "softmax", 8)
     for field, value in fields.items():
         setattr(inputs.struct, field, value)
     call = cpu.load().lovasz_backward
     status = call(inputs.struct, slopes.data_ptr(), False, None, 0.0, gradient, 1)
     assert status == (0 if good else -2)
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 1, 0, 1], [0, 1, 2, 0, 1], [0, 1, 1, -1, 1]])
+def test_points_of_no_cloud_are_refused(ids):
+    factors, slopes = torch.rand(2, 3), torch.rand(1, 3, 5)
+    arguments = (SCORES[:1], TARGET[:1], LSE[:1], slopes, factors, None, "softmax")
+    options = (None, None, 0.0, torch.tensor([ids]), None)
+    if set(ids) == {0, 1}:
+        cpu.backward(*arguments, *options)
+    else:
+        with pytest.raises(RuntimeError, match="please report"):
+            cpu.backward(*arguments, *options)
 
 
 def test_clouds_of_two_images_are_refused():

@@ -59,6 +59,7 @@ class Inputs(ctypes.Structure):
         ("link", ctypes.c_int32),
         ("offsets", ctypes.c_void_p),
         ("clouds", ctypes.c_int64),
+        ("cloud_ids", ctypes.c_void_p),
     )
 
 

@@ -179,11 +179,9 @@ def backward(
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         return reference.backward(scores, target, lse, slopes, factors, *options)
     by_pixel, wanted, clouds = slopes.dim() == 3, scores, None
-    rows = factors if by_pixel else slopes
-    if segment_ids is not None and rows is not None:
-        clouds = Clouds.of(segment_ids, rows.shape[0])
+    if segment_ids is not None and not by_pixel:
+        clouds = Clouds.of(segment_ids, len(slopes))
         scores, target, lse, pixel_weight = clouds.gather(scores, target, lse, pixel_weight)
-        slopes = clouds.gather(slopes)[0] if by_pixel else slopes
     gradient = torch.empty_like(scores)
     out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
     kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
@@ -191,12 +189,14 @@ def backward(
     lse = lse.to(torch.float32).contiguous()
     factors = None if factors is None else factors.to(torch.float32).contiguous()
     bins = 0 if by_pixel else slopes.shape[3]
-    per_image = clouds is None and by_image(slopes, factors)
+    per_image = segment_ids is None and by_image(slopes, factors)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
     if scale is not None:
         inputs.add_cross_entropy(class_weight, smoothing)
     if pixel_weight is not None:
         inputs.add_pixel_weight(pixel_weight)
+    if segment_ids is not None and by_pixel and factors is not None:
+        inputs.add_cloud_ids(segment_ids, len(factors))
     factor = None if factors is None else factors.data_ptr()
     written, threads = _strided(out), torch.get_num_threads()
     by_sum = 0.0 if scale is None else scale.item()
@@ -336,6 +336,12 @@ class _Inputs:
             class_weight = class_weight.to(torch.float32).contiguous()
             self.struct.class_weight = class_weight.data_ptr()
             self.kept.append(class_weight)
+
+    def add_cloud_ids(self, ids: Tensor, number: int) -> None:
+        """The cloud of each point (1, L), which is all that slopes by pixel ask for."""
+        ids = ids.contiguous()
+        self.struct.cloud_ids, self.struct.clouds = ids.data_ptr(), number
+        self.kept.append(ids)
 
     def add_pixel_weight(self, weight: Tensor, *, fixed: bool = False) -> None:
         """Weights (N, L), or (N, C, L) for multilabel; in fixed point too for the first pass."""
