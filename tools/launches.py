@@ -95,7 +95,7 @@ def kernels() -> list[tuple[Any, str]]:
         "backward_softmax": ("backward_softmax",),
         "backward_multilabel": ("backward_multilabel",),
         "keys": ("softmax_keys", "multilabel_keys"),
-        "sorting": ("mark_runs", "start_runs", "extend_runs"),
+        "sorting": ("mark_runs", "start_runs", "extend_runs", "sum_clouds"),
         "extension": ("extend",),
         "reduction": ("reduce",),
     }
@@ -142,7 +142,8 @@ def _launch_passes(work: Workload) -> None:
     gpu.backward(scores, target, lse, slopes, factors, *options, ids)
     if work.sort:
         common = (IGNORE, work.per_image, work.link, 1.0, 2.0)
-        _, slopes, *_ = gpu.sort_and_extend(scores, target, *common)
+        groups = (by_pixel, ids, max(work.clouds, 1))
+        _, slopes, *_ = gpu.sort_and_extend(scores, target, *common, work.pixel_weights, *groups)
         tail = (None, None, 0.0, ids)
         gpu.backward(scores, target, lse, slopes, factors, IGNORE, work.link, *tail)
 

@@ -8,37 +8,16 @@ import itertools
 
 import pytest
 import torch
-from torch import Tensor
 
 from lovasz import lovasz_hinge, lovasz_softmax
 from lovasz.kernels import cpu, reference
-from tests.kernels.cases import IGNORE, labels_of, relative, scores_of
+from tests.kernels.cases import IGNORE
+from tests.kernels.sorting_checks import channels_of, check, check_classes, clouds_of
 
 OPTIONS = list(itertools.product([False, True], [False, True]))
 options = pytest.mark.parametrize(("symmetric", "weighted"), OPTIONS)
 # few pixels, some, more than are sorted at once, and more than threads share
 LENGTHS = [1, 23, 700, 9000, 70_000]
-
-
-def channels_of(shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores with many that are equal, labels, and weights of which some are 0."""
-    generator = torch.Generator().manual_seed(shape[2])
-    scores = torch.randn(shape, generator=generator)
-    coarse = torch.rand(shape, generator=generator) < 0.3
-    scores = torch.where(coarse, (scores * 4).round() / 4, scores)
-    draw = torch.rand(shape, generator=generator)
-    target = (draw < 0.3).long().masked_fill(draw > 0.9, IGNORE)
-    weight = torch.rand(shape, generator=generator) * 3
-    return scores, target, weight.masked_fill(draw % 0.1 < 0.02, 0.0)
-
-
-def check(got: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
-    losses, slopes, positives, pixels, _, invalid = got
-    torch.testing.assert_close(losses, expected[0], rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(slopes, expected[1], rtol=1e-6, atol=1e-12)
-    assert torch.equal(positives, expected[2])
-    assert torch.equal(pixels, expected[3])
-    assert not invalid.any()
 
 
 @pytest.mark.parametrize("tversky", [(1.0, 1.0), (0.3, 2.0)])
@@ -50,14 +29,6 @@ def test_channels(length, per_image, symmetric, weighted, tversky):
     arguments = (scores, target, IGNORE, per_image, "hinge", *tversky, symmetric)
     weight = weight if weighted else None
     check(cpu.sort_and_extend(*arguments, weight), reference.sort_and_extend(*arguments, weight))
-
-
-def clouds_of(sizes: list[int], *, ascending: bool) -> Tensor:
-    """The cloud of each point, (1, L)."""
-    ids = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    if not ascending:
-        ids = ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(1))]
-    return ids.unsqueeze(0)
 
 
 @pytest.mark.parametrize("ascending", [True, False])
@@ -105,17 +76,11 @@ def test_a_score_that_is_no_number_is_of_its_cloud_alone():
     assert invalid.tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 600), (1, 19, 9000)])
+@pytest.mark.parametrize("clouds", [None, [90, 0, 8910]])
 @options
-def test_classes(level, shape, symmetric, weighted):
-    scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
-    weight = (torch.rand(shape[0], shape[2]) * 3).round() if weighted else None
-    arguments = (scores, target, IGNORE, False, "softmax", 1.0, 1.0, symmetric, weight)
-    losses, slopes, *counts, _, _ = cpu.sort_and_extend(*arguments)
-    expected, expected_slopes, *expected_counts, _, _ = reference.sort_and_extend(*arguments)
-    torch.testing.assert_close(losses, expected, rtol=2e-6, atol=1e-7)
-    assert all(torch.equal(a, b) for a, b in zip(counts, expected_counts, strict=True))
-    assert relative(slopes, expected_slopes) < 0.02  # neighbours may change places
+def test_classes(level, symmetric, weighted, clouds):
+    shape = (2 if clouds is None else 1, 5, 9000)
+    check_classes(cpu, clouds, shape, symmetric=symmetric, weighted=weighted)
 
 
 @pytest.mark.parametrize("case", ["no positives", "positives alone", "all ignored", "equal"])

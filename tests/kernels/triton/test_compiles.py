@@ -15,7 +15,7 @@ from tools.launches import (
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 # A few combinations that together have every layout, dtype, block and option. The sort knows
-# nothing of cross-entropy and weights, and is left out where little else differs.
+# nothing of cross-entropy, and is left out where little else differs.
 WORKLOADS = {
     "images": Workload((2, 19, 512 * 1024)),
     "images, with cross-entropy": Workload(
@@ -35,13 +35,11 @@ WORKLOADS = {
     "more than 2^31 scores": Workload((3, 1024, 2**20), dtype=torch.float16),
     # whose counts need 64 bits
     "more than 2^31 pixels": Workload((1, 19, 2**31 + 5), dtype=torch.float16, sort=False),
-    "weights of pixels": Workload(
-        (2, 19, 512 * 1024), cross_entropy=True, pixel_weights=True, sort=False
-    ),
+    "weights of pixels": Workload((2, 19, 512 * 1024), cross_entropy=True, pixel_weights=True),
     "clouds": Workload((1, 20, 123_457), adjacent_classes=True, clouds=12, cross_entropy=True),
     "clouds of channels": Workload((1, 5, 100_000), link="sigmoid", clouds=300, sort=False),
     "weights and clouds, classes first": Workload(
-        (1, 4, 50_000), dtype=torch.bfloat16, clouds=2, pixel_weights=True, sort=False
+        (1, 4, 50_000), dtype=torch.bfloat16, clouds=2, pixel_weights=True
     ),
     "binary": Workload((8, 1, 512 * 512), link="sigmoid", labels=torch.uint8),
     "binary, with cross-entropy": Workload(
@@ -93,7 +91,8 @@ def kernels_of(work, shared):
             histogram = [first, "histogram_weighted"]
         else:
             histogram = ["histogram_shared"] if shared else [first, "histogram_registers"]
-    sort = [first, keys, *SORTED, backward] if work.sort else []
+    summed = ["sum_clouds"] if work.clouds else []
+    sort = [first, keys, *SORTED, *summed, backward] if work.sort else []
     return [f"{name}_kernel" for name in (*histogram, backward, *sort, *EXTENSION)]
 
 

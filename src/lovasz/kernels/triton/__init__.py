@@ -1,6 +1,6 @@
 """The operators on CUDA and ROCm devices, by Triton kernels; the rest goes to the reference.
 
-The rest is float64 scores, and sorting clouds of points.
+The rest is float64 scores.
 """
 
 from __future__ import annotations
@@ -63,16 +63,17 @@ def sort_and_extend(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
     launch = _launches("sorting", scores)
-    plain = not symmetric and pixel_weight is None and segment_ids is None
-    if launch is None or not plain:
+    if launch is None:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments)
         return reference.sort_and_extend(scores, target, *options, *segmented)
     with torch.cuda.device_of(scores):
-        labels = Labels.of(target, ignore_index)
+        labels, clouds = Labels.of(target, ignore_index), Clouds.of(segment_ids, segments)
+        weights = Weights.of(pixel_weight, labels, clouds)
         losses, slopes, positives, pixels, lse, invalid = launch.sort_and_extend(
-            scores, labels, per_image, link, alpha, beta
+            scores, labels, per_image, link, alpha, beta, symmetric, weights, clouds
         )
+        invalid = invalid if clouds is None else invalid + clouds.unknown
     return losses, slopes, positives, pixels, lse, invalid
 
 

@@ -41,7 +41,7 @@ def histogram(
             _fill_first_bin(counts, labels, weights, per_image, link, clouds)
         return counts, scores.new_empty(0, dtype=torch.float64), invalid, sums
     images, classes, _ = scores.shape
-    groups = _number(images, per_image, clouds)
+    groups = groups_of(images, per_image, clouds)
     shared = weights is None and blocks.has_ptx(scores.device)
     few = shared and blocks.owns_pixels(scores)
     copies, invalid = blocks.new_copies(scores, groups, bins, weighted=weights is not None, few=few)
@@ -81,15 +81,15 @@ def count_multilabel(
     images, classes, _ = scores.shape
     shared = weights is None and blocks.has_ptx(scores.device)
     copies, invalid = blocks.new_copies(
-        scores, _number(images, per_image, clouds), bins, weighted=weights is not None, few=shared
+        scores, groups_of(images, per_image, clouds), bins, weighted=weights is not None, few=shared
     )
     arguments = (scores, labels, copies, invalid, bins, per_image, link, largest)
     sums = histogram_multilabel(*arguments, cross_entropy, weights, clouds, shared=shared)
     return blocks.sum_copies(copies, classes, bins), invalid, sums
 
 
-def _number(images: int, per_image: bool, clouds: Clouds | None) -> int:
-    """Of groups."""
+def groups_of(images: int, per_image: bool, clouds: Clouds | None) -> int:
+    """Number of groups."""
     if clouds is not None:
         return clouds.number
     return images if per_image else 1
