@@ -54,7 +54,7 @@ class Weights(NamedTuple):
     @property
     def strides(self) -> tuple[int, int]:
         """From image to image and class to class; classes have one weight."""
-        image, *channel, _ = self.weight.stride()
+        image, *channel, _ = self.fixed.stride()
         return (image, *(channel or (0,)))
 
     @classmethod
