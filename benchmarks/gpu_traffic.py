@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.gpu import MULTILABEL, STAGES, inputs
 from benchmarks.workloads import WORKLOADS
+from lovasz.core.options import DEFAULT_BINS as BINS
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.triton import blocks
 from tools.ptx_emulator.launching import use_emulator
@@ -26,7 +27,6 @@ from tools.ptx_emulator.meter import Meter
 IMAGES = [name for name, shape in {**WORKLOADS, **MULTILABEL}.items() if len(shape) > 2]
 DEFAULT = ("cityscapes", "ade", "masks")
 MULTIPROCESSORS = 132
-BINS = 1024
 PASSES = (
     "histogram_shared",
     "histogram_multilabel",

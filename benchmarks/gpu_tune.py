@@ -20,13 +20,13 @@ import torch
 
 from benchmarks.cuda import about, clock, copy_bandwidth
 from benchmarks.gpu import DTYPES, MULTILABEL, RESULTS, inputs
+from lovasz.core.options import DEFAULT_BINS as BINS
 from lovasz.kernels import triton as gpu
 
 Operator = Callable[[], Any]
 
 HISTOGRAMS = ("histogram", "histogram_multilabel")
 BACKWARDS = ("backward", "backward_multilabel")
-BINS = 1024
 #: other values, and the operators that depend on them
 CANDIDATES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "WARPS": ((2, 4, 8), (*HISTOGRAMS, *BACKWARDS, "extend")),

@@ -21,6 +21,7 @@ from torch import multiprocessing as mp
 from benchmarks.speed import about
 from benchmarks.workloads import draw
 from lovasz import lovasz_softmax
+from lovasz.core.options import DEFAULT_BINS
 
 SHAPES = {
     "land cover": (8, 17, 48, 48),
@@ -46,7 +47,7 @@ def measure(rank: int, size: int, folder: str, rounds: int, quick: bool) -> None
                 torch.autograd.grad(loss, logits)
                 taken.append(1e3 * (time.perf_counter() - began))
         own, shared = (statistics.median(taken[1:]) for taken in times.values())
-        sent = shape[1] * 2 * 1024 * 8 + 16
+        sent = shape[1] * 2 * DEFAULT_BINS * 8 + 16
         rows.append({"name": name, "shape": shape, "ms": own, "shared_ms": shared, "bytes": sent})
     if rank == 0:
         Path(folder, "rows.json").write_text(json.dumps(rows))

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 GPU = ROOT / "docs" / "gpu-kernels.md"
+MATHEMATICS = ROOT / "docs" / "mathematics.md"
 METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
@@ -66,6 +67,64 @@ def scaling_table(found: dict) -> str:
             f"| {row['pixels']:,} | {row['classes']} | {row['ms']:.1f} ms | {each:.2f} ns |"
             f" {row['system_ms']:.1f} ms |"
         )
+    return "\n".join(lines)
+
+
+def accuracy_table(found: dict) -> str:
+    """The worst gradient error of each stage over all sizes, worst stages first."""
+    lines = [
+        "| stage | the loss | | | of a rare class | | | sigmoid | | hinge | |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| | **histogram** | sort | paper | **histogram** | sort | paper"
+        " | **histogram** | sort | **histogram** | sort |",
+    ]
+    columns = [
+        (kind, group, contender)
+        for kind, group, contenders in (
+            ("softmax", "all classes", ("histogram", "sort", "published")),
+            ("softmax", "rare", ("histogram", "sort", "published")),
+            ("sigmoid", "common", ("histogram", "sort")),
+            ("hinge", "common", ("histogram", "sort")),
+        )
+        for contender in contenders
+    ]
+    stages = {
+        stage: [_worst(found["rows"], stage, *column) for column in columns]
+        for stage in dict.fromkeys(row["stage"] for row in found["rows"])
+    }
+    for stage, numbers in sorted(stages.items(), key=lambda item: -item[1][0]):
+        lines.append("| " + " | ".join([stage, *map(_percent, numbers)]) + " |")
+    return "\n".join(lines)
+
+
+def _worst(rows: list[dict], stage: str, kind: str, group: str, contender: str) -> float:
+    """The largest gradient error of a contender."""
+    return max(
+        row[contender][1]
+        for row in rows
+        if row["stage"] == stage and row["loss"].startswith(kind) and row["class"] == group
+    )
+
+
+def _percent(error: float) -> str:
+    return f"{100 * error:.2g} %" if error < 1 else f"{100 * error:.0f} %"
+
+
+def compat_table(found: dict) -> str:
+    """One row for each function and what it is compared with."""
+    first = next(iter(found["cases"].values()))
+    heads = [f"{run['threads']} threads, {run['memory']}" for run in first["runs"]]
+    lines = [
+        "| loss | input | time of | " + " | ".join(heads) + " |",
+        "|---" * (3 + len(heads)) + "|",
+    ]
+    titles = {"ours": "this", "published": "this / published", "logits": "this / that of logits"}
+    for name, entry in found["cases"].items():
+        shape = " × ".join(map(str, entry["shape"]))
+        for key in entry["runs"][0]["values"]:
+            form = "{:.1f} ms" if key == "ours" else "{:.2f}"
+            cells = [form.format(run["values"][key]) for run in entry["runs"]]
+            lines.append(f"| {name} | {shape} | {titles[key]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -135,7 +194,9 @@ def main(arguments: list[str]) -> None:
         ("others", "speed", others_table, PERFORMANCE),
         ("clouds", "clouds", clouds.table, PERFORMANCE),
         ("scaling", "scaling", scaling_table, PERFORMANCE),
+        ("compat", "compat", compat_table, PERFORMANCE),
         ("gpu", "gpu", gpu_table, GPU),
+        ("accuracy", "accuracy", accuracy_table, MATHEMATICS),
     )
     for name, source, render, file in tables:
         path = RESULTS / f"{source}.json"

@@ -18,11 +18,9 @@ inline float factor_of(const lovasz_slopes &slopes, int64_t c) {
 // that matter where p is near 1.
 template <int T>
 void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__restrict label,
-                     const float *__restrict lse, const lovasz_slopes &slopes,
-                     float *__restrict p_out, float *__restrict s_out, float *__restrict sum) {
-  const float linear = linear_factor(static_cast<float>(bins), 1.0f);
-  const float square = square_factor(static_cast<float>(bins), 1.0f);
-  const float last = static_cast<float>(bins - 1);
+                     LogSumExp lse, const lovasz_slopes &slopes, float *__restrict p_out,
+                     float *__restrict s_out, float *__restrict sum) {
+  const float number = static_cast<float>(bins), last = number - 1.0f;
   for (int t = 0; t < T; ++t) sum[t] = 0.0f;
   for (int64_t c = 0; c < classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
@@ -33,9 +31,9 @@ void negative_slopes(Rows x, int64_t classes, int64_t bins, const int32_t *__res
     alignas(64) int32_t bin[T];
     x.prefetch(c);
     for (int t = 0; t < T; ++t) {
-      const float h = exp_half(row[t] - lse[t]);
-      bin[t] = bin_of(root_position(h, linear, square), last);
-      p_row[t] = h * h;
+      const float h = exp_half(lse.log_probability(t, row[t])), p = h * h;
+      bin[t] = bin_of(bounded_position(p, 1.0f - p, number), last);
+      p_row[t] = p;
     }
     gather<T>(slope, bin, s_row);
     const int32_t own = static_cast<int32_t>(c);
@@ -60,7 +58,7 @@ void positive_slopes(const int32_t *label, int64_t bins, const lovasz_slopes &sl
   gather<T>(p, at, own_p);
   for (int t = 0; t < T; ++t) {
     own[t] = label[t] < 0 ? 0 : label[t];
-    const float u = bounded_position(positive_error(own_p[t]), static_cast<float>(bins));
+    const float u = bounded_position(1.0f - own_p[t], own_p[t], static_cast<float>(bins));
     const uint32_t bin = static_cast<uint32_t>(bin_of(u, last));
     cell[t] = (2 * static_cast<uint32_t>(own[t]) + 1) * row + bin;
   }
@@ -121,9 +119,8 @@ struct PixelSlopes {
 // As the two above, from slopes (C, L) by pixel.
 template <int T>
 void slopes_by_pixel(Rows x, const lovasz_inputs &inputs, const int32_t *__restrict label,
-                     const float *__restrict lse, const lovasz_slopes &slopes, int64_t pixel,
-                     int64_t size, float *__restrict p_out, float *__restrict s_out,
-                     float *__restrict sum) {
+                     LogSumExp lse, const lovasz_slopes &slopes, int64_t pixel, int64_t size,
+                     float *__restrict p_out, float *__restrict s_out, float *__restrict sum) {
   const PixelSlopes<T> by_pixel(inputs, slopes, pixel, size);
   for (int t = 0; t < T; ++t) sum[t] = 0.0f;
   for (int64_t c = 0; c < inputs.classes; ++c) {
@@ -134,7 +131,7 @@ void slopes_by_pixel(Rows x, const lovasz_inputs &inputs, const int32_t *__restr
     x.prefetch(c);
     by_pixel.load(c, s_row);
     for (int t = 0; t < T; ++t) {
-      const float h = exp_half(row[t] - lse[t]);
+      const float h = exp_half(lse.log_probability(t, row[t]));
       const float s = label[t] == own ? -s_row[t] : s_row[t];
       p_row[t] = h * h;
       s_row[t] = s;
@@ -190,16 +187,19 @@ void store_gradient(const lovasz_inputs &inputs, const lovasz_strided &gradient,
 // because they have scores that are no numbers.
 template <int T>
 bool load_lse(const lovasz_inputs &inputs, const int32_t *label, int64_t image, int64_t pixel,
-              int64_t size, float *lse) {
-  const float *lse_in = inputs.lse + image * inputs.length + pixel;
-  fetch_after(lse_in, T);
-  for (int64_t t = size; t < T; ++t) lse[t] = 0.0f;
-  memcpy(lse, lse_in, static_cast<size_t>(size) * sizeof *lse);
+              int64_t size, float *most, float *rest) {
+  const double *lse = inputs.lse + image * inputs.length + pixel;
+  fetch_after(lse, T);
+  for (int64_t t = size; t < T; ++t) most[t] = rest[t] = 0.0f;
+  for (int64_t t = 0; t < size; ++t) {
+    most[t] = static_cast<float>(lse[t]);
+    rest[t] = static_cast<float>(lse[t] - static_cast<double>(most[t]));
+  }
   int32_t blank = 0;
   for (int t = 0; t < T; ++t) {
-    const bool number = lse[t] >= -largest && lse[t] <= largest;
+    const bool number = most[t] >= -largest && most[t] <= largest;
     blank |= (label[t] == ignored) & !number;
-    lse[t] = label[t] == ignored ? infinity : lse[t];
+    most[t] = label[t] == ignored ? infinity : most[t];
   }
   return blank != 0;
 }
@@ -222,9 +222,10 @@ void backward_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slo
                    const Scratch &scratch) {
   float *p = scratch.a, *s = scratch.b;
   alignas(64) int32_t label[T];
-  alignas(64) float lse[T], sum[T];
+  alignas(64) float most[T], rest[T], sum[T];
   load_labels<T>(inputs, image, pixel, size, label);
-  const bool blank = load_lse<T>(inputs, label, image, pixel, size, lse);
+  const bool blank = load_lse<T>(inputs, label, image, pixel, size, most, rest);
+  const LogSumExp lse{most, rest};
   if (slopes.by_pixel) {
     slopes_by_pixel<T>(x, inputs, label, lse, slopes, pixel, size, p, s, sum);
   } else {
@@ -249,7 +250,7 @@ void backward_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slo
   }
 }
 
-// Multilabel: a channel's errors, their derivative, and their slopes.
+// Channels: the errors of one, their derivative, and their slopes.
 template <int T, int32_t Link>
 void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
                     const int32_t *__restrict label, const lovasz_slopes &slopes, int64_t c,
@@ -263,7 +264,7 @@ void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
   for (int t = 0; t < T; ++t) {
     error[t] = error_of<Link>(margin[t]);
     derivative[t] = derivative_of<Link>(margin[t]);
-    const float u = position_of<Link>(error[t], bins);
+    const float u = position_of<Link>(margin[t], bins);
     at[t] = bin_of(u, last) + (label[t] == 1 ? side : 0);
   }
   gather<T>(slopes.slopes + 2 * c * inputs.bins, at, slope);
@@ -272,14 +273,13 @@ void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
 
 // The gradient of a channel, T floats.
 template <int T, int32_t Link>
-void channel_gradient(const lovasz_inputs &inputs, const float *row, const lovasz_slopes &slopes,
+void channel_gradient(const lovasz_inputs &inputs, const float *row,
+                      const int32_t *__restrict label, const lovasz_slopes &slopes,
                       const PixelSlopes<T> &by_pixel, int64_t image, int64_t c,
                       float *__restrict out) {
   const int64_t pixel = by_pixel.pixel, size = by_pixel.size;
-  alignas(64) int32_t label[T];
   alignas(64) float margin[T], error[T], derivative[T], slope[T];
-  load_channel_labels<T>(inputs, image, c, pixel, size, label);
-  signed_scores<T>(row, label, margin);
+  margins<T, Link>(row, label, margin);
   if (slopes.by_pixel) {
     by_pixel.load(c, slope);
     for (int t = 0; t < T; ++t) derivative[t] = derivative_of<Link>(margin[t]);
@@ -290,8 +290,8 @@ void channel_gradient(const lovasz_inputs &inputs, const float *row, const lovas
     const float value = slope[t] * derivative[t];
     out[t] = label[t] == 1 ? -value : value;
   }
-  if (inputs.cross_entropy) {
-    if (Link != LOVASZ_SIGMOID || slopes.by_pixel) {
+  if (Link == LOVASZ_SIGMOID && inputs.cross_entropy) {
+    if (slopes.by_pixel) {
       for (int t = 0; t < T; ++t) error[t] = sigmoid(margin[t]);
     }
     const float scale = slopes.cross_entropy_scale, own = scale * class_weight(inputs, c);
@@ -306,13 +306,17 @@ template <int T, class Score, int32_t Link>
 void backward_channels_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slopes,
                             const lovasz_strided &gradient, int64_t image, int64_t pixel,
                             int64_t size, const Scratch &scratch) {
+  const ChannelLabels<T, Link> labels(inputs, image, pixel, size);
   const PixelSlopes<T> by_pixel(inputs, slopes, pixel, size);
   // Not scratch.rows: they may hold the scores, which are read until the last channel.
-  store_tile<T, Score>(
-      inputs, gradient, image, pixel, size, scratch.a, scratch.strip, [&](int64_t c, float *out) {
-        x.prefetch(c);
-        channel_gradient<T, Link>(inputs, x.data + c * x.stride, slopes, by_pixel, image, c, out);
-      });
+  store_tile<T, Score>(inputs, gradient, image, pixel, size, scratch.a, scratch.strip,
+                       [&](int64_t c, float *out) {
+                         alignas(64) int32_t label[T];
+                         labels.of(c, label);
+                         x.prefetch(c);
+                         channel_gradient<T, Link>(inputs, x.data + c * x.stride, label, slopes,
+                                                   by_pixel, image, c, out);
+                       });
 }
 
 }  // namespace LOVASZ_LEVEL

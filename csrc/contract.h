@@ -67,10 +67,12 @@ inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
   const bool places = strided(inputs.scores) && inputs.target != nullptr &&
                       inputs.target_stride >= 0 && inputs.target_class_stride >= 0 &&
                       inputs.weight_image_stride >= 0 && inputs.weight_class_stride >= 0;
+  const bool logits = softmax || inputs.link == LOVASZ_SIGMOID;
   return places && (!softmax || inputs.lse != nullptr) && inputs.bins >= bins &&
+         (logits || !inputs.cross_entropy) &&
          within(inputs.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
          within(inputs.label_type, LOVASZ_UINT8, LOVASZ_UINT64) &&
-         within(inputs.link, LOVASZ_CLASSES, LOVASZ_ELU) && clouds(inputs);
+         within(inputs.link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES) && clouds(inputs);
 }
 
 // And what is written: the gradient.

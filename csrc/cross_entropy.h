@@ -5,6 +5,7 @@
 // where w_c is the weight of the positives of channel c.
 #pragma once
 
+#include "errors.h"
 #include "labels.h"
 #include "tile.h"
 
@@ -22,7 +23,7 @@ inline double total_class_weight(const lovasz_inputs &inputs) {
 
 // Adds the cross-entropies of a tile to sums[0] and their weights to sums[1].
 template <int T>
-void add_cross_entropy(const lovasz_inputs &inputs, Rows x, const int32_t *label, const float *lse,
+void add_cross_entropy(const lovasz_inputs &inputs, Rows x, const int32_t *label, LogSumExp lse,
                        const float *pixel_weight, int64_t size, double *sums) {
   alignas(64) float smooth[T];
   const float share = inputs.smoothing / static_cast<float>(inputs.classes);
@@ -31,14 +32,14 @@ void add_cross_entropy(const lovasz_inputs &inputs, Rows x, const int32_t *label
     for (int64_t c = 0; c < inputs.classes; ++c) {
       const float w = share * class_weight(inputs, c);
       const float *row = x.data + c * x.stride;
-      for (int t = 0; t < T; ++t) smooth[t] += w * (lse[t] - row[t]);
+      for (int t = 0; t < T; ++t) smooth[t] -= w * lse.log_probability(t, row[t]);
     }
   }
   alignas(64) float times[T], nll[T];
   load_weights<T>(label, pixel_weight, size, times);
   for (int t = 0; t < T; ++t) {
     const int64_t c = label[t] < 0 ? 0 : label[t];
-    nll[t] = (lse[t] - x.data[c * x.stride + t]) * class_weight(inputs, c);
+    nll[t] = -lse.log_probability(t, x.data[c * x.stride + t]) * class_weight(inputs, c);
   }
   for (int t = 0; t < T; ++t) {
     const float smoothed = inputs.smoothing > 0.0f ? smooth[t] : 0.0f;

@@ -57,14 +57,16 @@ void exponentials(Rows x, int64_t classes, const float *__restrict m, float *__r
 
 // Adds the bins of all the classes, as if every pixel were a negative of each.
 template <int T>
-void add_negatives(const float *__restrict h, int64_t classes, int64_t size, float discard,
-                   const float *__restrict linear, const float *__restrict square,
-                   const int64_t *fixed_weight, lovasz_histograms &histograms) {
+void add_negatives(const float *__restrict h, int64_t classes, int64_t size, float bins,
+                   const float *__restrict inverse, const int64_t *fixed_weight,
+                   lovasz_histograms &histograms) {
+  const float discard = bins + 1.0f;
   for (int64_t c = 0; c < classes; ++c) {
     const float *__restrict row = h + c * padded<T>;
     alignas(64) int32_t bin[T];
     for (int t = 0; t < T; ++t) {
-      bin[t] = bin_of(root_position(row[t], linear[t], square[t]), discard);
+      const float p = row[t] * row[t] * inverse[t];
+      bin[t] = bin_of(bounded_position(p, 1.0f - p, bins), discard);
     }
     add_cells<T>(bin, c * histograms.row, size, fixed_weight, histograms);
   }
@@ -75,20 +77,21 @@ template <int T>
 void finish_pixels(const lovasz_inputs &inputs, Rows x, const int32_t *label, const float *m,
                    const float *s, int64_t image, int64_t pixel, int64_t size,
                    lovasz_histograms &histograms) {
-  alignas(64) float lse[T];
-  for (int t = 0; t < T; ++t) lse[t] = m[t] + log_positive(s[t]);
-  float *lse_out = inputs.lse + image * inputs.length + pixel;
+  alignas(64) float rest[T];
+  for (int t = 0; t < T; ++t) rest[t] = log_positive(s[t]);
+  double *lse_out = inputs.lse + image * inputs.length + pixel;
   int64_t invalid = 0, bad_labels = 0;
   for (int64_t t = 0; t < size; ++t) {
     // s is at least 1 unless there is no largest score: NaN, +inf, or -inf everywhere.
     const bool number = s[t] >= 1.0f && s[t] <= largest;
-    lse_out[t] = number ? lse[t] : __builtin_nanf("");
+    const double lse = static_cast<double>(m[t]) + static_cast<double>(rest[t]);
+    lse_out[t] = number ? lse : __builtin_nan("");
     invalid += label[t] != ignored && !number;
     bad_labels += label[t] == outside;
   }
   if (inputs.cross_entropy) {
     const float *weight = weights_from(inputs, inputs.pixel_weight, image, 0, pixel);
-    add_cross_entropy<T>(inputs, x, label, lse, weight, size, histograms.cross_entropy);
+    add_cross_entropy<T>(inputs, x, label, {m, rest}, weight, size, histograms.cross_entropy);
   }
   histograms.invalid += invalid;
   histograms.bad_labels += bad_labels;
@@ -114,7 +117,7 @@ void histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t 
   const float bins = static_cast<float>(inputs.bins);
   const float discard = bins + 1.0f;
   alignas(64) int32_t label[T], at[T], positive_bin[T];
-  alignas(64) float m[T], s[T], linear[T], square[T], own[T], taken[T];
+  alignas(64) float m[T], s[T], inverse[T], own[T], taken[T];
 
   load_labels<T>(inputs, image, pixel, size, label);
   maxima<T>(x, classes, m);
@@ -124,9 +127,7 @@ void histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t 
 
   // An ignored pixel lands in `discard`.
   for (int t = 0; t < T; ++t) {
-    const float inverse = label[t] == ignored ? infinity : 1.0f / s[t];
-    linear[t] = linear_factor(bins, inverse);
-    square[t] = square_factor(bins, inverse);
+    inverse[t] = label[t] == ignored ? infinity : 1.0f / s[t];
   }
   // Positives are taken out of the negatives by an h that lands in `discard` as well.
   places_in_rows<T>(label, padded<T>, at);
@@ -134,39 +135,39 @@ void histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t 
   for (int t = 0; t < T; ++t) taken[t] = label[t] < 0 ? own[t] : infinity;
   scatter<T>(taken, at, h);
   const int64_t *fixed_weight = weights_from(inputs, inputs.fixed_weight, image, 0, pixel);
-  add_negatives<T>(h, classes, size, discard, linear, square, fixed_weight, histograms);
+  add_negatives<T>(h, classes, size, bins, inverse, fixed_weight, histograms);
 
   for (int t = 0; t < T; ++t) {
-    const float error = positive_error(own[t] * own[t] / s[t]);
-    positive_bin[t] = bin_of(bounded_position(error, bins), discard);
+    const float p = own[t] * own[t] * inverse[t];
+    positive_bin[t] = bin_of(bounded_position(1.0f - p, p, bins), discard);
   }
   add_positives<T>(label, positive_bin, classes, size, fixed_weight, histograms);
 }
 
-// Multilabel: bins of the errors, those of positives `side` further on, and with CrossEntropy the
+// Channels: bins of the errors, those of positives `side` further on, and with CrossEntropy the
 // binary cross-entropy of each pixel: in one loop, so that one exponential serves both.
 template <int T, int32_t Link, bool CrossEntropy>
 void channel_bins(const float *__restrict margin, const int32_t *__restrict label, float bins,
                   int32_t side, int32_t *__restrict at, float *__restrict nll) {
   const float discard = bins + 1.0f;
   for (int t = 0; t < T; ++t) {
-    const float u = position_of<Link>(error_of<Link>(margin[t]), bins);
+    const float u = position_of<Link>(margin[t], bins);
     at[t] = bin_of(label[t] >= 0 ? u : discard, discard) + (label[t] == 1 ? side : 0);
     if (CrossEntropy) nll[t] = softplus(margin[t]);
   }
 }
 
 template <int T, int32_t Link>
-void histogram_channel(const lovasz_inputs &inputs, const float *row, int64_t image, int64_t c,
-                       int64_t pixel, int64_t size, lovasz_histograms &histograms) {
+void histogram_channel(const lovasz_inputs &inputs, const float *row,
+                       const int32_t *__restrict label, int64_t image, int64_t c, int64_t pixel,
+                       int64_t size, lovasz_histograms &histograms) {
   const float bins = static_cast<float>(inputs.bins);
   // From negatives to positives.
   const int32_t side = static_cast<int32_t>(inputs.classes * histograms.row);
-  alignas(64) int32_t label[T], at[T];
+  alignas(64) int32_t at[T];
   alignas(64) float margin[T];
-  load_channel_labels<T>(inputs, image, c, pixel, size, label);
-  signed_scores<T>(row, label, margin);
-  if (inputs.cross_entropy) {
+  margins<T, Link>(row, label, margin);
+  if (Link == LOVASZ_SIGMOID && inputs.cross_entropy) {
     alignas(64) float nll[T];
     channel_bins<T, Link, true>(margin, label, bins, side, at, nll);
     const float *weight = weights_from(inputs, inputs.pixel_weight, image, c, pixel);
@@ -177,7 +178,7 @@ void histogram_channel(const lovasz_inputs &inputs, const float *row, int64_t im
   }
   int32_t invalid = 0, bad_labels = 0;
   for (int t = 0; t < T; ++t) {
-    invalid += (label[t] != ignored) & not_a_number<Link>(margin[t]);
+    invalid += (label[t] != ignored) & uncountable<Link>(row[t], margin[t]);
     bad_labels += label[t] == outside;
   }
   histograms.invalid += invalid;
@@ -189,9 +190,13 @@ void histogram_channel(const lovasz_inputs &inputs, const float *row, int64_t im
 template <int T, int32_t Link>
 void histogram_channels_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel,
                              int64_t size, lovasz_histograms &histograms) {
+  const ChannelLabels<T, Link> labels(inputs, image, pixel, size);
   for (int64_t c = 0; c < inputs.classes; ++c) {
+    alignas(64) int32_t label[T];
+    labels.of(c, label);
     x.prefetch(c);
-    histogram_channel<T, Link>(inputs, x.data + c * x.stride, image, c, pixel, size, histograms);
+    histogram_channel<T, Link>(inputs, x.data + c * x.stride, label, image, c, pixel, size,
+                               histograms);
   }
 }
 

@@ -75,6 +75,28 @@ void load_channel_labels(const lovasz_inputs &inputs, int64_t image, int64_t c, 
   load_labels_at<T>(inputs, channel + pixel, 2, size, labels);
 }
 
+// The labels of a tile, for one channel after the other. Classes are channels whose label is
+// whether a pixel belongs to them.
+template <int T, int32_t Link>
+struct ChannelLabels {
+  const lovasz_inputs &inputs;
+  int64_t image, pixel, size;
+  alignas(64) int32_t classes[T];  // of the pixels, where they have one label
+
+  ChannelLabels(const lovasz_inputs &read, int64_t n, int64_t first, int64_t number)
+      : inputs(read), image(n), pixel(first), size(number) {
+    if (Link == LOVASZ_PROBABILITIES) load_labels<T>(inputs, image, pixel, size, classes);
+  }
+  void of(int64_t c, int32_t *__restrict label) const {
+    if (Link != LOVASZ_PROBABILITIES) {
+      load_channel_labels<T>(inputs, image, c, pixel, size, label);
+      return;
+    }
+    const int32_t own = static_cast<int32_t>(c);
+    for (int t = 0; t < T; ++t) label[t] = classes[t] < 0 ? classes[t] : classes[t] == own;
+  }
+};
+
 // From where on the weights of pixels are read, as numbers or in the units that are counted; null
 // for ones. For classes c is 0.
 template <class Weight>

@@ -55,7 +55,7 @@ struct Span {
   }
 };
 
-// Calls visit(link) with a link of multilabel as a constant; false where classes share a softmax.
+// Calls visit(link) with a link of channels as a constant; false where classes share a softmax.
 template <int32_t Link>
 struct Constant {
   static constexpr int32_t value = Link;
@@ -72,6 +72,12 @@ bool with_link(const lovasz_inputs &inputs, Visit visit) {
     case LOVASZ_ELU:
       visit(Constant<LOVASZ_ELU>());
       return true;
+    case LOVASZ_PROBABILITIES:
+      visit(Constant<LOVASZ_PROBABILITIES>());
+      return true;
+    case LOVASZ_CHANNEL_PROBABILITIES:
+      visit(Constant<LOVASZ_CHANNEL_PROBABILITIES>());
+      return true;
   }
   return false;
 }
@@ -79,13 +85,13 @@ bool with_link(const lovasz_inputs &inputs, Visit visit) {
 void histogram(const lovasz_inputs *inputs, int64_t image, int64_t first, int64_t last,
                lovasz_histograms *histograms, float *memory) {
   const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
-  const bool multilabel = with_link(*inputs, [&](auto link) {
+  const bool channels = with_link(*inputs, [&](auto link) {
     span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
       histogram_channels_tile<T, link_of>(*inputs, x, image, pixel, size, *histograms);
     });
   });
-  if (multilabel) return;
+  if (channels) return;
   span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
     histogram_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *histograms,
                                            span.scratch.a);
@@ -96,7 +102,7 @@ void backward(const lovasz_inputs *inputs, const lovasz_slopes *slopes,
               const lovasz_strided *gradient, int64_t image, int64_t first, int64_t last,
               float *memory) {
   const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
-  const bool multilabel = with_link(*inputs, [&](auto link) {
+  const bool channels = with_link(*inputs, [&](auto link) {
     span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
       backward_channels_tile<T, typename decltype(tile)::score, link_of>(
@@ -104,7 +110,7 @@ void backward(const lovasz_inputs *inputs, const lovasz_slopes *slopes,
     });
   });
   const double total = inputs->cross_entropy ? total_class_weight(*inputs) : 0.0;
-  if (!multilabel) {
+  if (!channels) {
     span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       backward_tile<decltype(tile)::pixels, typename decltype(tile)::score>(
           *inputs, x, *slopes, total, *gradient, image, pixel, size, span.scratch);
@@ -116,13 +122,13 @@ void backward(const lovasz_inputs *inputs, const lovasz_slopes *slopes,
 void keys(const lovasz_inputs *inputs, int64_t image, int64_t first, int64_t last,
           lovasz_histograms *histograms, uint32_t *out, float *memory) {
   const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
-  const bool multilabel = with_link(*inputs, [&](auto link) {
+  const bool channels = with_link(*inputs, [&](auto link) {
     span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
       channel_keys_tile<T, link_of>(*inputs, x, image, pixel, size, *histograms, out);
     });
   });
-  if (multilabel) return;
+  if (channels) return;
   span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
     keys_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *histograms, span.scratch.a,
                                       out);

@@ -18,8 +18,15 @@
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
 // What turns a score into an error: classes share a softmax, the channels of multilabel have each
-// their own.
-enum lovasz_link { LOVASZ_CLASSES = 0, LOVASZ_SIGMOID = 1, LOVASZ_HINGE = 2, LOVASZ_ELU = 3 };
+// their own; of probabilities nothing is to be computed.
+enum lovasz_link {
+  LOVASZ_CLASSES = 0,
+  LOVASZ_SIGMOID = 1,
+  LOVASZ_HINGE = 2,
+  LOVASZ_ELU = 3,
+  LOVASZ_PROBABILITIES = 4,         // of classes
+  LOVASZ_CHANNEL_PROBABILITIES = 5  // of multilabel
+};
 
 enum lovasz_label_type {
   LOVASZ_UINT8 = 0,  // and bool
@@ -41,17 +48,18 @@ struct lovasz_strided {
 // What both passes read.
 struct lovasz_inputs {
   struct lovasz_strided scores;
-  const void *target;  // (N, L), pixels contiguous
+  const void *target;  // (N, L), or for multilabel (N, C, L), pixels contiguous
   int64_t target_stride;
   int64_t images, classes, length;
   int64_t bins;
   int64_t ignore_index;
   // (N, L) contiguous, written by the first pass and read by the second; unused without softmax.
-  float *lse;
+  // As double: the digits of a float end where 1 less a confident probability begins.
+  double *lse;
   int32_t score_type, label_type;
   int32_t has_ignore_index;
   int32_t per_image;          // counts or slopes have a row for every image
-  int32_t cross_entropy;      // whether to compute it too
+  int32_t cross_entropy;      // whether to compute it too, of classes or sigmoids
   float smoothing;            // label smoothing
   const float *class_weight;  // (C), of cross-entropy, or null for ones
   // Weights of pixels (N, L) or (N, C, L), or null for ones: as numbers, and for the first pass in
@@ -59,8 +67,7 @@ struct lovasz_inputs {
   const float *pixel_weight;
   const int64_t *fixed_weight;
   int64_t weight_image_stride, weight_class_stride;
-  // Multilabel: channels have a label each, (N, C, L).
-  int64_t target_class_stride;
+  int64_t target_class_stride;  // of multilabel
   int32_t link;
   // Clouds of points that lie one after the other in the only image, or null: those of cloud k are
   // offsets[k] to offsets[k + 1] - 1, and each cloud is a group. Ascending from 0 to `length`.

@@ -50,22 +50,23 @@ void keys_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel
   }
 }
 
-// Multilabel: the same, of errors that may be any that are not negative.
+// Channels: the same, of errors that may be any that are not negative.
 template <int T, int32_t Link>
 void channel_keys_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel,
                        int64_t size, lovasz_histograms &histograms, uint32_t *keys) {
+  const ChannelLabels<T, Link> labels(inputs, image, pixel, size);
   for (int64_t c = 0; c < inputs.classes; ++c) {
+    const float *row = x.data + c * x.stride;
     alignas(64) int32_t label[T];
     alignas(64) float margin[T];
     alignas(64) uint32_t bits[T];
     x.prefetch(c);
-    load_channel_labels<T>(inputs, image, c, pixel, size, label);
-    signed_scores<T>(x.data + c * x.stride, label, margin);
+    labels.of(c, label);
+    margins<T, Link>(row, label, margin);
     int32_t invalid = 0, bad_labels = 0;
     for (int t = 0; t < T; ++t) {
-      // A NaN is told from the score: what the hinge makes of it is a number.
       const float error = error_of<Link>(margin[t]);
-      const bool number = margin[t] == margin[t] && error < infinity;
+      const bool number = !unsortable<Link>(row[t], margin[t], error);
       const uint32_t value = static_cast<uint32_t>(as_bits(number ? error : 0.0f));
       bits[t] = label[t] == ignored ? ignored_key : value | (label[t] == 1 ? positive_bit : 0u);
       invalid += (label[t] != ignored) & !number;

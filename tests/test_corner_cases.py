@@ -126,7 +126,7 @@ def test_more_than_a_thousand_classes(method):
     target = torch.randint(0, 1234, (300,))
     loss, gradient = run(logits, target, method=method)
     want, want_gradient = run(logits, target, method="sort")
-    assert loss == pytest.approx(want, abs=error_bound(1024))
+    assert loss == pytest.approx(want, abs=error_bound(2048))
     assert ((gradient - want_gradient).norm() / want_gradient.norm()).item() < 1e-2
 
 

@@ -5,7 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lovasz import error_bound, jaccard, lovasz_softmax, missed_positives, tversky
+from lovasz import (
+    error_bound,
+    jaccard,
+    lovasz_softmax,
+    missed_positives,
+    relative_bound,
+    tversky,
+)
 from lovasz.core.bins import centres, edges, position
 from lovasz.core.extension import extend_histogram
 from lovasz.kernels.sorting import extend_sorted
@@ -75,7 +82,7 @@ def test_order_of_classes_does_not_matter(problem, method, seed):
     loss, _ = loss_and_gradient(logits, target, method=method)
     moved, _ = loss_and_gradient(logits[:, order], renamed, method=method)
     # the softmax adds in another order, which may move an error across the edge of a bin
-    assert moved == pytest.approx(loss, abs=1e-12 if method == "sort" else 2 * error_bound(1024))
+    assert moved == pytest.approx(loss, abs=1e-12 if method == "sort" else 2 * error_bound(2048))
 
 
 @SETTINGS
@@ -124,9 +131,9 @@ def test_perfect_is_zero_and_all_wrong_is_one(method, classes):
     target = torch.arange(5).repeat(20)
     right = torch.nn.functional.one_hot(target, 5).double() * 100
     options = {"classes": classes, "method": method}
-    assert lovasz_softmax(right, target, **options).item() == pytest.approx(0, abs=1e-5)
+    assert lovasz_softmax(right, target, **options).item() == pytest.approx(0, abs=1e-40)
     wrong = lovasz_softmax(right.roll(1, 0), target, **options).item()
-    assert wrong == pytest.approx(1, abs=error_bound(1024) + 1e-12)
+    assert wrong == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("method", ["histogram", "sort"])
@@ -204,8 +211,37 @@ def test_errors_fall_between_the_edges_of_their_bin(bins):
     assert (errors <= ends[index + 1] + 1e-12).all()
 
 
-def test_bound_is_half_the_widest_bin():
-    ends = edges(torch, 1024)
+@pytest.mark.parametrize("bins", [2, 3, 4, 7, 64, 1000, 2048])
+def test_bound_is_the_farthest_from_what_a_bin_stands_for(bins):
+    ends, middle = edges(torch, bins), centres(torch, bins)
+    farthest = torch.maximum(middle - ends[:-1], ends[1:] - middle).max().item()
+    assert farthest <= error_bound(bins) + 1e-12
+    assert farthest >= 0.99 * error_bound(bins) or bins == 7  # the bound is reached
+
+
+def test_bins_are_as_fine_near_one_as_near_zero():
+    ends = edges(torch, 2048)
     widths = ends[1:] - ends[:-1]
-    assert error_bound(1024) == pytest.approx(widths.max().item() / 2)
-    assert widths.argmax() == 1023
+    torch.testing.assert_close(widths.flip(0), widths, rtol=1e-6, atol=1e-15)
+    assert widths[0] < 1e-10
+    middle = centres(torch, 2048)
+    assert (middle[0], middle[-1]) == (0, 1)
+
+
+@pytest.mark.parametrize("bins", [2, 13, 100, 2048])
+def test_errors_without_a_bound_are_near_what_their_bin_stands_for(bins):
+    size = 10.0 ** torch.linspace(-6, 4.8, 5000, dtype=torch.float64)
+    errors = torch.cat((torch.zeros(1, dtype=torch.float64), size))
+    index = position(torch, errors, bins, unbounded=True).long()
+    stands_for = centres(torch, bins, unbounded=True)[index]
+    relative = (stands_for - errors).abs() / (errors + 1 / 64)
+    assert relative.max() <= relative_bound(bins)
+    assert (index[0], stands_for[0]) == (0, 0)
+    assert (index[1:] > 0).all()
+
+
+def test_complements_have_the_digits_that_errors_near_one_lack():
+    small = 10.0 ** torch.linspace(-9, -7.5, 50)
+    index = position(torch, 1 - small, 2048, complements=small).long()
+    assert index.diff().lt(0).sum() > 3  # which are all within two steps of a float32
+    assert torch.equal(2047 - index, position(torch, small, 2048).long())

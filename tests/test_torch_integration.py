@@ -15,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
 import lovasz
+from lovasz.core.options import DEFAULT_BINS
 
 CLASSES = 4
 
@@ -135,7 +136,7 @@ def test_no_wide_copy_of_the_scores_is_kept(name):
     assert all(
         tensor.dtype in (torch.bfloat16, torch.int64)
         for tensor in kept
-        if tensor.numel() >= scores.numel() and tensor.shape[-1] != 1024
+        if tensor.numel() >= scores.numel() and tensor.shape[-1] != DEFAULT_BINS
     )
 
 
@@ -347,6 +348,17 @@ def test_derivatives(name, per_image):
     exact = {"lovasz_weight": 0.0} if name in FUSED else SORT
     loss = loss_of(name, per_image=per_image, **exact)
     assert gradcheck(lambda x: loss(x, target), scores.requires_grad_())
+
+
+@EVERY_LOSS
+def test_a_counted_loss_is_a_step_function(name):
+    scores, target = inputs_of(name, torch.float64, (2, CLASSES, 3, 2))
+    loss = loss_of(name, **({"cross_entropy_weight": 0.0} if name in FUSED else {}))
+    scores.requires_grad_()
+    assert not gradcheck(lambda x: loss(x, target), scores, raise_exception=False)
+    # as the documentation says
+    if name not in FUSED:
+        assert gradcheck(lambda x: loss_of(name, **SORT)(x, target), scores)
 
 
 @EVERY_WAY

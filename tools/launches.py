@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lovasz.core.links import UNBOUNDED
+from lovasz.core.links import MULTICLASS, UNBOUNDED
+from lovasz.core.options import DEFAULT_BINS
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.fixed_point import SCALE
 
@@ -63,7 +64,7 @@ class Workload(NamedTuple):
     cross_entropy: bool = False
     weighted: bool = True
     pixel_weights: bool = False
-    bins: int = 1024
+    bins: int = DEFAULT_BINS
     link: str = "softmax"
     clouds: int = 0  # of points, in the only image
     sort: bool = True  # that method too; torch cannot launch it on very long tensors
@@ -124,7 +125,7 @@ def launches_of(
 
 def _launch_passes(work: Workload) -> None:
     images, classes, length = work.shape
-    labels = (images, length) if work.link == "softmax" else work.shape
+    labels = (images, length) if work.link in MULTICLASS else work.shape
     scores, target = work.scores, meta(labels, work.labels)
     weight = meta((classes,)) if work.cross_entropy and work.weighted else None
     scale = meta(()) if work.cross_entropy else None

@@ -20,6 +20,27 @@ def jaccard_weights(sorted_positive: Tensor) -> Tensor:
     return torch.cat((loss[:1], loss[1:] - loss[:-1]))
 
 
+def loss_of_set(errors: Tensor, positive: Tensor) -> Tensor:
+    """Loss of one class, or of a mask, from its errors and a float for each pixel, 1 or 0."""
+    errors, order = errors.sort(descending=True)
+    return torch.dot(errors.relu(), jaccard_weights(positive[order]))
+
+
+def lovasz_hinge(logits: Tensor, target: Tensor, *, per_image: bool = False) -> Tensor:
+    """Hinge loss of a mask (N, *), or the mean of those of the images."""
+    if per_image:
+        images = zip(logits, target, strict=True)
+        return torch.stack([lovasz_hinge(x, y) for x, y in images]).mean()
+    positive = target.reshape(-1).to(logits.dtype)
+    return loss_of_set(1 - logits.reshape(-1) * (2 * positive - 1), positive)
+
+
+def lovasz_sigmoid(probabilities: Tensor, target: Tensor) -> Tensor:
+    """Loss of the probabilities of a mask (N, *)."""
+    positive = target.reshape(-1).to(probabilities.dtype)
+    return loss_of_set((positive - probabilities.reshape(-1)).abs(), positive)
+
+
 def lovasz_softmax(
     logits: Tensor,
     target: Tensor,
@@ -28,7 +49,20 @@ def lovasz_softmax(
     classes: list[int] | None = None,
 ) -> Tensor:
     """Mean loss of the present (or listed) classes of logits (N, C, *) and labels (N, *)."""
-    rows = logits.softmax(1).movedim(1, -1).reshape(-1, logits.shape[1])
+    return lovasz_softmax_of_probabilities(
+        logits.softmax(1), target, ignore_index=ignore_index, classes=classes
+    )
+
+
+def lovasz_softmax_of_probabilities(
+    probabilities: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: int | None = None,
+    classes: list[int] | None = None,
+) -> Tensor:
+    """The same of their softmax."""
+    rows = probabilities.movedim(1, -1).reshape(-1, probabilities.shape[1])
     labels = target.reshape(-1)
     if ignore_index is not None:
         kept = labels != ignore_index
@@ -38,6 +72,5 @@ def lovasz_softmax(
         positive = (labels == c).to(rows.dtype)
         if classes is None and positive.sum() == 0:
             continue
-        errors, order = (positive - rows[:, c]).abs().sort(descending=True)
-        losses.append(torch.dot(errors, jaccard_weights(positive[order])))
+        losses.append(loss_of_set((positive - rows[:, c]).abs(), positive))
     return torch.stack(losses).mean()

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from lovasz.kernels import operators
 from lovasz.kernels.cpu import load
+
+assert operators is not None  # defines torch.ops.lovasz
 
 
 @pytest.fixture(params=["baseline", "v3", "v4"])

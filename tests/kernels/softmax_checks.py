@@ -4,6 +4,7 @@ from types import ModuleType
 
 import torch
 
+from lovasz.core.bins import edges
 from lovasz.kernels import reference
 from tests.kernels.cases import IGNORE, factors_of, labels_of, relative, scores_of, slopes_of
 
@@ -33,8 +34,11 @@ def check_extreme_logits(kernels: ModuleType, bins: int, scale: float, length: i
         scores, target, bins, IGNORE, False, "softmax"
     )
     assert torch.equal(counts.sum(-1), expected.sum(-1))
-    # with equal scores all the errors are one number, which may lie at an edge
-    assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 3 or scale == 0
+    # with equal scores all the errors are one number, which may lie at an edge; and a float32 that
+    # is nearly 1 does not say in which of the last bins it is
+    told = 1 - edges(torch, bins)[1:] > 1e-6
+    beyond = (counts.cumsum(-1) - expected.cumsum(-1)).abs()[..., told]
+    assert beyond.max() <= 3 or scale == 0
     torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
     assert not invalid.any()
 

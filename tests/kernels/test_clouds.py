@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lovasz.core.links import MULTICLASS, PROBABILITIES
 from lovasz.kernels import operators, reference
 from lovasz.kernels.clouds import Clouds
 
@@ -16,13 +17,15 @@ def make(link, layout, dtype, *, points, clouds, ascending, weighted, seed=0, cl
     """Scores, labels, weights and segment ids, of which 3 is an empty cloud."""
     generator = torch.Generator().manual_seed(seed)
     scores = 3 * torch.randn(1, classes, points, generator=generator)
+    if link in PROBABILITIES:
+        scores = scores.softmax(1)
     if layout != "classes first":
         step = 1 if layout == "points first" else 2
         base = torch.zeros(1, points * step, classes)
         base[:, ::step] = scores.transpose(1, 2)
         scores = base[:, ::step].transpose(1, 2)
-    shape = (1, points) if link == "softmax" else (1, classes, points)
-    most = classes if link == "softmax" else 2
+    shape = (1, points) if link in MULTICLASS else (1, classes, points)
+    most = classes if link in MULTICLASS else 2
     target = torch.randint(most, shape, generator=generator)
     target[torch.rand(shape, generator=generator) < 0.1] = IGNORED
     weight = 3 * torch.rand(shape, generator=generator) if weighted else None
@@ -57,7 +60,7 @@ def passes(module, made, link, clouds, *, fused, by_pixel):
 @pytest.mark.parametrize("ascending", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("link", ["softmax", "sigmoid", "hinge", "elu"])
+@pytest.mark.parametrize("link", ["softmax", "sigmoid", "hinge", "elu", *PROBABILITIES])
 def test_clouds_are_those_of_the_reference(link, layout, dtype, ascending):
     for seed, (points, clouds) in enumerate([(3000, 9), (600, 400), (257, 5), (1, 5)]):
         weighted, by_pixel = seed % 2 == 1, seed < 2

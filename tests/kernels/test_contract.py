@@ -164,7 +164,7 @@ def test_gradients_whose_elements_meet_are_refused(strides):
 
 
 @pytest.mark.parametrize(
-    "field", [{"score_type": 3}, {"label_type": 8}, {"link": 4}, {"target": None}, {"bins": 0}]
+    "field", [{"score_type": 3}, {"label_type": 8}, {"link": 6}, {"target": None}, {"bins": 0}]
 )
 def test_inputs_that_are_none_are_refused(field):
     assert status_of(cpu._strided(torch.empty(2, 3, 5)), **field) == -2

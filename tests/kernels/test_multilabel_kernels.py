@@ -7,8 +7,16 @@ import torch
 
 from lovasz.kernels import cpu
 from tests.kernels import multilabel_checks as checks
-from tests.kernels.cases import IGNORE, LAYOUTS, SHAPES, scores_of, slopes_of
-from tests.kernels.multilabel_checks import BINS, DTYPES, LINKS, NO_LSE, labels_of
+from tests.kernels.cases import IGNORE, LAYOUTS, SHAPES, slopes_of
+from tests.kernels.multilabel_checks import (
+    BINS,
+    DTYPES,
+    LINKS,
+    LOGITS,
+    NO_LSE,
+    PROBABILITIES,
+    inputs_of,
+)
 
 EVERY = [
     pytest.mark.parametrize("per_image", [False, True]),
@@ -57,7 +65,7 @@ def test_weights_of_pixels(level, shape, link, per_image):
 @pytest.mark.parametrize("link", LINKS)
 def test_threads_change_nothing(level, link, per_image):
     shape = (3, 4, 70001)
-    scores, target = scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape)
+    scores, target = inputs_of(shape, "pixels", torch.float32, 3.0, link)
     slopes = slopes_of(3 if per_image else 1, 4, BINS)
     cross_entropy = link == "sigmoid"
     results = []
@@ -78,7 +86,7 @@ def test_extreme_scores(level, scale, link):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 7e4, -7e4])
-@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("link", LOGITS)
 def test_scores_that_cannot_be_counted(level, link, value):
     checks.check_uncountable(cpu, link, value)
 
@@ -101,18 +109,50 @@ def test_sort_is_the_reference(level, shape, link, per_image):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sorted_gradients_of_narrow_scores_in_any_layout(level, dtype, layout):
-    checks.check_narrow_and_sorted(cpu, dtype, layout)
+@pytest.mark.parametrize("link", ["elu", *PROBABILITIES])
+def test_sorted_gradients_of_narrow_scores_in_any_layout(level, dtype, layout, link):
+    checks.check_narrow_and_sorted(cpu, dtype, layout, link)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])
-@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("link", LOGITS)
 def test_scores_that_cannot_be_sorted(level, link, value):
     checks.check_unsortable(cpu, link, value)
 
 
 def test_the_largest_errors_are_sorted_last():
     checks.check_largest(cpu)
+
+
+@pytest.mark.parametrize("link", PROBABILITIES)
+def test_probabilities_that_are_none(level, link):
+    checks.check_probabilities_that_are_none(cpu, link)
+
+
+@pytest.mark.parametrize("value", [1.02, -0.02, math.inf])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("link", PROBABILITIES)
+def test_what_is_no_probability_is_told(level, link, dtype, value):
+    scores, target, _ = checks.probabilities_with_some(link)
+    scores = scores.to(dtype)
+    scores[1, 0, 7] = value  # ignored
+    cpu.histogram(scores, target, BINS, IGNORE, False, link)
+    scores[1, 0, 20] = value
+    sentence = rf"from_probabilities: expected probabilities in \[0, 1\] .*got {scores[1, 0, 20]:g}"
+    with pytest.raises(ValueError, match=sentence):
+        cpu.histogram(scores, target, BINS, IGNORE, False, link)
+    with pytest.raises(ValueError, match=sentence):
+        cpu.sort_and_extend(scores, target, IGNORE, False, link, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("link", [*LOGITS[1:], *PROBABILITIES])
+def test_links_without_cross_entropy(link):
+    scores, target = inputs_of((1, 2, 5), "pixels", torch.float32, 1.0, link)
+    with pytest.raises(ValueError, match=f"softmax or sigmoid alone, got {link}"):
+        torch.ops.lovasz.histogram(scores, target, BINS, IGNORE, False, link, True)
+    tail = (slopes_of(1, 2, BINS), None, IGNORE, link, torch.tensor(1.0), None, 0.0, None, None)
+    with pytest.raises(ValueError, match=f"softmax or sigmoid alone, got {link}"):
+        torch.ops.lovasz.backward(scores, target, NO_LSE, *tail)
 
 
 def test_operators_pass_opcheck():
@@ -126,10 +166,14 @@ def test_operators_pass_opcheck():
     torch.library.opcheck(ops.backward, (scores, target, NO_LSE, by_pixel, *tail))
     torch.library.opcheck(ops.sort, (scores, target, IGNORE, True, "sigmoid"))
     torch.library.opcheck(ops.sort_and_extend, (scores, target, IGNORE, True, "hinge", 1.0, 1.0))
+    scores, target = inputs_of((2, 3, 20), "pixels", torch.float32, 1.0, "probabilities")
+    torch.library.opcheck(ops.histogram, (scores, target, 16, IGNORE, True, "probabilities"))
+    tail = (None, IGNORE, "probabilities", None, None, 0.0, None, None)
+    torch.library.opcheck(ops.backward, (scores, target, NO_LSE, slopes, *tail))
 
 
-@pytest.mark.parametrize("link", ["sigmoid", "hinge", "elu"])
-@pytest.mark.parametrize("dtype", checks.DTYPES)
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_multiply_the_gradient_before_it_is_rounded(level, layout, dtype, link):
     checks.check_weighted_gradient(cpu, dtype, layout, link)

@@ -17,7 +17,7 @@ from lovasz.losses.softmax import lovasz_softmax
 MODES = ("binary", "multiclass", "multilabel")
 
 
-def binary_losses(
+def binary_loss(
     name: str,
     scores: Any,
     target: Any,
@@ -26,8 +26,9 @@ def binary_losses(
     per_image: bool,
     channels: bool = False,
     probabilities: bool = False,
-) -> tuple[Tensor, Tensor]:
-    r"""Losses of binary masks, and which of them have a pixel, both (G,).
+    reduction: str = "mean",
+) -> Tensor:
+    r"""Loss of binary masks.
 
     The Lovász extension of the Jaccard loss at $\max(0, 1 - s x)$, with s = 1 for pixels of the
     set and −1 for others, or with ``probabilities`` at $|y - p|$; exact, by sorting.
@@ -40,30 +41,31 @@ def binary_losses(
         per_image: a mask for each image, not one for the batch.
         channels: a mask for each channel, axis 1; (P, C) are points of one image.
         probabilities: whether the scores are probabilities.
+        reduction: "mean" over the masks that have a pixel, 0 if there is none; "sum"; or "none",
+            (N,) with ``per_image``, for masks without channels.
     """
     scores, target = _check(name, scores, target)
-    ignored = torch.zeros_like(target, dtype=torch.bool)
-    if ignore_index is not None:
-        ignored = target == ignore_index
-    wrong = ~ignored & (target != 0) & (target != 1)
-    if wrong.device.type == "cpu" and bool(wrong.any()):
-        raise ValueError(
-            f"{name}: expected every label to be 0, 1 or equal to ignore_index={ignore_index},"
-            f" got {target[wrong][0].item()}"
-        )
-    per_image = per_image and scores.dim() > 1 + (channels and scores.dim() == 2)
+    per_image = per_image and scores.dim() > 1 + channels
+    if channels and per_image:  # masks of images, each of as many as it has channels
+        scores, target, channels = scores.flatten(0, 1), target.flatten(0, 1), False
+    # As a mask where it would be a label.
+    mask = target == ignore_index if ignore_index in (0, 1) else None
     options = Options(
         multilabel=channels and scores.dim() > 1,
         per_image=per_image,
-        # A mask, because the label to ignore may be 0 or 1 here.
-        ignore_mask=ignored,
+        ignore_index=ignore_index if mask is None else None,
+        ignore_mask=mask,
         classes="all",
-        reduction="none",
+        reduction=reduction,
         method="sort",
     )
     link = "channel_probabilities" if probabilities else "hinge"
-    losses = loss(name, link, scores, target, options, "predictions")
-    return losses.flatten(), ~_rows(ignored, per_image, channels).all(1)
+    try:
+        value = loss(name, link, scores, target, options, "predictions")
+    except ValueError:
+        _check_labels(name, target, ignore_index)
+        raise
+    return value if reduction != "none" else value.flatten()
 
 
 def mean_of(losses: Tensor, active: Tensor) -> Tensor:
@@ -126,10 +128,13 @@ def _check(name: str, scores: Any, target: Any) -> tuple[Tensor, Tensor]:
     return scores, target
 
 
-def _rows(x: Tensor, per_image: bool, channels: bool) -> Tensor:
-    """A row for each mask."""
-    if x.dim() == 1 or not channels:
-        return x.flatten(1) if per_image and x.dim() > 1 else x.reshape(1, -1)
-    if x.dim() == 2:
-        return x.t()
-    return x.flatten(2).flatten(0, 1) if per_image else x.movedim(1, 0).flatten(1)
+def _check_labels(name: str, target: Tensor, ignore_index: int | None) -> None:
+    """Labels in a sentence of their own, where they are what is wrong."""
+    wrong = (target != 0) & (target != 1)
+    if ignore_index is not None:
+        wrong &= target != ignore_index
+    if bool(wrong.any()):
+        raise ValueError(
+            f"{name}: expected every label to be 0, 1 or equal to ignore_index={ignore_index},"
+            f" got {target[wrong][0].item()}"
+        )

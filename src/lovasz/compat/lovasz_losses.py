@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lovasz.compat._shared import binary_losses, mean_of, without_channel
+from lovasz.compat._shared import binary_loss, without_channel
 from lovasz.kernels.precision import compute_dtype, float64_device
 from lovasz.losses.softmax import lovasz_softmax_from_probabilities
 
@@ -56,15 +56,17 @@ def lovasz_grad(gt_sorted: Tensor) -> Tensor:
         Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790, algorithm 1, without its differences
         of rounded numbers.
     """
-    positive = (gt_sorted > 0).to(float64_device(gt_sorted.device))
-    F1, B1 = positive.double().cumsum(0), (~positive).double().cumsum(0)
-    F0, B0 = F1 - positive.double(), B1 - (~positive).double()
-    G = positive.double().sum()
-    union = (G + B0).clamp(min=1)
-    # Where no pixel is of the class, the first one costs everything.
-    of_others = torch.where(G > 0, (G - F0) / (union * (union + 1)), (B0 == 0).double())
-    slopes = torch.where(positive, 1 / union, of_others)
-    return slopes.to(compute_dtype(gt_sorted)).to(gt_sorted.device)
+    dtype = compute_dtype(gt_sorted)
+    number = torch.int32 if len(gt_sorted) < 2**30 else torch.int64
+    positive = (gt_sorted > 0).to(number)
+    before = torch.arange(len(positive), dtype=number, device=positive.device)
+    found = positive.cumsum(0, dtype=number)
+    missing = found[-1:] - found  # G - F, without the pixel itself
+    union = (missing + before).to(dtype)  # likewise G + B, less 1 for a pixel of another class
+    slopes = positive.mul_(before).add_(missing).to(dtype).div_(union * (union + 1))
+    # All of what the first pixel takes from the union, of whichever kind it is, may be 0 of 0.
+    slopes[:1] = 1 / (union[:1] + 1)
+    return slopes
 
 
 def iou_binary(
@@ -134,14 +136,12 @@ def lovasz_hinge(
         TypeError: for arguments of a wrong type or dtype.
         ValueError: for shapes and labels that do not fit.
     """
-    losses = binary_losses("lovasz_hinge", logits, labels, ignore_index=ignore, per_image=per_image)
-    return mean_of(*losses)
+    return binary_loss("lovasz_hinge", logits, labels, ignore_index=ignore, per_image=per_image)
 
 
 def lovasz_hinge_flat(logits: Tensor, labels: Tensor) -> Tensor:
     """`lovasz_hinge` of pixels in one row: logits (P,), labels (P,)."""
-    losses = binary_losses("lovasz_hinge_flat", logits, labels, ignore_index=None, per_image=False)
-    return mean_of(*losses)
+    return binary_loss("lovasz_hinge_flat", logits, labels, ignore_index=None, per_image=False)
 
 
 def flatten_binary_scores(
@@ -165,10 +165,14 @@ class StableBCELoss(nn.Module):
 
 def binary_xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
     """Binary cross-entropy of the pixels that are not ignored; 0, connected, if none is left."""
-    scores, truth = flatten_binary_scores(logits, labels, ignore)
-    if scores.numel() == 0:
-        return scores.sum()
-    return F.binary_cross_entropy_with_logits(scores, truth.to(scores.dtype))
+    scores, truth = flatten_binary_scores(logits, labels)
+    valid = torch.ones_like(truth, dtype=torch.bool) if ignore is None else truth != ignore
+    # Zeros in the place of what is ignored, which is not taken out: how many are left would be
+    # unknown to a compiler.
+    scores, truth = torch.where(valid, scores, 0), torch.where(valid, truth, 0)
+    nll = F.binary_cross_entropy_with_logits(scores, truth.to(scores.dtype), reduction="none")
+    total = torch.where(valid, nll, 0).sum(dtype=compute_dtype(scores))
+    return (total / valid.sum().clamp(min=1)).to(scores.dtype)
 
 
 def lovasz_softmax(
@@ -254,13 +258,17 @@ def _softmax(
             f"{name}: expected classes to be a list of one class for probabilities of one class,"
             f" got {classes!r}"
         )
-    positive = (labels == classes[0]).to(torch.uint8)
+    positive = labels == classes[0]
     if ignore is not None:
-        positive[labels == ignore] = 255
-    losses = binary_losses(
-        name, probas, positive, ignore_index=255, per_image=per_image, probabilities=True
+        positive = positive.to(torch.uint8).masked_fill_(labels == ignore, 255)
+    return binary_loss(
+        name,
+        probas,
+        positive,
+        ignore_index=None if ignore is None else 255,
+        per_image=per_image,
+        probabilities=True,
     )
-    return mean_of(*losses)
 
 
 def _ious(
@@ -274,11 +282,14 @@ def _ious(
     """IoU of the images, or of the batch, and of the classes."""
     preds, labels = (x.to(float64_device(x.device)) for x in (preds, labels))
     preds, labels = (x.flatten(1) if per_image else x.reshape(1, -1) for x in (preds, labels))
-    valid = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
-    columns = []
+    valid = None if ignore is None else labels != ignore
+    hits, unions = [], []
     for label in classes:
-        there, found = (labels == label) & valid, (preds == label) & valid
-        union = (there | found).sum(1).double()
-        hits = (there & found).sum(1).double()
-        columns.append(torch.where(union > 0, hits / union.clamp(min=1), empty))
-    return torch.stack(columns, 1)
+        there, found = labels == label, preds == label
+        if valid is not None:
+            there = there & valid if label == ignore else there
+            found = found & valid
+        hits.append((there & found).sum(1))
+        unions.append((there | found).sum(1))
+    union = torch.stack(unions, 1)
+    return torch.where(union > 0, torch.stack(hits, 1).double() / union, empty)

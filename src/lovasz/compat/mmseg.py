@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lovasz.compat._shared import binary_losses, image_losses, mean_of, without_channel
+from lovasz.compat._shared import binary_loss, image_losses, mean_of, without_channel
 from lovasz.core.options import check_choice, check_classes, check_flags, check_ignore_index
 from lovasz.losses._classes import class_weight as checked_weight
 from lovasz.losses.softmax import lovasz_softmax
@@ -114,6 +114,17 @@ class LovaszLoss(nn.Module):
                 f"{self._name}: expected avg_factor with per_image=True and reduction='mean' only,"
                 f" got per_image={self.per_image}, reduction={reduction!r}"
             )
+        if self.loss_type == "binary":
+            value = binary_loss(
+                self._name,
+                cls_score,
+                label,
+                ignore_index=ignore_index,
+                per_image=self.per_image,
+                reduction=reduction if avg_factor is None else "sum",
+            )
+            value = value if self.per_image else value.sum()
+            return self.loss_weight * (value if avg_factor is None else value / avg_factor)
         losses, active = self._losses(cls_score, label, ignore_index)
         if reduction == "none":
             return self.loss_weight * (losses if self.per_image else losses.sum())
@@ -132,10 +143,6 @@ class LovaszLoss(nn.Module):
         self, scores: Tensor, label: Tensor, ignore_index: int | None
     ) -> tuple[Tensor, Tensor]:
         """Losses of the images, or of the batch, and which of them count."""
-        if self.loss_type == "binary":
-            return binary_losses(
-                self._name, scores, label, ignore_index=ignore_index, per_image=self.per_image
-            )
         label = without_channel(scores, label)
         options: dict[str, Any] = {
             "classes": self.classes,

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from lovasz.compat._shared import binary_losses, check_mode, image_losses, mean_of, without_channel
+from lovasz.compat._shared import binary_loss, check_mode, image_losses, mean_of, without_channel
 from lovasz.core.options import check_flags, check_ignore_index
 from lovasz.losses._inputs import check_pair
 from lovasz.losses.softmax import lovasz_softmax
@@ -78,7 +78,7 @@ class LovaszLoss(nn.Module):
         """Loss of predictions and labels."""
         if self.mode == "multiclass":
             return self.loss_weight * self._multiclass(y_pred, without_channel(y_pred, y_true))
-        losses = binary_losses(
+        value = binary_loss(
             self._name,
             y_pred,
             y_true,
@@ -86,7 +86,7 @@ class LovaszLoss(nn.Module):
             per_image=self.per_image,
             channels=self.mode == "multilabel",
         )
-        return self.loss_weight * mean_of(*losses)
+        return self.loss_weight * value
 
     def _multiclass(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.class_seen is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lovasz.compat._shared import binary_losses, check_mode, mean_of, without_channel
+from lovasz.compat._shared import binary_loss, check_mode, without_channel
 from lovasz.core.options import check_flags, check_ignore_index
 from lovasz.losses.softmax import lovasz_softmax, lovasz_softmax_from_probabilities
 
@@ -75,14 +75,12 @@ class LovaszLoss(nn.Module):
                 "ignore_index": self.ignore_index,
             }
             return function(y_pred, without_channel(y_pred, y_true), **options)
-        return mean_of(
-            *binary_losses(
-                self._name,
-                y_pred,
-                y_true,
-                ignore_index=self.ignore_index,
-                per_image=self.per_image,
-                channels=self.mode == "multilabel",
-                probabilities=not self.from_logits,
-            )
+        return binary_loss(
+            self._name,
+            y_pred,
+            y_true,
+            ignore_index=self.ignore_index,
+            per_image=self.per_image,
+            channels=self.mode == "multilabel",
+            probabilities=not self.from_logits,
         )

@@ -21,6 +21,9 @@ from __future__ import annotations
 MULTICLASS = ("softmax", "probabilities")
 MULTILABEL = ("sigmoid", "channel_probabilities", "hinge", "elu")
 UNBOUNDED = ("hinge", "elu")
+PROBABILITIES = ("probabilities", "channel_probabilities")
+# Losses that cross-entropy can be added to: those of logits that have probabilities.
+LOGITS = ("softmax", "sigmoid")
 
 # The public function of each link, for sentences about wrong contents.
 _FUNCTIONS = {

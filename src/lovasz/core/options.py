@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from lovasz.core.set_functions import Array, SetFunction, jaccard
 
-DEFAULT_BINS = 1024
+DEFAULT_BINS = 2048
 
 
 class CrossEntropy(NamedTuple):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lovasz.core.links import MULTICLASS, function_of
+from lovasz.kernels.precision import to_compute
 
 # The label of pixels that are masked, where no ignore_index is given.
 SPARE_LABEL = -(2**62)
@@ -32,6 +33,8 @@ def bad_labels(labels: Tensor, valid: Tensor, link: str, classes: int) -> Tensor
 def outside(probabilities: Tensor) -> Tensor:
     """Which probabilities are none; written so that NaN is outside too."""
     low, high = -PROBABILITY_TOLERANCE, 1 + PROBABILITY_TOLERANCE
+    # 16-bit numbers would be compared with limits that are rounded to 16 bits.
+    probabilities = to_compute(probabilities)
     return ~((probabilities >= low) & (probabilities <= high))
 
 
@@ -49,14 +52,20 @@ def raise_for_labels(
     )
 
 
-def raise_for_probabilities(candidates: Tensor, link: str) -> None:
-    """Say which of the numbers is no probability, if it is a number."""
-    # NaN is not raised for: it makes the loss NaN, as it does for logits.
-    beyond = outside(candidates) & ~candidates.isnan()
+def raise_for_probabilities(
+    scores: Tensor, target: Tensor, ignore_index: int | None, link: str
+) -> None:
+    """Say which of the scores (N, C, L) that are not ignored is no probability, if it is a number.
+
+    A NaN is not raised for: it makes the loss NaN, as it does for logits.
+    """
+    _, valid = split_target(target, ignore_index)
+    valid = valid.unsqueeze(1) if link in MULTICLASS else valid
+    beyond = valid & outside(scores) & ~scores.isnan()
     if bool(beyond.any()):
         name = function_of(link)
         raise ValueError(
             f"{name}: expected probabilities in [0, 1] (use"
             f" {name.removesuffix('_from_probabilities')} for logits),"
-            f" got {float(candidates[beyond][0]):g}"
+            f" got {float(scores[beyond][0]):g}"
         )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.links import MULTICLASS, MULTILABEL
+from lovasz.core.links import LOGITS, MULTICLASS, MULTILABEL
 from lovasz.core.options import check_bins
 
 #: name of an argument, what it is, and the shape and dtype that it has to have; None for any dtype
@@ -77,6 +77,7 @@ def _check_histogram(
         check_bins("lovasz::histogram", bins)
     tensors = {"pixel_weight": pixel_weight, "class_weight": class_weight}
     _check_pixels("histogram", scores, target, link, segment_ids=segment_ids, **tensors)
+    _check_cross_entropy("histogram", link, cross_entropy)
 
 
 def _check_sort(
@@ -131,6 +132,7 @@ def _check_backward(
     """
     tensors = {"lse": lse, "pixel_weight": pixel_weight, "class_weight": class_weight}
     _check_pixels("backward", scores, target, link, segment_ids=segment_ids, **tensors)
+    _check_cross_entropy("backward", link, scale is not None)
     images, classes, _ = scores.shape
     by_pixel = slopes.dim() == 3
     rows = slopes.shape[0]
@@ -246,6 +248,15 @@ def _check_pixels(
         ("segment_ids", segment_ids, (1, length), torch.int64),
     )
     _expect(operator, wanted, scores.device)
+
+
+def _check_cross_entropy(operator: str, link: str, wanted: bool) -> None:
+    """Links that have a cross-entropy, where there is to be one."""
+    if wanted and link not in LOGITS:
+        raise ValueError(
+            f"lovasz::{operator}: expected cross_entropy with link {' or '.join(LOGITS)} alone,"
+            f" got {link}"
+        )
 
 
 def _expect(operator: str, wanted: Iterable[_Wanted], device: torch.device) -> None:

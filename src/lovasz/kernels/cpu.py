@@ -1,6 +1,6 @@
 """The operators on the CPU, by the compiled kernels; what they do not know goes to the reference.
 
-That is float64 scores and probabilities.
+That is float64 scores.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from lovasz.core import native
 from lovasz.core.bins import centres
+from lovasz.core.links import PROBABILITIES
 from lovasz.kernels import reference
 from lovasz.kernels.clouds import Clouds
-from lovasz.kernels.contents import raise_for_labels
+from lovasz.kernels.contents import raise_for_labels, raise_for_probabilities
 from lovasz.kernels.fixed_point import SCALE, to_fixed
 from lovasz.kernels.segments import by_image
 
@@ -25,7 +26,14 @@ from lovasz.kernels.segments import by_image
 _SORTED_SCORES = 2**32 - 1
 _NO_MEMORY = -1
 
-_LINKS = {"softmax": 0, "sigmoid": 1, "hinge": 2, "elu": 3}
+_LINKS = {
+    "softmax": 0,
+    "sigmoid": 1,
+    "hinge": 2,
+    "elu": 3,
+    "probabilities": 4,
+    "channel_probabilities": 5,
+}
 _SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _LABEL_TYPES = {
     torch.bool: 0,
@@ -88,7 +96,7 @@ def histogram(
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
     kernels.lovasz_expect_writes(counts.data_ptr(), counts.numel() * 8)
     invalid = torch.zeros(groups, dtype=torch.int64)
-    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
+    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
     if cross_entropy:
         inputs.add_cross_entropy(class_weight, smoothing)
@@ -99,6 +107,8 @@ def histogram(
         _raise_for(status)
     if result.bad_labels:
         raise_for_labels(given, classes, ignore_index, link, cross_entropy)
+    if link in PROBABILITIES and any(invalid.tolist()):
+        raise_for_probabilities(scores, target, ignore_index, link)
     sums = torch.empty(0, dtype=torch.float64)
     if cross_entropy:
         sums = torch.tensor(result.cross_entropy[:], dtype=torch.float64)
@@ -130,7 +140,7 @@ def sort_and_extend(
     if segment_ids is not None:
         groups, clouds = segments, Clouds.of(segment_ids, segments)
         scores, target, pixel_weight = clouds.gather(scores, target, pixel_weight)
-    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float32)
+    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
     slopes = torch.empty(scores.shape, dtype=torch.float32)
     kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
     losses = torch.empty((groups, classes), dtype=torch.float64)
@@ -154,6 +164,8 @@ def sort_and_extend(
         _raise_for(status)
     if result.bad_labels:
         raise_for_labels(given, classes, ignore_index, link, False)
+    if link in PROBABILITIES and any(invalid.tolist()):
+        raise_for_probabilities(scores, target, ignore_index, link)
     if clouds is not None:
         slopes, lse = clouds.scatter(slopes), clouds.scatter(lse)
     return losses, slopes, positives, pixels, lse, invalid
@@ -186,7 +198,7 @@ def backward(
     out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
     kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
     slopes = slopes.to(torch.float32).contiguous()
-    lse = lse.to(torch.float32).contiguous()
+    lse = lse.to(torch.float64).contiguous()
     factors = None if factors is None else factors.to(torch.float32).contiguous()
     bins = 0 if by_pixel else slopes.shape[3]
     per_image = segment_ids is None and by_image(slopes, factors)

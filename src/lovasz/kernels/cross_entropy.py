@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lovasz.core.links import MULTICLASS
 from lovasz.kernels.contents import split_target
-from lovasz.kernels.pixels import Pixels
+from lovasz.kernels.pixels import Pixels, log_probabilities
 from lovasz.kernels.precision import compute_dtype, to_compute
 
 
@@ -47,7 +47,7 @@ def _sums_of_classes(
     pixel_weight: Tensor | None,
 ) -> Tensor:
     labels, valid = split_target(target, ignore_index)
-    nll = lse.unsqueeze(1) - to_compute(scores)
+    nll = -log_probabilities(to_compute(scores), lse)
     weight = _weights(class_weight, scores)
     labels = labels.clamp(0, scores.shape[1] - 1)
     own = weight[labels]

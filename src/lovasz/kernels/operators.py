@@ -170,7 +170,7 @@ def _(losses, active, invalid, weight, normalize, reduction, per_image, sums, sc
 
 def _lse(scores: Tensor, target: Tensor, link: str) -> Tensor:
     shape = target.shape if link == "softmax" else (0,)
-    return scores.new_empty(shape, dtype=compute_dtype(scores))
+    return scores.new_empty(shape, dtype=torch.float64)
 
 
 # Those of ``reduce`` and ``backward`` are part of their gradients.

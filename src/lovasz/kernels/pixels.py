@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lovasz.core import bins
-from lovasz.core.links import MULTICLASS, UNBOUNDED
+from lovasz.core.links import MULTICLASS, PROBABILITIES, UNBOUNDED
 from lovasz.kernels.contents import (
     bad_labels,
     outside,
@@ -26,6 +26,7 @@ class Pixels(NamedTuple):
 
     scores: Tensor  # (N, C, L) in the compute dtype; of the softmax the probabilities
     errors: Tensor  # (N, C, L) likewise
+    complements: Tensor  # (N, C, L) 1 less errors in [0, 1], with digits that are lost in those
     positive: Tensor  # (N, C, L) bool, the pixel is of the class, or of the channel's set
     valid: Tensor  # (N, 1, L), or (N, C, L) for multilabel, bool: not ignored
 
@@ -40,8 +41,21 @@ def load(
     if link in MULTICLASS:
         valid = valid.unsqueeze(1)
     if link == "softmax":
-        scores = torch.exp(scores - lse.unsqueeze(1))
-    return Pixels(scores, errors_of(scores, positive, link), positive, valid)
+        scores = torch.exp(log_probabilities(scores, lse))
+    errors = errors_of(scores, positive, link)
+    # The error of a score whose label is the other one.
+    complements = errors if link in UNBOUNDED else errors_of(scores, ~positive, link)
+    return Pixels(scores, errors, complements, positive, valid)
+
+
+def log_probabilities(scores: Tensor, lse: Tensor) -> Tensor:
+    """Scores less their log-sum-exp (N, L), which is float64, in the dtype of the scores.
+
+    In two parts: of a score that is nearly as large as it is the difference has all digits.
+    """
+    most = lse.to(scores.dtype)
+    rest = (lse - most).to(scores.dtype)
+    return (scores - most.unsqueeze(1)) - rest.unsqueeze(1)
 
 
 def positives_of(target: Tensor, classes: int, ignore_index: int | None, link: str) -> Tensor:
@@ -74,7 +88,7 @@ def pull_back(pixels: Pixels, slopes: Tensor, link: str) -> Tensor:
     if link == "softmax":
         p = pixels.scores
         return p * (rising - (p * rising).sum(1, keepdim=True))
-    if link in ("probabilities", "channel_probabilities"):
+    if link in PROBABILITIES:
         return rising
     margin = torch.where(pixels.positive, -pixels.scores, pixels.scores)
     if link == "sigmoid":
@@ -84,10 +98,15 @@ def pull_back(pixels: Pixels, slopes: Tensor, link: str) -> Tensor:
     return rising * torch.exp((1 + margin).clamp(max=0.0))
 
 
-def bins_of(errors: Tensor, number: int, link: str) -> Tensor:
+def bins_of(pixels: Pixels, number: int, link: str) -> Tensor:
     """Bin of each error, int64."""
-    place: Tensor = bins.position(torch, errors, number, unbounded=link in UNBOUNDED)
-    return place.to(torch.int64)
+    errors, complements = pixels.errors.detach(), pixels.complements.detach()
+    if link in UNBOUNDED:
+        place = bins.position(torch, errors, number, unbounded=True)
+    else:
+        place = bins.position(torch, errors, number, complements=complements)
+    found: Tensor = place.to(torch.int64)
+    return found
 
 
 def count_invalid(
@@ -105,25 +124,19 @@ def count_invalid(
     """Number of pixels per group that make the loss meaningless, (G,); raises for them on the CPU.
 
     Those with an impossible label, and those with a score that is no number, or whose error is not
-    below the largest that can be counted.
+    below the largest that can be counted. Without softmax those of each class or channel.
     """
     labels, valid = split_target(target, ignore_index)
     classes = scores.shape[1]
-    bad_label = bad_labels(labels, valid, link, classes)
+    bad = bad_labels(labels, valid, link, classes)
+    if scores.device.type == "cpu" and bool(bad.any()):
+        raise_for_labels(target, classes, ignore_index, link, cross_entropy)
     if link == "softmax":
-        bad_score = ~lse.isfinite()
-    elif link == "probabilities":
-        bad_score = outside(scores).any(1)
-    elif link == "channel_probabilities":
-        bad_score = outside(scores)
-    else:
-        bad_score = ~(errors < largest)  # NaN: not less
-    bad_score = valid & bad_score
+        return segment_sum(bad | (valid & ~lse.isfinite()), segments)
+    if link == "probabilities":
+        bad, valid = bad.unsqueeze(1), valid.unsqueeze(1)
+    if link not in PROBABILITIES:
+        return segment_sum(bad | (valid & ~(errors < largest)), segments)  # NaN: not less
     if scores.device.type == "cpu":
-        if bool(bad_label.any()):
-            raise_for_labels(target, classes, ignore_index, link, cross_entropy)
-        if link == "probabilities":
-            raise_for_probabilities(scores.transpose(1, 2)[bad_score], link)
-        elif link == "channel_probabilities":
-            raise_for_probabilities(scores[bad_score], link)
-    return segment_sum(bad_label | bad_score, segments)
+        raise_for_probabilities(scores, target, ignore_index, link)
+    return segment_sum(bad | (valid & outside(scores)), segments)

@@ -50,7 +50,7 @@ def histogram(
         largest=LARGEST_ERROR if link in UNBOUNDED else 2.0,
         cross_entropy=cross_entropy,
     )
-    bin_index = bins_of(pixels.errors, bins, link)
+    bin_index = bins_of(pixels, bins, link)
     counts = histogram_of(bin_index, pixels.positive, pixels.valid, bins, groups, pixel_weight)
     if cross_entropy:
         options = (class_weight, smoothing, pixel_weight)
@@ -108,7 +108,7 @@ def sort(
     else:
         errors = pixels.errors.to(dtype)
     invalid = count_invalid(scores, target, lse, errors, ignore_index, link, groups)
-    return *sort_errors(errors, pixels.valid, groups), lse.to(dtype), invalid
+    return *sort_errors(errors, pixels.valid, groups), lse, invalid
 
 
 def sort_and_extend(
@@ -156,7 +156,7 @@ def backward(
     if slopes.dim() == 4:
         groups, _, _, bins = slopes.shape
         row = rows_of(pixels.positive, Segments(groups > 1, segment_ids, groups))
-        index = row * bins + bins_of(pixels.errors.detach(), bins, link)
+        index = row * bins + bins_of(pixels, bins, link)
         slopes = slopes.reshape(-1)[index]
     gradient = pull_back(pixels, slopes, link)
     if scale is not None:
@@ -213,7 +213,15 @@ def images_of(active: Tensor, bad: Tensor) -> Tensor:
 
 
 def log_sum_exp(scores: Tensor, link: str) -> Tensor:
-    """Log-sum-exp over the classes, (N, L), in the compute dtype; (0,) without softmax."""
+    """Log-sum-exp over the classes, (N, L) float64; (0,) without softmax.
+
+    The digits of a float32 end where 1 less a confident probability begins.
+    """
     if link != "softmax":
-        return scores.new_empty(0, dtype=compute_dtype(scores))
-    return torch.logsumexp(to_compute(scores), 1)
+        return scores.new_empty(0, dtype=torch.float64)
+    scores = to_compute(scores)
+    most = scores.detach().amax(1, keepdim=True)
+    # An infinity less an infinity is no number; what there is to say of it, its exponential says.
+    most = torch.where(most.isfinite(), most, 0.0)
+    rest = (scores - most).exp().sum(1, dtype=torch.float64).log()
+    return most.squeeze(1).double() + rest

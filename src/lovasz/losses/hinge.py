@@ -62,8 +62,8 @@ def lovasz_hinge(
             has a gradient beyond the margin as well.
         symmetric: True takes $\tfrac12 (L(x, y) + L(-x, 1 - y))$, in which foreground and
             background have the same part. It costs nothing.
-        method: "histogram" counts the errors in bins of their logarithm: the loss of a channel is
-            off by at most ``relative_bound(bins)`` times 1 + L, and NaN for errors of 65,535 and
+        method: "histogram" counts the errors in bins of their own: the loss of a channel is
+            off by at most ``relative_bound(bins)`` times 1/64 + L, and NaN for errors of 65,535 and
             more. "sort" is exact for any.
 
     Returns:

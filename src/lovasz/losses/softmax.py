@@ -72,7 +72,8 @@ def lovasz_softmax(
         reduction: "mean" over classes (and images), "sum" of $\alpha_c L_c$, or "none".
         set_function: Δ(fn, fp, positives), see ``lovasz.core.set_functions``.
         method: "histogram" counts the errors in bins, with an error of the loss of at most
-            ``error_bound(bins)`` times Δ of all pixels; "sort" is exact and slower.
+            ``error_bound(bins)`` times Δ of all pixels; "sort" is exact and slower. Counted errors
+            make the loss a step function of the logits: for `torch.autograd.gradcheck` take "sort".
         bins: number of bins of the histogram method, from 2 to 2**20.
         window: remembers the counts of earlier batches, so that the loss is that of an average
             batch of the last few; see ``lovasz.Window``. None: the batch alone.

@@ -69,7 +69,7 @@ class Window(nn.Module):
         >>> bool(first == lovasz_softmax(logits, target))
         True
         >>> window.counts.shape
-        torch.Size([3, 2, 1024])
+        torch.Size([3, 2, 2048])
     """
 
     counts: Tensor

@@ -70,7 +70,7 @@ def check_histogram(scores, target, per_image, bins=BINS):
     )
     # every pixel is in its row; an error at the edge of two bins may be in either
     assert torch.equal(counts.sum(-1), expected.sum(-1))
-    assert moved(counts, expected) < 1e-3
+    assert moved(counts, expected) < 1e-3 + 2 / counts[0].sum()
     assert (counts.cumsum(-1) - expected.cumsum(-1)).abs().max() <= 2
     torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)
     assert not invalid.any()
@@ -292,8 +292,8 @@ def test_sort_and_backward_of_narrow_scores(dtype):
 
 
 def test_equal_errors_share_their_slopes():
-    # logits of few values, so that nearly all the errors are ties of both kinds
-    scores = torch.randint(0, 2, (1, 2, 2500)).float()
+    # probabilities of 0, 1/2 and 1, so that all the errors are ties of both kinds
+    scores = torch.randint(0, 2, (1, 2, 2500)).float() * 200
     target = torch.randint(0, 2, (1, 2500))
     losses, slopes, *_ = gpu.sort_and_extend(scores, target, None, False, "softmax", 1.0, 1.0)
     expected_losses, expected, *_ = reference.sort_and_extend(

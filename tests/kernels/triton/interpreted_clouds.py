@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lovasz.core.links import MULTICLASS
 from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
 from tests.kernels.cases import IGNORE, relative
@@ -17,10 +18,12 @@ BINS, CLOUDS = 64, 9
 
 def make(link, classes, points, layout, dtype, weighted):
     scores = (3 * torch.randn(1, classes, points)).to(dtype)
+    if link in ("probabilities", "channel_probabilities"):
+        scores = scores.softmax(1)
     if layout == "points":
         scores = scores.transpose(1, 2).contiguous().transpose(1, 2)
-    shape = (1, points) if link == "softmax" else scores.shape
-    target = torch.randint(classes if link == "softmax" else 2, shape)
+    shape = (1, points) if link in MULTICLASS else scores.shape
+    target = torch.randint(classes if link in MULTICLASS else 2, shape)
     target[torch.rand(shape) < 0.1] = IGNORE
     weight = 3 * torch.rand(shape) if weighted else None
     ids = torch.randint(CLOUDS - 1, (1, points))  # the last is empty
@@ -29,13 +32,17 @@ def make(link, classes, points, layout, dtype, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("layout", ["points", "classes"])
-@pytest.mark.parametrize(("link", "classes"), [("softmax", 5), ("softmax", 70), ("sigmoid", 3)])
+@pytest.mark.parametrize(
+    ("link", "classes"), [("softmax", 5), ("softmax", 70), ("sigmoid", 3), ("probabilities", 4)]
+)
 def test_clouds_are_those_of_the_reference(link, classes, layout, weighted):
     dtype = torch.bfloat16 if weighted else torch.float32
     scores, target, weight, ids = make(link, classes, 700, layout, dtype, weighted)
-    class_weight, smoothing = torch.rand(classes), 0.1 if link == "softmax" else 0.0
+    fused = link != "probabilities"
+    class_weight = torch.rand(classes) if fused else None
+    scale, smoothing = torch.tensor(0.3) if fused else None, 0.1 if link == "softmax" else 0.0
     arguments = (
-        scores, target, BINS, IGNORE, False, link, True, class_weight, smoothing, weight, ids,
+        scores, target, BINS, IGNORE, False, link, fused, class_weight, smoothing, weight, ids,
         CLOUDS,
     )  # fmt: skip
     counts, lse, invalid, sums = gpu.histogram(*arguments)
@@ -48,7 +55,7 @@ def test_clouds_are_those_of_the_reference(link, classes, layout, weighted):
     for slopes in (torch.rand(CLOUDS, classes, 2, BINS), torch.rand(1, classes, 700)):
         for factors in (torch.rand(CLOUDS, classes), None):
             arguments = (
-                scores, target, lse_want, slopes, factors, IGNORE, link, torch.tensor(0.3),
+                scores, target, lse_want, slopes, factors, IGNORE, link, scale,
                 class_weight, smoothing, ids, weight,
             )  # fmt: skip
             gradient, wanted = gpu.backward(*arguments), reference.backward(*arguments)

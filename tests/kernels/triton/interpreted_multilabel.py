@@ -9,7 +9,15 @@ from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
 from tests.kernels import multilabel_checks as checks
 from tests.kernels.cases import IGNORE, LAYOUTS, relative, slopes_of
-from tests.kernels.multilabel_checks import BINS, DTYPES, LINKS, NO_LSE, labels_of
+from tests.kernels.multilabel_checks import (
+    BINS,
+    DTYPES,
+    LINKS,
+    LOGITS,
+    NO_LSE,
+    PROBABILITIES,
+    labels_of,
+)
 from tests.pairwise import pairwise
 
 pytestmark = [
@@ -18,18 +26,17 @@ pytestmark = [
 ]
 
 SHAPES = [(1, 1, 1), (2, 1, 63), (3, 4, 7), (2, 19, 257)]
-EVERY_LINK = [*LINKS, "channel_probabilities"]
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout", "link", "per_image"), pairwise(SHAPES, LAYOUTS, EVERY_LINK, [False, True])
+    ("shape", "layout", "link", "per_image"), pairwise(SHAPES, LAYOUTS, LINKS, [False, True])
 )
 def test_both_passes_are_the_reference(shape, layout, link, per_image):
     checks.check_histogram(gpu, shape, layout, link, per_image)
     checks.check_backward(gpu, shape, layout, link, per_image)
 
 
-@pytest.mark.parametrize("link", EVERY_LINK)
+@pytest.mark.parametrize("link", LINKS)
 def test_more_pixels_than_a_program_takes(link):
     checks.check_histogram(gpu, (1, 2, 9001), "pixels", link, False)
     checks.check_backward(gpu, (1, 2, 9001), "pixels", link, False)
@@ -45,7 +52,9 @@ def test_any_number_of_bins(bins, link):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_narrow_scores(dtype, layout):
     checks.check_narrow(gpu, dtype, layout, "sigmoid")
-    checks.check_narrow_and_sorted(gpu, dtype, layout)
+    checks.check_narrow(gpu, dtype, layout, "probabilities")
+    checks.check_narrow_and_sorted(gpu, dtype, layout, "elu")
+    checks.check_narrow_and_sorted(gpu, dtype, layout, "probabilities")
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.uint64])
@@ -74,7 +83,7 @@ def test_cross_entropy_of_the_same_passes(shape, weighted):
 
 
 @pytest.mark.parametrize("per_image", [False, True])
-@pytest.mark.parametrize("link", EVERY_LINK)
+@pytest.mark.parametrize("link", LINKS)
 def test_weights_of_pixels(link, per_image):
     checks.check_weights(gpu, (2, 5, 300), link, per_image)
 
@@ -86,26 +95,30 @@ def test_extreme_scores(scale, link):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 7e4, -7e4])
-@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("link", LOGITS)
 def test_scores_that_are_no_numbers(link, value):
     checks.check_uncountable(gpu, link, value)
     checks.check_unsortable(gpu, link, value)
 
 
-def test_probabilities_that_are_none_and_impossible_labels_are_counted():
-    scores, target = torch.full((2, 3, 70), 0.3), torch.zeros(2, 3, 70, dtype=torch.int64)
-    scores[0, 0, 0], scores[0, 1, 1], scores[0, 2, 2] = 1.02, -0.02, math.nan
-    scores[0, 0, 3] = 1.005  # the rounding of a 16-bit sigmoid
-    target[1, 2, 69], target[1, 0, 0] = 2, -1
-    link = "channel_probabilities"
+@pytest.mark.parametrize("link", PROBABILITIES)
+def test_probabilities_that_are_none(link):
+    checks.check_probabilities_that_are_none(gpu, link)
+
+
+@pytest.mark.parametrize("link", PROBABILITIES)
+def test_probabilities_outside_and_impossible_labels_are_counted(link):
+    scores, target, _ = checks.probabilities_with_some(link)
+    scores[0, 0, 0], scores[0, 2, 2] = 1.02, -0.02
+    target[1, ..., 9], target[1, ..., 11] = 3, -1
     invalid = gpu.histogram(scores, target, BINS, IGNORE, True, link)[2]
-    assert invalid.tolist() == [3, 2]
+    assert invalid.tolist() == [3, 1 + 2 * 3]  # of each class
     gradient = gpu.backward(scores, target, NO_LSE, slopes_of(2, 3, BINS), None, IGNORE, link)
     assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize(
-    ("shape", "link", "per_image"), pairwise([*SHAPES, (1, 2, 2100)], EVERY_LINK, [False, True])
+    ("shape", "link", "per_image"), pairwise([*SHAPES, (1, 2, 2100)], LINKS, [False, True])
 )
 def test_sort_is_the_reference(shape, link, per_image):
     checks.check_sort(gpu, shape, link, per_image)
@@ -133,7 +146,7 @@ def test_the_gradient_has_the_dtype_and_scale_of_the_cross_entropy():
     assert relative(gradient, reference.backward(*arguments)) < 1e-3
 
 
-@pytest.mark.parametrize("link", ["sigmoid", "hinge"])
+@pytest.mark.parametrize("link", ["sigmoid", "hinge", "probabilities"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_multiply_the_gradient_before_it_is_rounded(layout, dtype, link):

@@ -55,6 +55,16 @@ WORKLOADS = {
     "hinge by image": Workload((8, 1, 512 * 512), link="hinge", per_image=True),
     "elu of few bins": Workload((1, 3, 5_000), link="elu", dtype=torch.float16, bins=2),
     "probabilities of many bins": Workload((1, 3, 5_000), link="channel_probabilities", bins=2**14),
+    "probabilities of classes": Workload(
+        (2, 19, 512 * 1024), link="probabilities", labels=torch.uint8
+    ),
+    "probabilities of points": Workload(
+        (1, 20, 123_457),
+        adjacent_classes=True,
+        dtype=torch.float16,
+        link="probabilities",
+        pixel_weights=True,
+    ),
     "weights of pixels of channels": Workload(
         (2, 5, 100_000), link="sigmoid", cross_entropy=True, pixel_weights=True, labels=torch.int32
     ),

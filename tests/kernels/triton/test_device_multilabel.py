@@ -6,12 +6,30 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lovasz import binary_cross_entropy_lovasz_sigmoid, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
+from lovasz import (
+    binary_cross_entropy_lovasz_sigmoid,
+    lovasz_hinge,
+    lovasz_sigmoid,
+    lovasz_sigmoid_from_probabilities,
+    lovasz_softmax,
+    lovasz_softmax_from_probabilities,
+)
 from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
 from tests.kernels import cases
 from tests.kernels.cases import IGNORE, LAYOUTS, factors_of, relative, scores_of, slopes_of
-from tests.kernels.multilabel_checks import BINS, DTYPES, LINKS, TOLERANCE, labels_of, moved
+from tests.kernels.multilabel_checks import (
+    BINS,
+    DTYPES,
+    LINKS,
+    LOGITS,
+    PROBABILITIES,
+    TOLERANCE,
+    inputs_of,
+    labels_of,
+    moved,
+    probabilities_with_some,
+)
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device")
 
@@ -29,8 +47,8 @@ WORKLOADS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
 def test_both_passes_are_the_reference(shape, layout, link, dtype, weighted):
-    scores, target = scores_of(shape, layout, dtype, 3.0).cuda(), labels_of(shape).cuda()
-    weight = torch.rand(shape).cuda() if weighted else None
+    scores, target = (x.cuda() for x in inputs_of(shape, layout, dtype, 3.0, link))
+    weight = torch.rand(target.shape).cuda() if weighted else None
     arguments = (scores, target, BINS, IGNORE, True, link, False, None, 0.0, weight)
     counts, lse, invalid, _ = gpu.histogram(*arguments)
     expected, *_ = reference.histogram(*arguments)
@@ -48,7 +66,7 @@ def test_both_passes_are_the_reference(shape, layout, link, dtype, weighted):
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("shape", WORKLOADS.values(), ids=WORKLOADS.keys())
 def test_sort_is_the_reference(shape, link, per_image):
-    scores, target = scores_of(shape, "pixels", torch.float32, 2.0).cuda(), labels_of(shape).cuda()
+    scores, target = (x.cuda() for x in inputs_of(shape, "pixels", torch.float32, 2.0, link))
     got = gpu.sort_and_extend(scores, target, IGNORE, per_image, link, 1.0, 1.0)
     expected = reference.sort_and_extend(scores, target, IGNORE, per_image, link, 1.0, 1.0)
     torch.testing.assert_close(got[0], expected[0], rtol=1e-5, atol=1e-7)
@@ -83,12 +101,22 @@ def test_weights_of_pixels_of_classes(layout):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("method", ["histogram", "sort"])
-@pytest.mark.parametrize("loss", [lovasz_sigmoid, lovasz_hinge, lovasz_softmax])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lovasz_sigmoid,
+        lovasz_sigmoid_from_probabilities,
+        lovasz_hinge,
+        lovasz_softmax,
+        lovasz_softmax_from_probabilities,
+    ],
+)
 def test_the_loss_is_that_of_the_cpu(loss, method, weighted):
     logits = torch.randn(2, 3, 64, 96) * 3
+    logits = logits.softmax(1) if "probabilities" in loss.__name__ else logits
     target = torch.randint(3, (2, 64, 96))
     options = {"method": method}
-    if loss is not lovasz_softmax:
+    if "softmax" not in loss.__name__:
         target, options["multilabel"] = F.one_hot(target, 3).movedim(-1, 1), True
     weight = torch.rand(target.shape) if weighted else None
     want_input, got_input = logits.clone().requires_grad_(), logits.cuda().requires_grad_()
@@ -134,7 +162,19 @@ def test_nothing_waits_for_the_device_and_graphs_can_record_it(weighted):
         torch.testing.assert_close(gradient, expected_gradient)
 
 
-@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("link", PROBABILITIES)
+def test_probabilities_that_are_none(link):
+    scores, target, _ = probabilities_with_some(link)
+    scores[0, 0, 0], scores[0, 2, 2] = 1.02, -0.02
+    target[1, ..., 9] = 3
+    scores, target = scores.cuda(), target.cuda()
+    expected = reference.histogram(scores, target, BINS, IGNORE, True, link)[2]
+    assert torch.equal(gpu.histogram(scores, target, BINS, IGNORE, True, link)[2], expected)
+    got = gpu.sort_and_extend(scores, target, IGNORE, True, link, 1.0, 1.0)[-1]
+    assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("link", LOGITS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, 7e4])
 def test_scores_that_are_no_numbers(value, link):
     scores, target = torch.zeros(2, 3, 999), torch.zeros(2, 3, 999, dtype=torch.int64)

@@ -1,6 +1,6 @@
 """The operators on CUDA and ROCm devices, by Triton kernels; the rest goes to the reference.
 
-The rest is float64 scores, probabilities of classes, and sorting clouds of points.
+The rest is float64 scores.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def histogram(
     segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
-    launch = _launches("histograms", scores, link)
+    launch = _launches("histograms", scores)
     if launch is None:
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
@@ -62,7 +62,7 @@ def sort_and_extend(
     segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
-    launch = _launches("sorting", scores, link)
+    launch = _launches("sorting", scores)
     if launch is None:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments)
@@ -92,7 +92,7 @@ def backward(
     pixel_weight: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
-    launch = _launches("gradient", scores, link)
+    launch = _launches("gradient", scores)
     if launch is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         return reference.backward(scores, target, lse, slopes, factors, *options)
@@ -145,8 +145,8 @@ def reduce(
     return total, factors, cross_entropy, by_sum
 
 
-def _launches(module: str, scores: Tensor, link: str) -> ModuleType | None:
+def _launches(module: str, scores: Tensor) -> ModuleType | None:
     """A module of launches, if they can do this."""
-    if link == "probabilities" or not supported(scores):
+    if not supported(scores):
         return None
     return launches(module)

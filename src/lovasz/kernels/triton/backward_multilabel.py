@@ -1,4 +1,4 @@
-"""The kernel of the backward pass of multilabel channels."""
+"""The backward pass of multilabel channels, and of classes with probabilities."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lovasz.kernels.triton import blocks
-from lovasz.kernels.triton.formulas import bin_of_link, derivative_of, error_of
+from lovasz.kernels.triton.formulas import bin_of_margin, derivative_of, error_of
 from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels
 from lovasz.kernels.triton.tiles import clouds_of, group_of, load_multilabel
 
@@ -37,7 +37,7 @@ def backward_multilabel(
         classes,
         length,
         *scores.stride(),
-        *labels.target.stride(),
+        *labels.strides,
         *gradient.stride(),
         *(slopes.stride() if by_pixel else (0, 0, 0)),
         labels.ignore_index,
@@ -64,7 +64,7 @@ def backward_multilabel_kernel(
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         gradient: (N, C, L), written, any strides; of float32 where weights are yet to multiply it
-        target: (N, C, L) integers or bytes, any strides
+        target: (N, C, L), or (N, L) of classes, integers or bytes, any strides
         slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it
@@ -105,7 +105,7 @@ def backward_multilabel_kernel(
     if BINS == 0:
         at = image * slope_n + c * slope_c + pixel * slope_l
     else:
-        bins = bin_of_link(error_of(margin, LINK), LINK, BINS)
+        bins = bin_of_margin(margin, LINK, BINS)
         at = (row * 2 + positive.to(tl.int64)) * BINS + bins
     slope = tl.load(slopes + at, mask=counted, other=0.0)
     if factors is not None:

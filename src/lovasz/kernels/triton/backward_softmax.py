@@ -15,6 +15,7 @@ from lovasz.kernels.triton.backward_unrolled import (
     derivatives_of,
     positives_of,
 )
+from lovasz.kernels.triton.formulas import load_lse
 from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels
 from lovasz.kernels.triton.tiles import class_offsets, clouds_of, group_of, load_labels, tile_of
 
@@ -78,7 +79,7 @@ def backward_softmax_kernel(
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         gradient: (N, C, L), written, any strides; of float32 where weights are yet to multiply it
         target: (N, L) integers or bytes, any strides
-        lse: (N, L) float32, contiguous
+        lse: (N, L) float64, contiguous
         slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it
@@ -121,15 +122,15 @@ def backward_softmax_kernel(
     target = target + image * target_n + pixel * target_l
     lse = lse + image * length + pixel
     labels, counted = load_labels(target, 0, inside, ignore_index, IGNORES)
-    z = tl.load(lse, mask=inside, other=0.0)
+    most, rest = load_lse(lse, inside)
     label, slope = positives_of(
-        column, rows, factor, labels, counted, z, classes, stride_c, BINS, PTX
+        column, rows, factor, labels, counted, (most, rest), classes, stride_c, BINS, PTX
     )
     own, common, share = cross_entropy_of(
         scale, class_weight, weight_sum, label, classes, smoothing
     )
 
-    pixels, added = (z, label, slope, inside), (own, share, class_weight)
+    pixels, added = (most, rest, label, slope, inside), (own, share, class_weight)
     strides, written = (stride_c, slope_c), (label, counted, inside)
     if segment_ids is not None and factors is not None:
         factor = factors + first[None, :]
@@ -154,14 +155,14 @@ def backward_softmax_kernel(
 @triton.jit
 def _read(column, rows, factor, pixels, c, classes, strides, BINS: tl.constexpr, PTX: tl.constexpr):
     """``derivatives_of`` of a block of classes."""
-    z, label, slope, inside = pixels
+    most, rest, label, slope, inside = pixels
     stride_c, slope_c = strides
     # Scores are loaded by a mask that is regular, so that neighbours are loaded at once.
     there = (c < classes) & inside[None, :]
     x = tl.load(column[None, :] + c * stride_c, mask=there, other=-float("inf")).to(tl.float32)
     # One for each class, or with clouds for each class and pixel.
     rate = 1.0 if factor is None else tl.load(factor + c, mask=c < classes, other=0.0)
-    pixels = (z[None, :], label[None, :], slope[None, :], there)
+    pixels = (most[None, :], rest[None, :], label[None, :], slope[None, :], there)
     return derivatives_of(x, rows[None, :], rate, pixels, c, slope_c, BINS, PTX)
 
 

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lovasz.kernels.triton import blocks
-from lovasz.kernels.triton.formulas import bin_of, bin_of_positive, root_of
+from lovasz.kernels.triton.formulas import bin_of, bin_of_positive, load_lse, probability_of
 from lovasz.kernels.triton.inputs import CrossEntropy, Labels
 from lovasz.kernels.triton.tiles import group_of, load_labels, tile_of
 
@@ -70,7 +70,7 @@ def backward_unrolled_kernel(
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         gradient: (N, C, L), written, any strides; of float32 where weights are yet to multiply it
         target: (N, L) integers or bytes, any strides
-        lse: (N, L) float32, contiguous
+        lse: (N, L) float64, contiguous
         slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it
@@ -103,9 +103,9 @@ def backward_unrolled_kernel(
     target = target + image * target_n + pixel * target_l
     lse = lse + image * length + pixel
     labels, counted = load_labels(target, 0, inside, ignore_index, IGNORES)
-    z = tl.load(lse, mask=inside, other=0.0)
+    most, rest = load_lse(lse, inside)
     label, slope = positives_of(
-        column, rows, factor, labels, counted, z, CLASSES, stride_c, BINS, PTX
+        column, rows, factor, labels, counted, (most, rest), CLASSES, stride_c, BINS, PTX
     )
     own, common, share = cross_entropy_of(
         scale, class_weight, weight_sum, label, CLASSES, smoothing
@@ -115,7 +115,7 @@ def backward_unrolled_kernel(
     zero = image * 0
     sum_ps = tl.zeros((BLOCK_T,), tl.float32)
     probabilities, derivatives = (), ()
-    pixels = (z, label, slope, inside)
+    pixels = (most, rest, label, slope, inside)
     for c in tl.static_range(CLASSES):
         x = tl.load(column + (zero + c) * stride_c, mask=inside, other=-float("inf")).to(tl.float32)
         rate = 1.0 if factor is None else tl.load(factor + c)
@@ -139,7 +139,7 @@ def positives_of(
     factor,
     labels,
     counted,
-    z,
+    lse,  # both parts
     classes,
     stride_c,
     BINS: tl.constexpr,
@@ -150,11 +150,12 @@ def positives_of(
     A pixel is a positive of one class alone: what is needed for that is computed once for a pixel.
     """
     known = counted & (labels >= 0) & (labels < classes)
-    slope = z * 0.0
+    most, rest = lse
+    slope = most * 0.0
     if BINS > 0:
         x = tl.load(column + labels * stride_c, mask=known, other=0.0).to(tl.float32)
         row = rows + (labels * 2 + 1) * BINS
-        slope = tl.load(row + bin_of_positive(x, z, BINS, PTX), mask=known, other=0.0)
+        slope = tl.load(row + bin_of_positive(x, most, rest, BINS, PTX), mask=known, other=0.0)
         if factor is not None:
             slope *= tl.load(factor + labels, mask=known, other=0.0)
     return tl.where(known, labels, -1).to(tl.int32), slope
@@ -181,14 +182,13 @@ def cross_entropy_of(scale, class_weight, weight_sum, label, classes, smoothing)
 @triton.jit
 def derivatives_of(x, rows, rate, pixels, c, slope_c, BINS: tl.constexpr, PTX: tl.constexpr):
     """Probabilities, and the derivatives of the losses by them."""
-    z, label, slope, there = pixels
-    root = root_of(x, z, PTX)
-    p = root * root
+    most, rest, label, slope, there = pixels
+    p = probability_of(x, most, rest, PTX)
     # The error of a positive falls as its probability rises.
     if BINS == 0:
         s = tl.load(rows + c * slope_c, mask=there, other=0.0) * rate
         s = tl.where(label == c, -s, s)
     else:
-        s = tl.load(rows + 2 * c * BINS + bin_of(root, p, BINS), mask=there, other=0.0) * rate
+        s = tl.load(rows + 2 * c * BINS + bin_of(p, 1.0 - p, BINS), mask=there, other=0.0) * rate
         s = tl.where(label == c, -slope, s)
     return p, s

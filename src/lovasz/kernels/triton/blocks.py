@@ -6,13 +6,14 @@ device yet; ``python -m benchmarks gpu-tune`` does that.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lovasz.core.bins import edge
+from lovasz.core.bins import edges
 
 #: warps of a program: 128 threads, Triton's default
 WARPS = 4
@@ -93,10 +94,16 @@ def window_of(classes: int, bins: int) -> int:
     """
     window = power_of_two(bins)
     while window > 32:
-        if classes * edge(window // 2, bins) < ABOVE_WINDOW:
+        if classes * _edges(bins)[window // 2] < ABOVE_WINDOW:
             break
         window //= 2
     return min(window, LARGEST_WINDOW)
+
+
+@functools.cache
+def _edges(bins: int) -> list[float]:
+    found: list[float] = edges(torch, bins, device="cpu").tolist()
+    return found
 
 
 class Table(NamedTuple):

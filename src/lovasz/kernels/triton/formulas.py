@@ -29,66 +29,105 @@ def exp(x, PTX: tl.constexpr):
 
 
 @triton.jit
-def root_of(x, lse, PTX: tl.constexpr):
-    """Square root of a probability, from a score and the log-sum-exp.
+def load_lse(lse, inside):
+    """The log-sum-exp of pixels, float64, in two parts of float32.
 
-    Both factors in one: half of the exponential would be one multiplication more.
+    Of a score that is nearly as large as it is, the difference has all digits, and 1 less its
+    probability has them too.
     """
-    if PTX:
-        result = ptx.exp2((x - lse) * (0.5 * LOG2E))
-    else:
-        result = tl.exp((x - lse) * 0.5)
-    return result
+    whole = tl.load(lse, mask=inside, other=0.0)
+    most = whole.to(tl.float32)
+    return most, (whole - most.to(tl.float64)).to(tl.float32)
 
 
 @triton.jit
-def bin_of(root, error, BINS: tl.constexpr):
-    """Bin of an error in [0, 1], given its square root too, as in ``core.bins``.
+def probability_of(x, most, rest, PTX: tl.constexpr):
+    """A probability, from a score and both parts of the log-sum-exp."""
+    return exp((x - most) - rest, PTX)
 
-    NaN goes to bin 0; its pixel is reported.
+
+@triton.jit
+def fourth_root(t):
+    """The fourth root that is linear between powers of two, by the bits of a float.
+
+    Next to 0 for what rounding has carried below 0.
     """
-    position = (3.0 * root + error) * (BINS / 4)
+    return ((t.to(tl.int32, bitcast=True) >> 2) + 0x2FA00000).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def bounded_position(error, complement, BINS: tl.constexpr):
+    """Where among the bins an error in [0, 1] lies, as in ``core.bins``.
+
+    ``complement`` is 1 less the error, and may have more digits than that difference has.
+    """
+    below = error < complement
+    t = tl.where(below, error, complement)
+    place = (2.25 * t + fourth_root(t)) * (BINS / 4)
+    return tl.where(below, place, BINS - place)
+
+
+@triton.jit
+def bin_of(error, complement, BINS: tl.constexpr):
+    """Bin of an error in [0, 1]. NaN goes to bin 0; its pixel is reported."""
+    position = bounded_position(error, complement, BINS)
     position = tl.where(position > 0.0, position, 0.0)
     return tl.minimum(position, BINS - 1.0).to(tl.int32)
 
 
 @triton.jit
-def bin_of_root(root, BINS: tl.constexpr):
+def bin_of_negative(p, BINS: tl.constexpr):
     """The same in PTX, by fewer instructions, except that an error of 1 is in bin BINS.
 
-    An infinite root is in a bin of more than BINS.
+    An infinite p is in a bin of more than BINS.
     """
-    return ptx.floor((root + 3.0) * root * (BINS / 4))
+    return ptx.floor(bounded_position(p, 1.0 - p, BINS))
 
 
 @triton.jit
-def bin_of_positive(own, lse, BINS: tl.constexpr, PTX: tl.constexpr):
-    """Bin of a positive with softmax, from the score of its own class and the log-sum-exp."""
-    error = tl.maximum(1.0 - exp(own - lse, PTX), 0.0)
-    return bin_of(tl.sqrt(error), error, BINS)
+def bin_of_positive(own, most, rest, BINS: tl.constexpr, PTX: tl.constexpr):
+    """Bin of a positive with softmax, from the score of its own class, with log-sum-exp."""
+    p = probability_of(own, most, rest, PTX)
+    return bin_of(1.0 - p, p, BINS)
 
 
 @triton.jit
-def bin_of_link(error, LINK: tl.constexpr, BINS: tl.constexpr):
-    """Bin of an error of a multilabel link, as in ``core.bins``."""
-    if (LINK == "hinge") | (LINK == "elu"):
-        position = 1.0 + tl.log2(1.0 + error) * ((BINS - 1) / 16.0)
-        position = tl.where(error > 0.0, position, 0.0)
-        b = tl.minimum(position, BINS - 1.0).to(tl.int32)
-    else:
-        b = bin_of(tl.sqrt(error), error, BINS)
-    return b
+def log2_of(x):
+    """The logarithm that is linear between powers of two, of a float64 above 0."""
+    bits = x.to(tl.int64, bitcast=True)
+    return bits.to(tl.float64) * (1 / 2**52) - 1023.0
 
 
 @triton.jit
-def bin_edge(i, BINS: tl.constexpr):
-    """Lower edge of bin i; a division by a power of two is exact as a product too."""
-    if BINS & (BINS - 1) == 0:
-        u = i * (1 / BINS)
-    else:
-        u = i / BINS
-    root = (tl.sqrt(9.0 + 16.0 * u) - 3.0) * 0.5
-    return root * root
+def power_of_two(z):
+    """The inverse of `log2_of`."""
+    whole = tl.floor(z)
+    return tl.exp2(whole) * (1.0 + (z - whole))
+
+
+@triton.jit
+def bounded_centre(u):
+    """The error whose place is u, both in [0, 1], as ``_inverse`` in ``core.bins``."""
+    low = tl.where(u <= 0.5, u, 1.0 - u)
+    t = tl.minimum(power_of_two(4.0 * log2_of(4.0 * low)), 0.5)
+    for _ in tl.static_range(3):
+        z = log2_of(t)
+        whole = tl.floor(z)
+        slope = 0.5625 + tl.exp2(tl.floor(whole * 0.25) - whole) * 0.0625
+        t = t - (0.5625 * t + 0.25 * power_of_two(z * 0.25) - low) / slope
+    return tl.where(u <= 0.5, t, 1.0 - t)
+
+
+@triton.jit
+def unbounded_centre(u):
+    """The same where errors have no bound, as ``_inverse_unbounded``."""
+    error = tl.maximum(0.015625 * power_of_two((2.0 * u - 1.0) * 22.0) - 0.015625, 0.0)
+    for _ in tl.static_range(8):
+        z = log2_of(error + 0.015625)
+        place = 0.5 * error / (error + 4.0) + (z + 6.0) * (0.5 / 22)
+        slope = 2.0 / ((error + 4.0) * (error + 4.0)) + tl.exp2(-tl.floor(z)) * (0.5 / 22)
+        error = error - (place - u) / slope
+    return error
 
 
 @triton.jit
@@ -96,11 +135,10 @@ def bin_centre(b, BINS: tl.constexpr, UNBOUNDED: tl.constexpr):
     """The error that a bin stands for, as in ``core.bins``, in float64."""
     i = b.to(tl.float64)
     if UNBOUNDED:
-        low, high = tl.exp2((i - 1.0) * (16 / (BINS - 1))), tl.exp2(i * (16 / (BINS - 1)))
-        centre = tl.where(i > 0.0, 2.0 * low * high / (low + high) - 1.0, 0.0)
+        centre = unbounded_centre((i - 0.5) * (1 / (BINS - 1)))
     else:
-        centre = (bin_edge(i + 1.0, BINS) + bin_edge(i, BINS)) * 0.5
-    return centre
+        centre = tl.where(b < BINS - 1, bounded_centre((i + 0.5) * (1 / BINS)), 1.0)
+    return tl.where(b > 0, centre, 0.0)
 
 
 @triton.jit
@@ -112,10 +150,35 @@ def tversky(fn, fp, positives, ALPHA: tl.constexpr, BETA: tl.constexpr):
 
 
 @triton.jit
+def is_positive(labels, c, LINK: tl.constexpr):
+    """Whether pixels are of the set of a channel; classes are channels of the pixels they label."""
+    if LINK == "probabilities":
+        positive = labels == c
+    else:
+        positive = labels == 1
+    return positive
+
+
+@triton.jit
+def is_label(labels, classes, LINK: tl.constexpr):
+    """Which labels are classes, or 0 or 1."""
+    if LINK == "probabilities":
+        known = (labels >= 0) & (labels < classes)
+    else:
+        known = (labels == 0) | (labels == 1)
+    return known
+
+
+@triton.jit
 def margin_of(x, positive, LINK: tl.constexpr):
-    """What the error of a multilabel link grows with."""
-    if LINK == "channel_probabilities":
-        margin = tl.where(positive, 1.0 - x, x)
+    """What the error is a function of, where classes or channels share nothing.
+
+    Of a probability, which is kept in [0, 1], the sign tells the label, also of 0; NaN is 0.
+    """
+    if (LINK == "channel_probabilities") | (LINK == "probabilities"):
+        p = tl.where(x > 0.0, tl.where(x < 1.0, x, 1.0), 0.0)
+        bits = p.to(tl.int32, bitcast=True) | (positive.to(tl.int32) << 31)
+        margin = bits.to(tl.float32, bitcast=True)
     else:
         margin = tl.where(positive, -x, x)
     return margin
@@ -133,8 +196,26 @@ def error_of(margin, LINK: tl.constexpr):
         a = 1.0 + margin
         error = tl.where(a < 0.0, tl.exp(a), 1.0 + a)
     else:
-        error = tl.where(margin < 0.0, 0.0, tl.where(margin > 1.0, 1.0, margin))
+        error = tl.where(margin.to(tl.int32, bitcast=True) < 0, 1.0 + margin, margin)
     return error
+
+
+@triton.jit
+def bin_of_margin(margin, LINK: tl.constexpr, BINS: tl.constexpr):
+    """Bin of an error of a link without softmax, as in ``core.bins``."""
+    error = error_of(margin, LINK)
+    if (LINK == "hinge") | (LINK == "elu"):
+        octaves = (error + 0.015625).to(tl.int32, bitcast=True) - 0x3C800000
+        place = error / (error + 4.0) + octaves.to(tl.float32) * (1 / (22 * 2**23))
+        position = tl.where(error > 0.0, 1.0 + place * ((BINS - 1) / 2), 0.0)
+        b = tl.minimum(position, BINS - 1.0).to(tl.int32)
+    elif LINK == "sigmoid":
+        b = bin_of(error, error_of(-margin, LINK), BINS)
+    else:
+        p = tl.abs(margin)
+        complement = tl.where(margin.to(tl.int32, bitcast=True) < 0, p, 1.0 - p)
+        b = bin_of(error, complement, BINS)
+    return b
 
 
 @triton.jit
@@ -155,7 +236,7 @@ def derivative_of(margin, LINK: tl.constexpr):
 @triton.jit
 def is_invalid(x, error, largest, LINK: tl.constexpr):
     """Which scores make the loss meaningless: probabilities that are none, errors not < largest."""
-    if LINK == "channel_probabilities":
+    if (LINK == "channel_probabilities") | (LINK == "probabilities"):
         valid = (x >= -TOLERANCE) & (x <= 1.0 + TOLERANCE)
     else:
         valid = error < largest  # false for NaN

@@ -1,4 +1,4 @@
-"""The kernel of the histogram of multilabel channels.
+"""The kernel of the histogram of multilabel channels, and of classes with probabilities.
 
 No score depends on another one, so a program takes pixels of one channel and reads every score
 once. It counts them in shared memory, or in registers as ``histogram_registers`` does, negatives
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from lovasz.kernels.triton import blocks, ptx
 from lovasz.kernels.triton.formulas import (
-    bin_of_link,
+    bin_of_margin,
     error_of,
     is_invalid,
+    is_label,
+    is_positive,
     margin_of,
     softplus,
 )
@@ -62,7 +64,8 @@ def histogram_multilabel(
         classes,
         length,
         *scores.stride(),
-        *labels.target.stride(),
+        *labels.strides,
+        *((0, 0) if weights is None else weights.strides),
         copies.shape[1],
         labels.ignore_index,
         chunk,
@@ -85,7 +88,7 @@ def histogram_multilabel(
 def histogram_multilabel_kernel(
     scores, target, copies, invalid, sums, class_weight, pixel_weight, fixed_weight,
     segment_ids, classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
-    cells, ignore_index, chunk_size, largest,
+    weight_n, weight_c, cells, ignore_index, chunk_size, largest,
     LINK: tl.constexpr, COPIES: tl.constexpr, BINS: tl.constexpr, WINDOW: tl.constexpr,
     CELLS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
     CROSS_ENTROPY: tl.constexpr, BLOCK_T: tl.constexpr,
@@ -94,18 +97,19 @@ def histogram_multilabel_kernel(
 
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
-        target: (N, C, L) integers or bytes, any strides
+        target: (N, C, L), or (N, L) of classes, integers or bytes, any strides
         copies: (copies, G · C · 2 · B) int32 or int64, pixels are added, or units of 2^-20
-        invalid: (G,) int64, added to: scores whose label is not 0 or 1 or that are no numbers
+        invalid: (G,) int64, added to: scores whose label is none or that are no numbers
         sums: (programs, 2) float64, written with CROSS_ENTROPY: its sum and that of its weights
         class_weight: (C,) float32, of positives in the cross-entropy; or None, all 1
-        pixel_weight: (N, C, L) float32, of the cross-entropy; or None, all 1
-        fixed_weight: (N, C, L) int64, in units of 2^-20, 0 where ignored; or None, count pixels
+        pixel_weight: as the target, contiguous float32, of the cross-entropy; or None, all 1
+        fixed_weight: likewise int64, in units of 2^-20, 0 where ignored; or None, count pixels
         segment_ids: (L,) int64, the group of each pixel, with weights; or None
 
     Numbers:
         classes, length: C and L
         stride_n, stride_c, stride_l, target_n, target_c, target_l: strides of scores and target
+        weight_n, weight_c: strides of the weights from image to image and class to class
         cells: of a copy
         ignore_index: label that does not count, with IGNORES
         chunk_size: pixels of a program, a multiple of BLOCK_T
@@ -128,7 +132,7 @@ def histogram_multilabel_kernel(
     row = copies + ((program // classes) % COPIES) * cells + (group * classes + c) * 2 * BINS
     scores += image * stride_n + c * stride_c
     target += image * target_n + c * target_c
-    plane = (image * classes + c) * length
+    plane = image * weight_n + c * weight_c
 
     if CELLS > 0:
         held = ptx.new_table(CELLS)
@@ -143,15 +147,15 @@ def histogram_multilabel_kernel(
         pixel = first + start + tl.arange(0, BLOCK_T)
         inside = pixel < length
         labels, counted = load_labels(target, pixel * target_l, inside, ignore_index, IGNORES)
-        positive = counted & (labels == 1)
+        positive = counted & is_positive(labels, c, LINK)
         x = tl.load(scores + pixel * stride_l, mask=inside, other=0.0).to(tl.float32)
         margin = margin_of(x, positive, LINK)
         error = error_of(margin, LINK)
-        wrong = ((labels != 0) & (labels != 1)) | is_invalid(x, error, largest, LINK)
+        wrong = ~is_label(labels, classes, LINK) | is_invalid(x, error, largest, LINK)
         at, bad = _in_group(
             row, bad, invalid, counted & wrong, segment_ids, pixel, inside, classes * 2 * BINS
         )
-        b = bin_of_link(error, LINK, BINS)
+        b = bin_of_margin(margin, LINK, BINS)
         held = _count(
             held, b, positive, counted, at, fixed_weight, plane + pixel, BINS, WINDOW, CELLS
         )

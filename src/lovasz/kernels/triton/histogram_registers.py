@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lovasz.kernels.triton import blocks
-from lovasz.kernels.triton.formulas import bin_of
+from lovasz.kernels.triton.formulas import bin_of, load_lse, probability_of
 from lovasz.kernels.triton.inputs import Labels
 from lovasz.kernels.triton.tiles import group_of, load_labels
 
@@ -59,7 +59,7 @@ def histogram_registers_kernel(
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         target: (N, L) integers or bytes, any strides
-        lse: (N, L) float32, contiguous
+        lse: (N, L) float64, contiguous
         copies: (copies, G · C · 2 · B) int32 or int64, pixels are added
 
     Numbers:
@@ -96,9 +96,9 @@ def histogram_registers_kernel(
         labels, counted = load_labels(
             target, image * target_n + pixel * target_l, inside, ignore_index, IGNORES
         )
-        z = tl.load(lse + image * length + pixel, mask=inside, other=0.0)
+        most, rest = load_lse(lse + image * length + pixel, inside)
         x = column + pixel * stride_l
-        pixels = (labels, counted, inside, z)
+        pixels = (labels, counted, inside, most, rest)
         # The conditions are the same for the whole program.
         h0 += _histogram(x, pixels, c, row, BINS, WINDOW)
         if c + 1 < classes:
@@ -116,12 +116,12 @@ def histogram_registers_kernel(
 @triton.jit
 def _histogram(x, pixels, c, row, BINS: tl.constexpr, WINDOW: tl.constexpr):
     """Histogram of the negatives of a class; those above the window are added individually."""
-    labels, counted, inside, z = pixels
+    labels, counted, inside, most, rest = pixels
     negative = counted & (labels != c)
     # Loaded by a mask that is regular, so that neighbours are loaded at once.
     score = tl.load(x, mask=inside, other=0.0).to(tl.float32)
-    root = tl.exp((score - z) * 0.5)
-    b = bin_of(root, root * root, BINS)
+    p = probability_of(score, most, rest, False)
+    b = bin_of(p, 1.0 - p, BINS)
     if WINDOW < BINS:
         one = tl.full(b.shape, 1, row.dtype.element_ty)
         tl.atomic_add(row + b, one, mask=negative & (b >= WINDOW), sem="relaxed")

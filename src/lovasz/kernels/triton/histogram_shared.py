@@ -16,9 +16,14 @@ import triton.language as tl
 from torch import Tensor
 
 from lovasz.kernels.triton import blocks, ptx
-from lovasz.kernels.triton.formulas import bin_of_positive, bin_of_root, root_of
+from lovasz.kernels.triton.formulas import (
+    bin_of_negative,
+    bin_of_positive,
+    load_lse,
+    probability_of,
+)
 from lovasz.kernels.triton.inputs import CrossEntropy, Labels
-from lovasz.kernels.triton.lse_and_positives import add_positives, scan_classes
+from lovasz.kernels.triton.lse_and_positives import add_positives, scan_classes, store_lse
 from lovasz.kernels.triton.tiles import (
     NO_BIN,
     class_offsets,
@@ -43,7 +48,7 @@ def histogram_shared(
     table = blocks.table_of(scores, bins)
     chunk = blocks.shared_chunk_of(images * length, table.block_t, scores.device)
     programs = images * blocks.ceil_div(length, chunk)
-    lse = scores.new_empty((images, length), dtype=torch.float32)
+    lse = scores.new_empty((images, length), dtype=torch.float64)
     sums = blocks.new_sums(scores, programs, cross_entropy is not None)
     class_weight, smoothing = (None, 0.0) if cross_entropy is None else cross_entropy
     multiple = blocks.multiple_of(scores)
@@ -91,7 +96,7 @@ def histogram_shared_kernel(
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         target: (N, L) integers or bytes, any strides
-        lse: (N, L) float32, written: log-sum-exp over the classes
+        lse: (N, L) float64, written: log-sum-exp over the classes
         copies: (copies, G · C · 2 · B) int32 or int64, pixels are added
         invalid: (G,) int64, added to: pixels whose label is no class or whose scores are no numbers
         sums: (programs, 2) float64, written with CROSS_ENTROPY: its sum and that of its weights
@@ -138,15 +143,15 @@ def histogram_shared_kernel(
         )
         column = scores + pixel * stride_l
         pixels, options = (labels, counted, inside), (class_weight, smoothing)
-        z, own, positive, bad, cross_entropy, w = scan_classes(
+        parts, own, positive, bad, cross_entropy, w = scan_classes(
             column, pixels, options, classes, stride_c, CROSS_ENTROPY, SMOOTHED, True, BLOCK_C
         )
-        tl.store(lse + pixel, z, mask=inside)
+        store_lse(lse + pixel, parts, inside)
         bads += bad.to(tl.int32)
         cross_entropies += cross_entropy.to(tl.float64)
         weights += w.to(tl.float64)
-        _add_positives(copy, labels, own, z, pixel, positive, BINS, OWNED)
-        strip, part = (labels, counted, inside, z), (0, classes)
+        _add_positives(copy, labels, own, parts, pixel, positive, BINS, OWNED)
+        strip, part = (labels, counted, inside, parts), (0, classes)
         _add_negatives(
             table, copy, column, strip, part, stride_c, BINS, WINDOW, PART, CELLS, BLOCK_C
         )
@@ -160,9 +165,9 @@ def histogram_shared_kernel(
                 pixel, inside, labels, counted = _load_strip(
                     target, start, end, target_l, ignore_index, IGNORES, BLOCK_T
                 )
-                z = tl.load(lse + pixel, mask=inside, other=0.0)
+                parts = load_lse(lse + pixel, inside)
                 column = scores + pixel * stride_l
-                strip, part = (labels, counted, inside, z), (lowest, classes)
+                strip, part = (labels, counted, inside, parts), (lowest, classes)
                 _add_negatives(
                     table, copy, column, strip, part, stride_c, BINS, WINDOW, PART, CELLS, BLOCK_C
                 )
@@ -186,14 +191,17 @@ def _load_strip(
 
 
 @triton.jit
-def _add_positives(copy, labels, own, z, pixel, positive, BINS: tl.constexpr, OWNED: tl.constexpr):
+def _add_positives(
+    copy, labels, own, parts, pixel, positive, BINS: tl.constexpr, OWNED: tl.constexpr
+):
     """Count the pixels of a strip as positives of their classes; OWNED by one thread each."""
     if OWNED:
-        b = bin_of_positive(own, z, BINS, True)
+        most, rest = parts
+        b = bin_of_positive(own, most, rest, BINS, True)
         ptx.add_alike(copy + (labels * 2 + 1) * BINS + b, positive)
     else:
         # Triton makes one of the threads add that have the same pixel.
-        add_positives(copy, labels, own, z, None, pixel, positive, BINS)
+        add_positives(copy, labels, own, parts, None, pixel, positive, BINS)
 
 
 @triton.jit
@@ -211,10 +219,12 @@ def _add_negatives(
     BLOCK_C: tl.constexpr,
 ):
     """Count the negatives of a strip and a part of the classes."""
-    labels, counted, inside, z = strip
+    labels, counted, inside, parts = strip
+    most, rest = parts
     lowest, classes = part
     # Where no pixel counts there may be anything.
-    z, counted = tl.where(counted, z, 0.0)[None, :], counted[None, :]
+    most, rest = tl.where(counted, most, 0.0)[None, :], tl.where(counted, rest, 0.0)[None, :]
+    counted = counted[None, :]
     own = labels.to(tl.int32)[None, :]  # what is no class may become one: the loss is NaN
     for start in range(0, tl.minimum(classes - lowest, PART), BLOCK_C):
         local = start + tl.arange(0, BLOCK_C)[:, None]
@@ -223,7 +233,7 @@ def _add_negatives(
         x = tl.load(column[None, :] + c * stride_c, mask=there & inside[None, :], other=0.0)
         # Pixels that do not count get infinite scores, whose errors have no bin.
         x = tl.where(counted, x.to(tl.float32), float("inf"))
-        b = bin_of_root(root_of(x, z, True), BINS)
+        b = bin_of_negative(probability_of(x, most, rest, True), BINS)
         b = tl.where(there & (own != lowest + local), b, NO_BIN)
         if WINDOW >= BINS:
             b = tl.where(b == BINS, BINS - 1, b)

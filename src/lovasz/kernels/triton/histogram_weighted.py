@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lovasz.kernels.triton import blocks
-from lovasz.kernels.triton.formulas import bin_of
+from lovasz.kernels.triton.formulas import bin_of, load_lse, probability_of
 from lovasz.kernels.triton.inputs import Clouds, Labels, Weights
 from lovasz.kernels.triton.tiles import class_offsets, clouds_of, group_of, load_labels, tile_of
 
@@ -62,7 +62,7 @@ def histogram_weighted_kernel(
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         target: (N, L) integers or bytes, any strides
-        lse: (N, L) float32, contiguous
+        lse: (N, L) float64, contiguous
         copies: (copies, G · C · 2 · B) int64, units of 2^-20 are added
         fixed_weight: (N, L) int64, in units of 2^-20 or 1, 0 where ignored
         segment_ids: (L,) int64, the group of each pixel; or None
@@ -81,7 +81,7 @@ def histogram_weighted_kernel(
     labels, _ = load_labels(target, image * target_n + pixel * target_l, inside, 0, False)
     at = image * length + pixel
     w = tl.load(fixed_weight + at, mask=inside, other=0)
-    z = tl.load(lse + at, mask=inside, other=0.0)
+    most, rest = load_lse(lse + at, inside)
     column = scores + image * stride_n + pixel * stride_l
     if segment_ids is None:
         group = group_of(image, PER_IMAGE)
@@ -92,8 +92,8 @@ def histogram_weighted_kernel(
         c = class_offsets(start, BLOCK_C)
         there = (c < classes) & inside[None, :]
         x = tl.load(column[None, :] + c * stride_c, mask=there, other=0.0).to(tl.float32)
-        root = tl.exp((x - z[None, :]) * 0.5)
-        b = bin_of(root, root * root, BINS)
+        p = probability_of(x, most[None, :], rest[None, :], False)
+        b = bin_of(p, 1.0 - p, BINS)
         added = there & (labels[None, :] != c) & (w[None, :] > 0) & (b > 0)
         tl.atomic_add(
             copy + c * 2 * BINS + b,

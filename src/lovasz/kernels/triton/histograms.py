@@ -38,8 +38,8 @@ def histogram(
             scores, labels, bins, per_image, link, largest, cross_entropy, weights, clouds
         )
         if weights is not None:
-            _fill_first_bin(counts, labels, weights, per_image, clouds)
-        return counts, scores.new_empty(0, dtype=torch.float32), invalid, sums
+            _fill_first_bin(counts, labels, weights, per_image, link, clouds)
+        return counts, scores.new_empty(0, dtype=torch.float64), invalid, sums
     images, classes, _ = scores.shape
     groups = groups_of(images, per_image, clouds)
     shared = weights is None and blocks.has_ptx(scores.device)
@@ -74,7 +74,7 @@ def count_multilabel(
     weights: Weights | None = None,
     clouds: Clouds | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Histogram, invalid pixels and sums of channels; with weights without the first bin.
+    """Histogram, invalid pixels and sums without softmax; with weights without the first bin.
 
     Errors below ``largest`` are valid.
     """
@@ -95,15 +95,35 @@ def groups_of(images: int, per_image: bool, clouds: Clouds | None) -> int:
     return images if per_image else 1
 
 
+def _sum(values: Tensor, clouds: Clouds | None) -> Tensor:
+    """Sums of values (N, ..., L) over each image, or over each cloud."""
+    return values.sum(-1) if clouds is None else clouds.sum(values[0])
+
+
 def _fill_first_bin(
-    counts: Tensor, labels: Labels, weights: Weights, per_image: bool, clouds: Clouds | None
+    counts: Tensor,
+    labels: Labels,
+    weights: Weights,
+    per_image: bool,
+    link: str,
+    clouds: Clouds | None,
 ) -> None:
     """What is in no other bin is in the first."""
-    positive = weights.fixed * (labels.target.to(torch.int64) == 1)
-    whole = torch.stack((weights.fixed - positive, positive), 2)  # (N, C, 2, L)
-    if clouds is not None:
-        whole = clouds.sum(whole[0])
+    target, fixed = labels.target.to(torch.int64), weights.fixed
+    if link == "probabilities":
+        classes = counts.shape[1]
+        inside = (target >= 0) & (target < classes)
+        own = torch.where(inside, fixed, 0)
+        whole = _sum(fixed, clouds).unsqueeze(1)
+        if clouds is None:
+            group = torch.arange(len(fixed), device=fixed.device).unsqueeze(1)
+        else:
+            group = clouds.ids
+        cell = group * classes + target.clamp(0, classes - 1)
+        positive = fixed.new_zeros(len(whole) * classes)
+        positive = positive.scatter_add_(0, cell.flatten(), own.flatten()).view(-1, classes)
     else:
-        whole = whole.sum(-1)
-        whole = whole if per_image else whole.sum(0, keepdim=True)
-    counts[:, :, :, 0] = whole - counts.sum(3)
+        positive, whole = _sum(fixed * (target == 1), clouds), _sum(fixed, clouds)
+    sides = torch.stack((whole - positive, positive), 2)  # (N, C, 2), or (G, C, 2)
+    sides = sides if per_image or clouds is not None else sides.sum(0, keepdim=True)
+    counts[:, :, :, 0] = sides - counts.sum(3)

@@ -17,6 +17,12 @@ class Labels(NamedTuple):
     ignore_index: int  # of no meaning unless `ignores`
     ignores: bool
 
+    @property
+    def strides(self) -> tuple[int, int, int]:
+        """From image to image, class to class and pixel to pixel; classes have one label."""
+        image, *channel, pixel = self.target.stride()
+        return (image, *(channel or (0,)), pixel)
+
     @classmethod
     def of(cls, target: Tensor, ignore_index: int | None) -> Labels:
         """Labels with ``ignore_index``, or with none."""
@@ -44,6 +50,12 @@ class Weights(NamedTuple):
 
     weight: Tensor | None  # float32; None: all 1
     fixed: Tensor  # int64, the same in units of 2^-20, or 1; 0 where the label is ignored
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """From image to image and class to class; classes have one weight."""
+        image, *channel, _ = self.fixed.stride()
+        return (image, *(channel or (0,)))
 
     @classmethod
     def of(cls, weight: Tensor | None, labels: Labels, clouds: Clouds | None) -> Weights | None:

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lovasz.kernels.triton import blocks
-from lovasz.kernels.triton.formulas import error_of
+from lovasz.kernels.triton.formulas import error_of, load_lse, probability_of
 from lovasz.kernels.triton.inputs import Labels
 from lovasz.kernels.triton.tiles import class_offsets, load_labels, load_multilabel, tile_of
 
@@ -70,7 +70,7 @@ def multilabel_keys(scores: Tensor, labels: Labels, link: str, per_image: bool) 
     multilabel_keys_kernel[(programs,)](
         *(scores, labels.target, keys, classes, length),
         *scores.stride(),
-        *labels.target.stride(),
+        *labels.strides,
         *strides,
         labels.ignore_index,
         LINK=link,
@@ -101,7 +101,7 @@ def softmax_keys_kernel(
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         target: (N, L) integers or bytes, any strides
-        lse: (N, L) float32, contiguous
+        lse: (N, L) float64, contiguous
         keys: (G · C, pixels of a group) int32, written
 
     Numbers:
@@ -117,14 +117,14 @@ def softmax_keys_kernel(
     labels, counted = load_labels(
         target, image * target_n + pixel * target_l, inside, ignore_index, IGNORES
     )
-    z = tl.load(lse + image * length + pixel, mask=inside, other=0.0)
+    most, rest = load_lse(lse + image * length + pixel, inside)
     column = scores + image * stride_n + pixel * stride_l
     row = keys + image * key_n + pixel
     for start in range(0, classes, BLOCK_C):
         c = class_offsets(start, BLOCK_C)
         there = (c < classes) & inside[None, :]
         x = tl.load(column[None, :] + c * stride_c, mask=there, other=0.0).to(tl.float32)
-        p = tl.exp(x - z[None, :])
+        p = probability_of(x, most[None, :], rest[None, :], False)
         positive = labels[None, :] == c
         error = tl.where(positive, 1.0 - p, p)
         error = tl.where(error > 1.0, 1.0, error)
@@ -143,7 +143,7 @@ def multilabel_keys_kernel(
 
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
-        target: (N, C, L) integers or bytes, any strides
+        target: (N, C, L), or (N, L) of classes, integers or bytes, any strides
         keys: (G · C, pixels of a group) int32, written
 
     Numbers:

@@ -45,7 +45,7 @@ def lse_and_positives(
     images, classes, length = scores.shape
     block_c, block_t = blocks.loop_block(scores)
     programs = images * blocks.ceil_div(length, block_t)
-    lse = scores.new_empty((images, length), dtype=torch.float32)
+    lse = scores.new_empty((images, length), dtype=torch.float64)
     sums = blocks.new_sums(scores, programs, cross_entropy is not None)
     class_weight, smoothing = (None, 0.0) if cross_entropy is None else cross_entropy
     multiple = blocks.multiple_of(scores)
@@ -89,7 +89,7 @@ def lse_and_positives_kernel(
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         target: (N, L) integers or bytes, any strides
-        lse: (N, L) float32, written: log-sum-exp over the classes
+        lse: (N, L) float64, written: log-sum-exp over the classes
         copies: (copies, G · C · 2 · B) int32 or int64, pixels are added, or units of 2^-20
         invalid: (G,) int64, added to: pixels whose label is no class or whose scores are no numbers
         sums: (programs, 2) float64, written with CROSS_ENTROPY: its sum and that of its weights
@@ -119,11 +119,11 @@ def lse_and_positives_kernel(
     )
     column = scores + image * stride_n + pixel * stride_l
     pixels, options = (labels, counted, inside), (class_weight, smoothing)
-    z, own, positive, bad, cross_entropy, w = scan_classes(
+    lse_parts, own, positive, bad, cross_entropy, w = scan_classes(
         column, pixels, options, classes, stride_c, CROSS_ENTROPY, SMOOTHED, False, BLOCK_C
     )
     at = image * length + pixel
-    tl.store(lse + at, z, mask=inside)
+    store_lse(lse + at, lse_parts, inside)
     if segment_ids is None:
         group = group_of(image, PER_IMAGE)
         bads = tl.sum(bad.to(tl.int32))
@@ -133,7 +133,7 @@ def lse_and_positives_kernel(
         tl.atomic_add(invalid + group, bad.to(tl.int64), mask=bad, sem="relaxed")
 
     copy = copies + (tl.program_id(0) % COPIES) * cells + group * classes * 2 * BINS
-    add_positives(copy, labels, own, z, fixed_weight, at, positive, BINS)
+    add_positives(copy, labels, own, lse_parts, fixed_weight, at, positive, BINS)
     if CROSS_ENTROPY:
         times = positive.to(tl.float32)
         if pixel_weight is not None:
@@ -180,7 +180,8 @@ def scan_classes(
             weights += tl.sum(w)
             weighted += tl.sum(tl.where(there, w * x, 0.0), 0)
 
-    z = top + tl.log(total)
+    rest = tl.log(total)
+    z = top + rest
     positive = counted & (labels >= 0) & (labels < classes)
     number = (z > -float("inf")) & (z < float("inf"))  # false for NaN
     bad = counted & ~(positive & number)
@@ -192,17 +193,25 @@ def scan_classes(
             w = positive.to(tl.float32)
         else:
             w = tl.load(class_weight + labels, mask=positive, other=0.0)
-        cross_entropy = (1.0 - smoothing) * w * (z - own)
+        cross_entropy = (1.0 - smoothing) * w * (rest - (own - top))
         if SMOOTHED:
             cross_entropy += smoothing / classes * (z * weights - weighted)
         cross_entropy = tl.where(positive, cross_entropy, 0.0)
-    return z, own, positive, bad, cross_entropy, w
+    return (top, rest), own, positive, bad, cross_entropy, w
 
 
 @triton.jit
-def add_positives(copy, labels, own, z, fixed_weight, at, positive, BINS: tl.constexpr):
+def store_lse(at, parts, inside):
+    """Store the log-sum-exp of pixels, the sum of its parts."""
+    top, rest = parts
+    tl.store(at, top.to(tl.float64) + rest.to(tl.float64), mask=inside)
+
+
+@triton.jit
+def add_positives(copy, labels, own, lse, fixed_weight, at, positive, BINS: tl.constexpr):
     """Add pixels, or their weights, to the rows of the positives of their classes."""
-    cell = copy + (labels * 2 + 1) * BINS + bin_of_positive(own, z, BINS, False)
+    most, rest = lse
+    cell = copy + (labels * 2 + 1) * BINS + bin_of_positive(own, most, rest, BINS, False)
     if fixed_weight is None:
         added = tl.full(own.shape, 1, copy.dtype.element_ty)
     else:

@@ -70,7 +70,7 @@ def sort_and_extend(
         largest = float("inf")
         counting = (scores, labels, 1, per_image, link, largest, None, weights, clouds)
         _, invalid, _ = count_multilabel(*counting)
-        lse = scores.new_empty(0, dtype=torch.float32)
+        lse = scores.new_empty(0, dtype=torch.float64)
         keys = multilabel_keys(scores, labels, link, per_image)
     fixed = None
     if weights is not None:

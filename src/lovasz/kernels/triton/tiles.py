@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from lovasz.kernels.triton import ptx
-from lovasz.kernels.triton.formulas import margin_of
+from lovasz.kernels.triton.formulas import is_positive, margin_of
 
 # In the place of a bin: what is not counted.
 NO_BIN = tl.constexpr(2**31 - 1)
@@ -86,7 +86,7 @@ def load_multilabel(
     inside = (c < classes) & (pixel < length)
     at = image * target_strides[0] + c * target_strides[1] + pixel * target_strides[2]
     labels, counted = load_labels(target, at, inside, ignore_index, IGNORES)
-    positive = counted & (labels == 1)
+    positive = counted & is_positive(labels, c, LINK)
     at = image * strides[0] + c * strides[1] + pixel * strides[2]
     x = tl.load(scores + at, mask=inside, other=0.0).to(tl.float32)
     return image, c, pixel, inside, counted, positive, margin_of(x, positive, LINK)

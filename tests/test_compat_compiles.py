@@ -1,0 +1,166 @@
+"""Every function and module of ``compat`` compiles whole: values and gradients as without."""
+
+import inspect
+
+import pytest
+import torch
+
+from lovasz.compat import lovasz_losses, mmseg, pointcept, smp
+
+C, IGNORE = 4, 255
+
+
+def classes():
+    return torch.randn(2, C, 5, 3), torch.randint(C, (2, 5, 3))
+
+
+def probabilities():
+    scores, target = classes()
+    return scores.softmax(1), target
+
+
+def masks():
+    return torch.randn(2, 5, 3), torch.randint(2, (2, 5, 3))
+
+
+def one_probability():
+    scores, target = masks()
+    return scores.sigmoid(), target
+
+
+def channels():
+    return torch.randn(2, C, 5, 3), torch.randint(2, (2, C, 5, 3))
+
+
+def channel_probabilities():
+    scores, target = channels()
+    return scores.sigmoid(), target
+
+
+# What makes a loss, a function of scores and labels, for a choice of per_image and ignore.
+def smp_loss(*arguments, **options):
+    return lambda per_image, ignore: smp.LovaszLoss(
+        *arguments, per_image=per_image, ignore_index=ignore, **options
+    )
+
+
+def pointcept_loss(*arguments):
+    return lambda per_image, ignore: pointcept.LovaszLoss(
+        *arguments, per_image=per_image, ignore_index=ignore
+    )
+
+
+def mmseg_loss(**options):
+    def make(per_image, ignore):
+        criterion = mmseg.LovaszLoss(per_image=per_image, **options)
+        return lambda x, y: criterion(x, y, ignore_index=ignore).sum()
+
+    return make
+
+
+def function(name, *options, prepare=None, connected=False):
+    """A function of the authors' file; what has no gradient is added to the sum of the scores."""
+    call = getattr(lovasz_losses, name)
+    takes = inspect.signature(call).parameters
+
+    def make(per_image, ignore):
+        given = {"per_image": per_image, "ignore": ignore}
+        more = {key: given[key] for key in given if key in takes}
+
+        def loss(x, y):
+            value = call(*((x, y) if prepare is None else prepare(x, y)), *options, **more)
+            value = value[0] if isinstance(value, tuple) else value
+            value = value.sum() if isinstance(value, torch.Tensor) else value
+            return x.sum() + value if connected else value
+
+        return loss
+
+    return make
+
+
+def rows(x, y):
+    return x.flatten() if x.dim() == y.dim() else x.movedim(1, -1).flatten(0, -2), y.flatten()
+
+
+def predictions(x, y):
+    return (x > 0).long(), y
+
+
+CASES = {
+    "lovasz_hinge": (function("lovasz_hinge"), masks),
+    "lovasz_hinge_flat": (function("lovasz_hinge_flat", prepare=rows), masks),
+    "lovasz_softmax": (function("lovasz_softmax"), probabilities),
+    "lovasz_softmax of some": (function("lovasz_softmax", [0, 2]), probabilities),
+    "lovasz_softmax of one": (function("lovasz_softmax", [1]), one_probability),
+    "lovasz_softmax_flat": (function("lovasz_softmax_flat", prepare=rows), probabilities),
+    "binary_xloss": (function("binary_xloss"), masks),
+    "xloss": (function("xloss"), classes),
+    "StableBCELoss": (lambda *_: lovasz_losses.StableBCELoss(), masks),
+    "lovasz_grad": (
+        function("lovasz_grad", prepare=lambda x, y: (y.flatten().float(),), connected=True),
+        masks,
+    ),
+    "iou": (function("iou", 2, prepare=predictions, connected=True), masks),
+    "iou_binary": (function("iou_binary", prepare=predictions, connected=True), masks),
+    "flatten_binary_scores": (function("flatten_binary_scores"), masks),
+    "flatten_probas": (function("flatten_probas"), probabilities),
+    "smp multiclass": (smp_loss("multiclass"), classes),
+    "smp binary": (smp_loss("binary"), masks),
+    "smp multilabel": (smp_loss("multilabel"), channels),
+    "smp probabilities": (smp_loss("multiclass", from_logits=False), probabilities),
+    "smp binary probabilities": (smp_loss("binary", from_logits=False), one_probability),
+    "smp multilabel probabilities": (
+        smp_loss("multilabel", from_logits=False),
+        channel_probabilities,
+    ),
+    "pointcept multiclass": (pointcept_loss("multiclass"), classes),
+    "pointcept seen": (pointcept_loss("multiclass", [0, 2]), classes),
+    "pointcept binary": (pointcept_loss("binary"), masks),
+    "pointcept multilabel": (pointcept_loss("multilabel"), channels),
+    "mmseg multi_class": (mmseg_loss(class_weight=[1.0, 2.0, 3.0, 4.0]), classes),
+    "mmseg binary": (mmseg_loss(loss_type="binary"), masks),
+    "mmseg none": (mmseg_loss(reduction="none"), classes),
+}
+# Functions that take no label to ignore.
+WITHOUT_IGNORED = ("StableBCELoss", "lovasz_hinge_flat", "lovasz_softmax_flat", "lovasz_grad")
+
+
+def value_and_gradient(loss, scores, target):
+    scores = scores.clone().requires_grad_()
+    value = loss(scores, target)
+    return value.detach(), torch.autograd.grad(value, scores)[0]
+
+
+def assert_compiles(loss, compiled, scores, target):
+    got = value_and_gradient(compiled, scores, target)
+    for one, other in zip(got, value_and_gradient(loss, scores, target), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_the_table_has_every_function():
+    assert {name.split()[0] for name in CASES} >= set(lovasz_losses.__all__)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("ignore", [None, IGNORE])
+@pytest.mark.parametrize("name", CASES)
+def test_compiles_whole(name, per_image, ignore):
+    torch._dynamo.reset()
+    make_loss, make_inputs = CASES[name]
+    loss, (scores, target) = make_loss(per_image, ignore), make_inputs()
+    if ignore is not None and name not in WITHOUT_IGNORED:
+        target[:, 0] = ignore
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    assert_compiles(loss, compiled, scores, target)
+
+
+@pytest.mark.parametrize("name", ["smp binary", "lovasz_softmax of one", "mmseg binary"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_compiles_whole_for_labels_of_any_dtype_with_a_channel(name, dtype):
+    torch._dynamo.reset()
+    make_loss, make_inputs = CASES[name]
+    loss = make_loss(False, IGNORE)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=True)
+    for _ in range(2):
+        scores, target = make_inputs()
+        assert_compiles(loss, compiled, scores.unsqueeze(1), target.to(dtype))
