@@ -33,11 +33,15 @@ class Rows(NamedTuple):
     ids: Tensor | None = None  # (pixels,) int64, the cloud of each rank
     offsets: Tensor | None = None  # (clouds + 1,) int64, the ranks at which clouds begin
 
-    def totals(self, sums: Tensor) -> Tensor:
-        """From sums up to each rank, (rows, pixels), to those over groups: (rows, 1 or clouds)."""
+    def counts(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Positives and counted pixels of the groups, (rows, 1 or clouds), from ``mark_runs``."""
+        counted, low = self.keys != IGNORED.value, 2**32 - 1
         if self.offsets is None:
-            return sums[:, -1:].contiguous()
-        return torch.nn.functional.pad(sums, (1, 0)).index_select(1, self.offsets).diff()
+            return sums[:, -1:] & low, counted.sum(-1, keepdim=True)
+        up_to_rank = (sums & low, counted.cumsum(-1))
+        before = (torch.nn.functional.pad(x, (1, 0)) for x in up_to_rank)
+        positives, pixels = (x.index_select(1, self.offsets).diff() for x in before)
+        return positives, pixels
 
 
 def sort_and_extend(
@@ -122,8 +126,7 @@ def extend_sorted(
     width = torch.int32 if pixels < 2**31 else torch.int64
     starts = keys.new_full((number, pixels + 1), pixels, dtype=width)
     start_runs_kernel[grid](sums, starts, pixels, **constants)
-    positives = rows.totals(sums & (2**32 - 1))
-    counted = rows.totals((keys != IGNORED.value).cumsum(-1))
+    positives, counted = rows.counts(sums)
     units: tuple[Tensor | None, ...] = (None, None, None)
     if fixed is not None:
         own = fixed.gather(-1, rows.order)
