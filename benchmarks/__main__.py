@@ -9,6 +9,7 @@ COMMANDS = {
     "maps": "maps from errors to bins",
     "speed": "time and memory against F.cross_entropy, on published workloads",
     "multilabel": "time of the multilabel losses against F.binary_cross_entropy_with_logits",
+    "clouds": "time and memory of a loss of each cloud of points, against one cloud",
     "compat": "time of compat and of losses of probabilities against the published algorithm",
     "gpu": "time and memory on a CUDA or ROCm device",
     "gpu-session": "tests, sanitizers, times and tuning on a device, one after the other",

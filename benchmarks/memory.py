@@ -27,6 +27,12 @@ def peak(shape, name) -> int:
     small = draw((2, 3, 8, 8))
     torch.autograd.grad(method(*small), small[0])  # what is loaded once
     logits, target = draw(tuple(shape))
+    taken = peak_of(lambda: torch.autograd.grad(method(logits, target), logits))
+    return taken - logits.numel() * logits.element_size()
+
+
+def peak_of(call) -> int:
+    """Bytes by which resident memory grows at most during a call."""
     highest, running = 0, True
 
     def watch() -> None:
@@ -38,10 +44,11 @@ def peak(shape, name) -> int:
     before = resident()
     watcher = threading.Thread(target=watch)
     watcher.start()
-    gradient = torch.autograd.grad(method(logits, target), logits)[0]
+    kept = call()
     running = False
     watcher.join()
-    return highest - before - gradient.numel() * gradient.element_size()
+    del kept
+    return highest - before
 
 
 if __name__ == "__main__":

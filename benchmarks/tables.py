@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from benchmarks import clouds
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PERFORMANCE = ROOT / "docs" / "performance.md"
@@ -190,6 +192,7 @@ def main(arguments: list[str]) -> None:
     tables = (
         ("speed", "speed", speed_table, PERFORMANCE),
         ("others", "speed", others_table, PERFORMANCE),
+        ("clouds", "clouds", clouds.table, PERFORMANCE),
         ("scaling", "scaling", scaling_table, PERFORMANCE),
         ("compat", "compat", compat_table, PERFORMANCE),
         ("gpu", "gpu", gpu_table, GPU),

@@ -74,33 +74,65 @@ void positive_slopes(const int32_t *label, int64_t bins, const lovasz_slopes &sl
   scatter<T>(slope, at, s);
 }
 
-// Slopes by pixel of one class, those past the end of the tile 0.
+// Slopes by pixel of a tile, multiplied by their factors: those of the classes, or where there are
+// clouds those of the classes of the cloud that a pixel is of.
 template <int T>
-inline void load_slopes(const float *slope, int64_t size, float *__restrict out) {
-  if (size == T) {
-    for (int t = 0; t < T; ++t) out[t] = slope[t];
-  } else {
-    for (int64_t t = 0; t < T; ++t) out[t] = t < size ? slope[t] : 0.0f;
+struct PixelSlopes {
+  const lovasz_inputs &inputs;
+  const lovasz_slopes &slopes;
+  const int64_t pixel, size;
+  const bool of_clouds;
+  alignas(64) uint32_t at[T];  // from where on the factors of a pixel are
+
+  PixelSlopes(const lovasz_inputs &read, const lovasz_slopes &given, int64_t first, int64_t count)
+      : inputs(read),
+        slopes(given),
+        pixel(first),
+        size(count),
+        of_clouds(read.cloud_ids != nullptr && given.factors != nullptr && given.by_pixel) {
+    if (!of_clouds) return;
+    const uint32_t classes = static_cast<uint32_t>(inputs.classes);
+    for (int64_t t = 0; t < T; ++t) {
+      at[t] = t < size ? static_cast<uint32_t>(inputs.cloud_ids[pixel + t]) * classes : 0;
+    }
   }
-}
+
+  // Those of class c; 0 past the end of the tile.
+  void load(int64_t c, float *__restrict out) const {
+    const float *slope = slopes.slopes + c * inputs.length + pixel;
+    if (size == T) {
+      for (int t = 0; t < T; ++t) out[t] = slope[t];
+    } else {
+      for (int64_t t = 0; t < T; ++t) out[t] = t < size ? slope[t] : 0.0f;
+    }
+    if (of_clouds) {
+      alignas(64) float factor[T];
+      gather<T>(slopes.factors + c, at, factor);
+      for (int t = 0; t < T; ++t) out[t] *= factor[t];
+    } else {
+      const float factor = factor_of(slopes, c);
+      for (int t = 0; t < T; ++t) out[t] *= factor;
+    }
+  }
+};
 
 // As the two above, from slopes (C, L) by pixel.
 template <int T>
 void slopes_by_pixel(Rows x, const lovasz_inputs &inputs, const int32_t *__restrict label,
                      LogSumExp lse, const lovasz_slopes &slopes, int64_t pixel, int64_t size,
                      float *__restrict p_out, float *__restrict s_out, float *__restrict sum) {
+  const PixelSlopes<T> by_pixel(inputs, slopes, pixel, size);
   for (int t = 0; t < T; ++t) sum[t] = 0.0f;
   for (int64_t c = 0; c < inputs.classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
-    const float factor = factor_of(slopes, c);
     float *__restrict p_row = p_out + c * padded<T>;
     float *__restrict s_row = s_out + c * padded<T>;
     const int32_t own = static_cast<int32_t>(c);
     x.prefetch(c);
-    load_slopes<T>(slopes.slopes + c * inputs.length + pixel, size, s_row);
+    by_pixel.load(c, s_row);
     for (int t = 0; t < T; ++t) {
       const float h = exp_half(lse.log_probability(t, row[t]));
-      const float s = label[t] == own ? -s_row[t] * factor : s_row[t] * factor;
+      const float s = label[t] == own ? -s_row[t] : s_row[t];
       p_row[t] = h * h;
       s_row[t] = s;
       sum[t] += h * h * s;
@@ -224,6 +256,7 @@ void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
                     const int32_t *__restrict label, const lovasz_slopes &slopes, int64_t c,
                     float *__restrict error, float *__restrict derivative,
                     float *__restrict slope) {
+  const float factor = factor_of(slopes, c);
   const float bins = static_cast<float>(inputs.bins), last = bins - 1.0f;
   const int32_t side = static_cast<int32_t>(inputs.bins);  // from negatives to positives
   alignas(64) int32_t at[T];
@@ -235,24 +268,26 @@ void channel_slopes(const lovasz_inputs &inputs, const float *__restrict margin,
     at[t] = bin_of(u, last) + (label[t] == 1 ? side : 0);
   }
   gather<T>(slopes.slopes + 2 * c * inputs.bins, at, slope);
+  for (int t = 0; t < T; ++t) slope[t] *= factor;
 }
 
 // The gradient of a channel, T floats.
 template <int T, int32_t Link>
 void channel_gradient(const lovasz_inputs &inputs, const float *row,
-                      const int32_t *__restrict label, const lovasz_slopes &slopes, int64_t image,
-                      int64_t c, int64_t pixel, int64_t size, float *__restrict out) {
+                      const int32_t *__restrict label, const lovasz_slopes &slopes,
+                      const PixelSlopes<T> &by_pixel, int64_t image, int64_t c,
+                      float *__restrict out) {
+  const int64_t pixel = by_pixel.pixel, size = by_pixel.size;
   alignas(64) float margin[T], error[T], derivative[T], slope[T];
   margins<T, Link>(row, label, margin);
   if (slopes.by_pixel) {
-    load_slopes<T>(slopes.slopes + c * inputs.length + pixel, size, slope);
+    by_pixel.load(c, slope);
     for (int t = 0; t < T; ++t) derivative[t] = derivative_of<Link>(margin[t]);
   } else {
     channel_slopes<T, Link>(inputs, margin, label, slopes, c, error, derivative, slope);
   }
-  const float factor = factor_of(slopes, c);
   for (int t = 0; t < T; ++t) {
-    const float value = slope[t] * factor * derivative[t];
+    const float value = slope[t] * derivative[t];
     out[t] = label[t] == 1 ? -value : value;
   }
   if (Link == LOVASZ_SIGMOID && inputs.cross_entropy) {
@@ -272,6 +307,7 @@ void backward_channels_tile(const lovasz_inputs &inputs, Rows x, const lovasz_sl
                             const lovasz_strided &gradient, int64_t image, int64_t pixel,
                             int64_t size, const Scratch &scratch) {
   const ChannelLabels<T, Link> labels(inputs, image, pixel, size);
+  const PixelSlopes<T> by_pixel(inputs, slopes, pixel, size);
   // Not scratch.rows: they may hold the scores, which are read until the last channel.
   store_tile<T, Score>(inputs, gradient, image, pixel, size, scratch.a, scratch.strip,
                        [&](int64_t c, float *out) {
@@ -279,7 +315,7 @@ void backward_channels_tile(const lovasz_inputs &inputs, Rows x, const lovasz_sl
                          labels.of(c, label);
                          x.prefetch(c);
                          channel_gradient<T, Link>(inputs, x.data + c * x.stride, label, slopes,
-                                                   image, c, pixel, size, out);
+                                                   by_pixel, image, c, out);
                        });
 }
 

@@ -40,6 +40,25 @@ inline bool apart(const lovasz_inputs &inputs, const lovasz_strided &gradient) {
   return true;
 }
 
+// Clouds follow one another and leave no point out, or every point is of one of them.
+inline bool clouds(const lovasz_inputs &inputs) {
+  if (inputs.offsets == nullptr && inputs.cloud_ids == nullptr) return true;
+  // The kernels find the factors of a cloud by 32 bits.
+  if (inputs.images != 1 || !within(inputs.clouds, 1, UINT32_MAX / inputs.classes)) return false;
+  if (inputs.offsets == nullptr) {
+    bool inside = true;
+    for (int64_t i = 0; i < inputs.length; ++i) {
+      inside &= inputs.cloud_ids[i] >= 0 && inputs.cloud_ids[i] < inputs.clouds;
+    }
+    return inside;
+  }
+  if (inputs.offsets[0] != 0) return false;
+  for (int64_t k = 0; k < inputs.clouds; ++k) {
+    if (inputs.offsets[k] > inputs.offsets[k + 1]) return false;
+  }
+  return inputs.offsets[inputs.clouds] == inputs.length;
+}
+
 // What every pass reads; `bins` is at least this. Where there are no scores there is nothing to
 // read.
 inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
@@ -53,7 +72,7 @@ inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
          (logits || !inputs.cross_entropy) &&
          within(inputs.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
          within(inputs.label_type, LOVASZ_UINT8, LOVASZ_UINT64) &&
-         within(inputs.link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES);
+         within(inputs.link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES) && clouds(inputs);
 }
 
 // And what is written: the gradient.

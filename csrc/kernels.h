@@ -20,8 +20,10 @@ struct lovasz_histograms {
 };
 
 struct lovasz_slopes {
-  const float *slopes;   // (C, 2, B), or (C, L) of the image if by pixel
-  const float *factors;  // (C), what they are multiplied by, or null for ones
+  const float *slopes;  // (C, 2, B), or (C, L) of the image if by pixel
+  // (C), what they are multiplied by, or null for ones; by pixel (clouds, C) where there are
+  // clouds.
+  const float *factors;
   float cross_entropy_scale;
   bool by_pixel;
 };

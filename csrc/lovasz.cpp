@@ -44,41 +44,50 @@ const lovasz_kernels *best_level() {
 struct HistogramPass : Pass {
   lovasz_histogram_result &result;
   double *cross_entropy;  // (chunks, 2): added up in the order of chunks, whoever counted them
-  std::mutex merging;
+  // So that threads seldom wait for each other where each has clouds of its own.
+  std::mutex merging[64];
+  std::atomic<int64_t> bad_labels{0};
 
   HistogramPass(const lovasz_inputs &read, lovasz_histogram_result &written)
       : Pass(read), result(written) {}
   void count();
-  void merge(lovasz_histograms &own, int64_t group, bool again);
+  void merge(lovasz_histograms &own, int64_t group);
 };
 
-// Adds a row of a thread's histograms to that of the result, and clears it if it is used again.
-template <class Cell>
-void merge_row(Cell *source, int64_t row, int64_t bins, int64_t *out, bool again) {
-  source[bins - 1] += source[bins];  // an error that rounding carried to 1
-  for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
-  if (again) std::memset(source, 0, static_cast<size_t>(row) * sizeof *source);
+// Adds a row of a thread's histograms, which is the sum of two, to that of the result, and clears
+// it for what this thread counts next.
+void merge_row(uint32_t *__restrict source, uint32_t *__restrict other, int64_t row, int64_t bins,
+               int64_t *__restrict out) {
+  for (int64_t b = 0; b < bins; ++b) {
+    out[b] += source[b] + other[b];
+    source[b] = other[b] = 0;
+  }
+  out[bins - 1] += source[bins] + other[bins];  // an error that rounding carried to 1
+  for (int64_t b = bins; b < row; ++b) source[b] = other[b] = 0;
 }
 
-// Adds a thread's histograms to the result, and clears them if they are used again.
-void HistogramPass::merge(lovasz_histograms &own, int64_t group, bool again) {
+void merge_row(int64_t *__restrict source, int64_t row, int64_t bins, int64_t *__restrict out) {
+  for (int64_t b = 0; b < bins; ++b) out[b] += source[b];
+  out[bins - 1] += source[bins];
+  std::memset(source, 0, static_cast<size_t>(row) * sizeof *source);
+}
+
+// Adds a thread's histograms to the result.
+void HistogramPass::merge(lovasz_histograms &own, int64_t group) {
   const int64_t bins = inputs.bins, classes = inputs.classes, row = own.row;
-  std::lock_guard<std::mutex> lock(merging);
+  std::lock_guard<std::mutex> lock(merging[group % 64]);
   for (int64_t i = 0; i < 2 * classes; ++i) {
     const int64_t c = i / 2, side = i % 2;
     int64_t *out = result.counts + (group * 2 * classes + i) * bins;
     if (own.weighted != nullptr) {
-      merge_row(own.weighted + (side * classes + c) * row, row, bins, out, again);
+      merge_row(own.weighted + (side * classes + c) * row, row, bins, out);
       continue;
     }
     uint32_t *source = (side == 0 ? own.negatives : own.positives) + c * row;
-    uint32_t *other = source + own.half;
-    for (int64_t b = 0; b < row; ++b) source[b] += other[b];
-    if (again) std::memset(other, 0, static_cast<size_t>(row) * sizeof *other);
-    merge_row(source, row, bins, out, again);
+    merge_row(source, source + own.half, row, bins, out);
   }
   result.invalid[group] += own.invalid;
-  result.bad_labels += own.bad_labels;
+  bad_labels += own.bad_labels;
   own.invalid = own.bad_labels = 0;
 }
 
@@ -102,17 +111,19 @@ void HistogramPass::count() {
   int64_t current = -1;
   uint64_t pixels = 0;
   take_chunks([&](int64_t index, int64_t image, int64_t first, int64_t last, float *scratch) {
-    // 32-bit counters hold what this thread has counted since it last merged.
-    if (current >= 0 && (current != group(image) || pixels > UINT32_MAX / 2)) {
-      merge(own, current, true);
-      pixels = 0;
-    }
-    current = group(image);
-    pixels += static_cast<uint64_t>(chunks.chunk);
     own.cross_entropy = inputs.cross_entropy ? cross_entropy + 2 * index : nullptr;
-    level.histogram(&inputs, image, first, last, &own, scratch);
+    each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
+      // 32-bit counters hold what this thread has counted since it last merged.
+      if (current >= 0 && (current != group || pixels > UINT32_MAX / 2)) {
+        merge(own, current);
+        pixels = 0;
+      }
+      current = group;
+      pixels += static_cast<uint64_t>(end - begin);
+      level.histogram(&inputs, image, begin, end, &own, scratch);
+    });
   });
-  if (current >= 0) merge(own, current, false);
+  if (current >= 0) merge(own, current);
 }
 
 }  // namespace
@@ -173,6 +184,7 @@ int lovasz_histogram(const lovasz_inputs *inputs, lovasz_histogram_result *resul
     result->cross_entropy[0] += pass.cross_entropy[2 * i];
     result->cross_entropy[1] += pass.cross_entropy[2 * i + 1];
   }
+  result->bad_labels = pass.bad_labels;
   return pass.status();
 }
 
@@ -191,14 +203,23 @@ int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by
   if (!contract::kept(*inputs, by_pixel ? 0 : 1, slopes, *gradient)) return LOVASZ_MISUSE;
   Pass pass(*inputs);
   const int64_t classes = inputs->classes;
+  const auto factors_of = [&](int64_t group) {
+    return factors == nullptr ? nullptr : factors + group * classes;
+  };
   pass.on_threads(threads, [&] {
     pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
-      const int64_t group = pass.group(image);
-      const int64_t skipped = by_pixel ? image * inputs->length : group * 2 * inputs->bins;
-      const lovasz_slopes own{slopes + skipped * classes,
-                              factors == nullptr ? nullptr : factors + group * classes,
-                              cross_entropy_scale, by_pixel != 0};
-      pass.level.backward(inputs, &own, gradient, image, first, last, scratch);
+      // Clouds may be so small that whole tiles have to be taken from many of them at once.
+      if (by_pixel) {
+        const lovasz_slopes own{slopes + image * inputs->length * classes,
+                                factors_of(pass.group(image)), cross_entropy_scale, true};
+        pass.level.backward(inputs, &own, gradient, image, first, last, scratch);
+        return;
+      }
+      pass.each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
+        const lovasz_slopes own{slopes + group * classes * 2 * inputs->bins, factors_of(group),
+                                cross_entropy_scale, false};
+        pass.level.backward(inputs, &own, gradient, image, begin, end, scratch);
+      });
     });
   });
   return pass.status();

@@ -69,6 +69,13 @@ struct lovasz_inputs {
   int64_t weight_image_stride, weight_class_stride;
   int64_t target_class_stride;  // of multilabel
   int32_t link;
+  // Clouds of points that lie one after the other in the only image, or null: those of cloud k are
+  // offsets[k] to offsets[k + 1] - 1, and each cloud is a group. Ascending from 0 to `length`.
+  const int64_t *offsets;  // (clouds + 1)
+  int64_t clouds;
+  // In the place of offsets for the second pass with slopes by pixel: the cloud of each point, in
+  // any order.
+  const int64_t *cloud_ids;  // (length)
 };
 
 struct lovasz_histogram_result {
@@ -86,6 +93,8 @@ struct lovasz_sort_result {
   int64_t *pixels;     // (G, C), not ignored
   int64_t *invalid;    // (G), zero on entry
   double alpha, beta;
+  int64_t unit;       // of the weights in fixed point: what one pixel counts
+  int32_t symmetric;  // mean of the extensions for the set of a channel and for its complement
   int64_t bad_labels;
 };
 
@@ -137,10 +146,16 @@ LOVASZ_API int lovasz_choose_level(const char *name);
 // What the functions below return.
 enum lovasz_status {
   LOVASZ_OK = 0,
+  LOVASZ_MOVED = 1,       // of lovasz_clouds
   LOVASZ_NO_MEMORY = -1,  // for their histograms
   LOVASZ_MISUSE = -2      // an argument that this file does not allow; nothing was read or written
 };
 
+// Where clouds begin, `offsets` (clouds + 1), from the number of the cloud of each point (length).
+// Unless the numbers ascend: LOVASZ_MOVED, and the points in an order in which they do, and the
+// place of each point in that order (length).
+LOVASZ_API int lovasz_clouds(const int64_t *ids, int64_t length, int64_t clouds, int64_t *offsets,
+                             int64_t *order, int64_t *places);
 // The first pass: errors into bins.
 LOVASZ_API int lovasz_histogram(const struct lovasz_inputs *, struct lovasz_histogram_result *,
                                 int32_t threads);

@@ -8,6 +8,13 @@ namespace LOVASZ_LEVEL {
 
 constexpr uint32_t ignored_key = 0xffffffffu, positive_bit = 0x80000000u;
 
+// A pixel that counts nothing is as one that is ignored.
+template <class Value>
+inline void drop_weightless(const int64_t *fixed_weight, int64_t size, Value none, Value *values) {
+  if (fixed_weight == nullptr) return;
+  for (int64_t t = 0; t < size; ++t) values[t] = fixed_weight[t] == 0 ? none : values[t];
+}
+
 // Errors in [0, 1] as bits: the sign marks a positive, all ones an ignored pixel.
 template <int T>
 void keys_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel, int64_t size,
@@ -19,6 +26,7 @@ void keys_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel
   maxima<T>(x, classes, m);
   exponentials<T>(x, classes, m, h, s);
   finish_pixels<T>(inputs, x, label, m, s, image, pixel, size, histograms);
+  drop_weightless(weights_from(inputs, inputs.fixed_weight, image, 0, pixel), size, ignored, label);
   for (int t = 0; t < T; ++t) s[t] = 1.0f / s[t];
   uint32_t *out = keys + image * classes * inputs.length + pixel;
   for (int64_t c = 0; c < classes; ++c) {
@@ -66,6 +74,8 @@ void channel_keys_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64
     }
     histograms.invalid += invalid;
     histograms.bad_labels += bad_labels;
+    const int64_t *weight = weights_from(inputs, inputs.fixed_weight, image, c, pixel);
+    drop_weightless(weight, size, ignored_key, bits);
     uint32_t *out = keys + (image * inputs.classes + c) * inputs.length + pixel;
     memcpy(out, bits, static_cast<size_t>(size) * sizeof *bits);
   }

@@ -1,6 +1,7 @@
 // What the entry points share: threads, chunks of work, memory. Not for level.cpp.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 
@@ -56,7 +57,8 @@ struct Chunks {
 
 struct Memory {
   void *data;
-  explicit Memory(size_t bytes) : data(std::calloc(bytes + 64, 1)) {}
+  explicit Memory(size_t bytes, bool zero = true)
+      : data(zero ? std::calloc(bytes + 64, 1) : std::malloc(bytes + 64)) {}
   ~Memory() { std::free(data); }
   Memory(const Memory &) = delete;
   Memory &operator=(const Memory &) = delete;
@@ -75,6 +77,7 @@ struct Pass {
   std::atomic<bool> failed{false};  // no memory
 
   explicit Pass(const lovasz_inputs &read) : inputs(read) {}
+  // Of an image that is not made of clouds.
   int64_t group(int64_t image) const { return inputs.per_image ? image : 0; }
   int status() const { return failed ? LOVASZ_NO_MEMORY : LOVASZ_OK; }
 
@@ -89,6 +92,22 @@ struct Pass {
     }
     for (int64_t i = next++; i < chunks.total; i = next++) {
       visit(i, chunks.image(i), chunks.first(i), chunks.last(i), scratch.aligned<float>());
+    }
+  }
+
+  // Calls visit(group, first, last) for each part of a chunk that is of one group. Chunks do not
+  // end where clouds do: many small ones would be as many chunks.
+  template <class Visit>
+  void each_group(int64_t image, int64_t first, int64_t last, Visit visit) const {
+    if (inputs.offsets == nullptr) {
+      visit(group(image), first, last);
+      return;
+    }
+    const int64_t *ends = inputs.offsets + 1;
+    int64_t cloud = std::upper_bound(ends, ends + inputs.clouds, first) - ends;
+    for (int64_t end; first < last; first = end, ++cloud) {
+      end = std::min(ends[cloud], last);
+      if (first < end) visit(cloud, first, end);
     }
   }
 

@@ -345,6 +345,7 @@ MULTICLASS_LOSS = {"loss": "softmax"}
 INTERLEAVED = {"layout": (("permute", (1, 2, 0), 0),)}  # points of several images, in turn
 WEIGHTED = {"pixel_weight": (4.0, torch.float32, ())}
 POINTS = {"shape": (90, 3), "clouds": "offsets"}
+CLOUD_BINS = {"method": "histogram", "bins": 7, "per_image": True}
 EXAMPLES = {
     "interleaved points of classes, in bins": case_of(BINS, **MULTICLASS_LOSS, **INTERLEAVED),
     "interleaved points of classes, sorted": case_of({}, **MULTICLASS_LOSS, **INTERLEAVED),
@@ -361,6 +362,16 @@ EXAMPLES = {
         {"per_image": True}, **MULTICLASS_LOSS, **POINTS, in_ignored=torch.inf
     ),
     "clouds and NaN": case_of({"per_image": True}, **POINTS, in_ignored=torch.nan),
+    "clouds in bins": case_of(CLOUD_BINS, **MULTICLASS_LOSS, **POINTS, in_ignored=torch.nan),
+    "channels of clouds in bins": case_of(
+        CLOUD_BINS, shape=(90, 3), clouds="batch_index", in_ignored=torch.inf, threads=2
+    ),
+    "weights and clouds in any order, in bins": case_of(
+        CLOUD_BINS, **MULTICLASS_LOSS, **WEIGHTED, shape=(90, 3), clouds="batch_index"
+    ),
+    "small clouds in any order": case_of(
+        {**BINS, "per_image": True}, **MULTICLASS_LOSS, shape=(90, 3), clouds="batch_index"
+    ),
     "complements and infinity": case_of({"symmetric": True}, in_ignored=torch.inf),
     "complements and NaN": case_of({"symmetric": True}, in_ignored=torch.nan),
     "complements and ties": case_of({"symmetric": True}, values="tied"),

@@ -32,7 +32,7 @@ FLOORS = [
     ["core"],
     ["kernels.precision", "kernels.fixed_point", "kernels.batching"],
     ["kernels.contents"],
-    ["kernels.segments", "kernels.contract"],
+    ["kernels.segments", "kernels.clouds", "kernels.contract"],
     ["kernels.pixels", "kernels.sorting"],
     ["kernels.cross_entropy"],
     ["kernels.reference"],

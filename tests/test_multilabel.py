@@ -248,10 +248,10 @@ def test_clouds_have_losses_of_their_own(link, method):
     target = torch.randint(3, (sum(sizes),), generator=generator)
 
     def loss(x, y, **options):
+        options = {"method": method, "bins": 6, **options}  # so few that clouds are not too small
         if link == "softmax":
-            return lovasz.lovasz_softmax(x, y, method=method, **options)
-        labels = F.one_hot(y, 3)
-        return of_link(link, x, labels, multilabel=True, method=method, **options)
+            return lovasz.lovasz_softmax(x, y, **options)
+        return of_link(link, x, F.one_hot(y, 3), multilabel=True, **options)
 
     logits.requires_grad_()
     parts = zip(logits.split(sizes), target.split(sizes), strict=True)
@@ -266,6 +266,32 @@ def test_clouds_have_losses_of_their_own(link, method):
     assert_same(value_and_gradient(got, logits), want, bitwise=False)
     single = loss(logits, target, per_image=True, offsets=ends, reduction="none")
     assert single.shape == (3, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bins", [8, 9])
+def test_small_clouds_are_sorted(bins, dtype):
+    """Those of fewer than four points for each bin, on average."""
+    logits, target = torch.randn(96, 4, dtype=dtype, requires_grad=True), torch.randint(4, (96,))
+    options = {"per_image": True, "offsets": torch.tensor([20, 50, 96])}
+    got, exact = (
+        value_and_gradient(lovasz.lovasz_softmax(logits, target, **o, **options), logits)
+        for o in ({"bins": bins}, {"method": "sort"})
+    )
+    assert torch.equal(got[0], exact[0]) == (bins == 9)
+    assert torch.equal(got[1], exact[1]) == (bins == 9)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_small_clouds_have_a_cross_entropy(weighted):
+    logits, target = torch.randn(60, 4, requires_grad=True), torch.randint(4, (60,))
+    weight = {"pixel_weight": torch.rand(60)} if weighted else {}
+    options = {"per_image": True, "offsets": torch.tensor([10, 10, 60]), **weight}
+    first = lovasz.cross_entropy_lovasz_softmax(logits, target, lovasz_weight=0.0, **weight)
+    second = lovasz.lovasz_softmax(logits, target, **options)
+    fused = lovasz.cross_entropy_lovasz_softmax(logits, target, **options)
+    want = value_and_gradient(first + second, logits)
+    assert_same(value_and_gradient(fused, logits), want, bitwise=False)
 
 
 def test_a_cloud_without_points_is_left_out():

@@ -66,6 +66,7 @@ class Workload(NamedTuple):
     pixel_weights: bool = False
     bins: int = DEFAULT_BINS
     link: str = "softmax"
+    clouds: int = 0  # of points, in the only image
     sort: bool = True  # that method too; torch cannot launch it on very long tensors
 
     @property
@@ -94,7 +95,7 @@ def kernels() -> list[tuple[Any, str]]:
         "backward_softmax": ("backward_softmax",),
         "backward_multilabel": ("backward_multilabel",),
         "keys": ("softmax_keys", "multilabel_keys"),
-        "sorting": ("mark_runs", "start_runs", "extend_runs"),
+        "sorting": ("mark_runs", "start_runs", "extend_runs", "sum_clouds"),
         "extension": ("extend",),
         "reduction": ("reduce",),
     }
@@ -130,17 +131,21 @@ def _launch_passes(work: Workload) -> None:
     scale = meta(()) if work.cross_entropy else None
     smoothing = 0.1 if work.cross_entropy and work.link == "softmax" else 0.0
     by_pixel = meta(labels) if work.pixel_weights else None
+    ids = meta((1, length), torch.int64) if work.clouds else None
     counts, lse, _, _ = gpu.histogram(
         scores, target, work.bins, IGNORE, work.per_image, work.link,
-        work.cross_entropy, weight, smoothing, by_pixel,
+        work.cross_entropy, weight, smoothing, by_pixel, ids,
+        max(work.clouds, 1),
     )  # fmt: skip
     slopes, factors = meta(counts.shape), meta(counts.shape[:2])
     options = (IGNORE, work.link, scale, weight, smoothing)
-    gpu.backward(scores, target, lse, slopes, factors, *options)
+    gpu.backward(scores, target, lse, slopes, factors, *options, ids)
     if work.sort:
         common = (IGNORE, work.per_image, work.link, 1.0, 2.0)
-        _, slopes, *_ = gpu.sort_and_extend(scores, target, *common)
-        gpu.backward(scores, target, lse, slopes, factors, IGNORE, work.link)
+        groups = (by_pixel, ids, max(work.clouds, 1))
+        _, slopes, *_ = gpu.sort_and_extend(scores, target, *common, work.pixel_weights, *groups)
+        tail = (None, None, 0.0, ids)
+        gpu.backward(scores, target, lse, slopes, factors, IGNORE, work.link, *tail)
 
 
 def _launch_extension(work: Workload) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import compat, gpu, multilabel, ranks, scaling, speed, tables
+from benchmarks import clouds, compat, gpu, multilabel, ranks, scaling, speed, tables
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
@@ -37,6 +37,13 @@ def test_ranks_runs_and_writes_its_table(tmp_path):
     ranks.main(["--quick", "--processes", "2", "--output", str(output)])
     rows = json.loads(output.read_text())["rows"]
     assert [row["bytes"] for row in rows] == [278544, 311312, 2457616]
+
+
+def test_clouds_run_and_write_their_table(tmp_path):
+    output = tmp_path / "clouds.json"
+    clouds.main(["--quick", "--threads", "1", "--output", str(output)])
+    found = json.loads(output.read_text())
+    assert clouds.table(found).count("\n") == 5  # two methods, two kinds of memory
 
 
 def test_multilabel_runs_and_writes_its_table(tmp_path):

@@ -39,6 +39,7 @@ GOOD = {
         "link": "softmax",
         "alpha": 1.0,
         "beta": 1.0,
+        "pixel_weight": torch.ones(2, 5),
     },
     "extend": {"counts": torch.zeros(1, 3, 2, 8).long(), "alpha": 1.0, "beta": 1.0, "wide": False},
     "reduce": {
@@ -80,7 +81,7 @@ GOOD = {
 MULTILABEL = {
     "histogram": {"link": "sigmoid", "target": LABELS, "pixel_weight": torch.ones(2, 3, 5)},
     "sort": {"link": "hinge", "target": LABELS},
-    "sort_and_extend": {"link": "hinge", "target": LABELS},
+    "sort_and_extend": {"link": "hinge", "target": LABELS, "pixel_weight": torch.ones(2, 3, 5)},
     "backward": {"link": "sigmoid", "target": LABELS, "pixel_weight": torch.ones(2, 3, 5)},
 }
 BAD = [
@@ -89,7 +90,10 @@ BAD = [
     *[(name, {"link": "relu"}) for name in MULTILABEL],
     *[(name, {**MULTILABEL[name], "scores": torch.zeros(3, 5)}) for name in MULTILABEL],
     *[(name, {**MULTILABEL[name], "target": LABELS[:1]}) for name in MULTILABEL],
-    *[(name, {"pixel_weight": torch.ones(2, 4)}) for name in ("histogram", "backward")],
+    *[
+        (name, {"pixel_weight": torch.ones(2, 4)})
+        for name in ("histogram", "sort_and_extend", "backward")
+    ],
     ("histogram", {**MULTILABEL["histogram"], "pixel_weight": torch.ones(2, 5)}),
     ("histogram", {**MULTILABEL["histogram"], "class_weight": torch.ones(2)}),
     *[(name, {"class_weight": torch.ones(2)}) for name in ("histogram", "backward")],
@@ -114,6 +118,8 @@ BAD = [
     ("backward", {"factors": torch.ones(1, 2)}),
     ("backward", {"slopes": torch.zeros(2, 3, 5), "factors": torch.ones(3, 3)}),
     ("backward", {"segment_ids": TARGET[:1, 1:]}),
+    ("backward", {"segment_ids": TARGET[:1]}),  # of two images
+    ("histogram", {"segment_ids": TARGET[:1]}),
 ]
 
 
@@ -162,3 +168,36 @@ def test_gradients_whose_elements_meet_are_refused(strides):
 )
 def test_inputs_that_are_none_are_refused(field):
     assert status_of(cpu._strided(torch.empty(2, 3, 5)), **field) == -2
+
+
+@pytest.mark.parametrize("offsets", [[0, 3, 5], [1, 3, 5], [0, 3, 4], [0, 6, 5], [0, 0, 5]])
+def test_clouds_that_leave_points_out_are_refused(offsets):
+    numbers = torch.tensor(offsets)
+    fields = {"images": 1, "offsets": numbers.data_ptr(), "clouds": 2}
+    good = offsets[0] == 0 and offsets[1] <= offsets[2] == 5
+    written, slopes = torch.empty(1, 3, 5), torch.zeros(2, 3, 2, 8)
+    gradient = cpu._strided(written)
+    inputs = cpu._Inputs(SCORES[:1], TARGET[:1], LSE[:1], None, False, "softmax", 8)
+    for field, value in fields.items():
+        setattr(inputs.struct, field, value)
+    call = cpu.load().lovasz_backward
+    status = call(inputs.struct, slopes.data_ptr(), False, None, 0.0, gradient, 1)
+    assert status == (0 if good else -2)
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 1, 0, 1], [0, 1, 2, 0, 1], [0, 1, 1, -1, 1]])
+def test_points_of_no_cloud_are_refused(ids):
+    factors, slopes = torch.rand(2, 3), torch.rand(1, 3, 5)
+    arguments = (SCORES[:1], TARGET[:1], LSE[:1], slopes, factors, None, "softmax")
+    options = (None, None, 0.0, torch.tensor([ids]), None)
+    if set(ids) == {0, 1}:
+        cpu.backward(*arguments, *options)
+    else:
+        with pytest.raises(RuntimeError, match="please report"):
+            cpu.backward(*arguments, *options)
+
+
+def test_clouds_of_two_images_are_refused():
+    numbers = torch.tensor([0, 5])
+    fields = {"offsets": numbers.data_ptr(), "clouds": 1}
+    assert status_of(cpu._strided(torch.empty(2, 3, 5)), **fields) == -2

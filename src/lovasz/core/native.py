@@ -57,6 +57,9 @@ class Inputs(ctypes.Structure):
         ("weight_class_stride", ctypes.c_int64),
         ("target_class_stride", ctypes.c_int64),
         ("link", ctypes.c_int32),
+        ("offsets", ctypes.c_void_p),
+        ("clouds", ctypes.c_int64),
+        ("cloud_ids", ctypes.c_void_p),
     )
 
 
@@ -82,6 +85,8 @@ class SortResult(ctypes.Structure):
         ("invalid", ctypes.c_void_p),
         ("alpha", ctypes.c_double),
         ("beta", ctypes.c_double),
+        ("unit", ctypes.c_int64),
+        ("symmetric", ctypes.c_int32),
         ("bad_labels", ctypes.c_int64),
     )
 
@@ -161,6 +166,14 @@ def _declare(library: ctypes.CDLL) -> None:
     library.lovasz_set_parallel_for.restype = None
     library.lovasz_level.restype = ctypes.c_char_p
     library.lovasz_choose_level.argtypes = (ctypes.c_char_p,)
+    library.lovasz_clouds.argtypes = (
+        pointer,  # ids
+        ctypes.c_int64,  # length
+        ctypes.c_int64,  # clouds
+        pointer,  # offsets
+        pointer,  # order
+        pointer,  # places
+    )
     library.lovasz_histogram.argtypes = (inputs, ctypes.POINTER(HistogramResult), threads)
     library.lovasz_extend.argtypes = (ctypes.POINTER(Extension), threads)
     library.lovasz_extend.restype = None

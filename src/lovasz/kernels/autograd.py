@@ -50,18 +50,19 @@ class _Kept(NamedTuple):
             by_loss = torch.zeros_like(self.factors)
         else:
             by_loss = grad * self.factors  # (G, C)
-        slopes, pixel_weight = self.slopes, self.pixel_weight
-        factors: Tensor | None = by_loss
-        if slopes.dim() == 3:
-            pixel_weight = None  # by pixel they have the weights in them
-            if self.segment_ids is not None:
-                # Pixels of a row are of many clouds.
-                slopes, factors = slopes * by_loss[self.segment_ids].transpose(1, 2), None
         scale = None
         if grad_cross_entropy is not None and self.by_sum.dim() == 0:  # (0,) without cross-entropy
             scale = grad_cross_entropy * self.by_sum
+        slopes, pixel_weight = self.slopes, self.pixel_weight
+        if slopes.dim() == 3 and pixel_weight is not None:
+            # By pixel the slopes have the weights in them; the cross-entropy has not.
+            if scale is None:
+                pixel_weight = None
+            else:
+                weight = pixel_weight if pixel_weight.dim() == 3 else pixel_weight.unsqueeze(1)
+                slopes = torch.where(weight > 0, slopes / weight, 0.0)
         gradient: Tensor = torch.ops.lovasz.backward(
-            self.scores, self.target, self.lse, slopes, factors, ignore_index, link,
+            self.scores, self.target, self.lse, slopes, by_loss, ignore_index, link,
             scale, self.class_weight, smoothing, self.segment_ids, pixel_weight,
         )  # fmt: skip
         return gradient

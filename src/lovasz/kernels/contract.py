@@ -94,10 +94,21 @@ def _check_sort(
 
 
 def _check_sort_and_extend(
-    scores: Tensor, target: Tensor, ignore_index: int | None, per_image: bool, link: str, *_: float
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int | None,
+    per_image: bool,
+    link: str,
+    alpha: float,
+    beta: float,
+    symmetric: bool = False,
+    pixel_weight: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> None:
     """Arguments of ``lovasz::sort_and_extend``."""
-    _check_pixels("sort_and_extend", scores, target, link)
+    tensors = {"pixel_weight": pixel_weight, "segment_ids": segment_ids}
+    _check_pixels("sort_and_extend", scores, target, link, **tensors)
 
 
 def _check_backward(
@@ -224,6 +235,10 @@ def _check_pixels(
             f" {', '.join((*MULTICLASS, *MULTILABEL))}, got {link}"
         )
     images, classes, length = scores.shape
+    if segment_ids is not None and images != 1:
+        raise ValueError(
+            f"lovasz::{operator}: expected scores of one image with segment_ids, got {images}"
+        )
     pixels = (images, length) if link in MULTICLASS else (images, classes, length)
     wanted: tuple[_Wanted, ...] = (
         ("target", target, pixels, None),

@@ -1,6 +1,6 @@
 """The operators on the CPU, by the compiled kernels; what they do not know goes to the reference.
 
-That is float64 scores, and clouds of points.
+That is float64 scores.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from lovasz.core import native
 from lovasz.core.bins import centres
 from lovasz.core.links import PROBABILITIES
 from lovasz.kernels import reference
+from lovasz.kernels.clouds import Clouds
 from lovasz.kernels.contents import raise_for_labels, raise_for_probabilities
-from lovasz.kernels.fixed_point import to_fixed
+from lovasz.kernels.fixed_point import SCALE, to_fixed
 from lovasz.kernels.segments import by_image
 
 # An element of the sort holds its place in 32 bits.
-_SORTED_SCORES = 2**32
+_SORTED_SCORES = 2**32 - 1
 _NO_MEMORY = -1
 
 _LINKS = {
@@ -81,17 +82,22 @@ def histogram(
     segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CPU tensors."""
-    kernels = _kernels(scores, target, link, segment_ids)
+    kernels = _kernels(scores, target, link)
     if kernels is None:
         options = (ignore_index, per_image, link, cross_entropy, class_weight, smoothing)
         segmented = (pixel_weight, segment_ids, segments)
         return reference.histogram(scores, target, bins, *options, *segmented)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
+    clouds, given = None, target
+    if segment_ids is not None:
+        groups, clouds = segments, Clouds.of(segment_ids, segments)
+        scores, target, pixel_weight = clouds.gather(scores, target, pixel_weight)
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
+    kernels.lovasz_expect_writes(counts.data_ptr(), counts.numel() * 8)
     invalid = torch.zeros(groups, dtype=torch.int64)
     lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
-    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
     if cross_entropy:
         inputs.add_cross_entropy(class_weight, smoothing)
     if pixel_weight is not None:
@@ -100,13 +106,13 @@ def histogram(
     if status := kernels.lovasz_histogram(inputs.struct, result, torch.get_num_threads()):
         _raise_for(status)
     if result.bad_labels:
-        raise_for_labels(target, classes, ignore_index, link, cross_entropy)
+        raise_for_labels(given, classes, ignore_index, link, cross_entropy)
     if link in PROBABILITIES and any(invalid.tolist()):
         raise_for_probabilities(scores, target, ignore_index, link)
     sums = torch.empty(0, dtype=torch.float64)
     if cross_entropy:
         sums = torch.tensor(result.cross_entropy[:], dtype=torch.float64)
-    return counts, lse, invalid, sums
+    return counts, lse if clouds is None else clouds.scatter(lse), invalid, sums
 
 
 def sort_and_extend(
@@ -117,21 +123,32 @@ def sort_and_extend(
     link: str,
     alpha: float,
     beta: float,
+    symmetric: bool = False,
+    pixel_weight: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CPU tensors."""
-    kernels = _kernels(scores, target, link, None)
+    kernels = _kernels(scores, target, link)
     if kernels is None or scores.numel() > _SORTED_SCORES:
-        options = (ignore_index, per_image, link, alpha, beta)
-        return reference.sort_and_extend(scores, target, *options)
+        options = (ignore_index, per_image, link, alpha, beta, symmetric)
+        segmented = (pixel_weight, segment_ids, segments)
+        return reference.sort_and_extend(scores, target, *options, *segmented)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
+    clouds, given = None, target
+    if segment_ids is not None:
+        groups, clouds = segments, Clouds.of(segment_ids, segments)
+        scores, target, pixel_weight = clouds.gather(scores, target, pixel_weight)
     lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
     slopes = torch.empty(scores.shape, dtype=torch.float32)
     kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
     losses = torch.empty((groups, classes), dtype=torch.float64)
     positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
     invalid = torch.zeros(groups, dtype=torch.int64)
-    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, clouds=clouds)
+    if pixel_weight is not None:
+        inputs.add_pixel_weight(pixel_weight, fixed=True)
     result = native.SortResult(
         slopes=slopes.data_ptr(),
         losses=losses.data_ptr(),
@@ -140,13 +157,17 @@ def sort_and_extend(
         invalid=invalid.data_ptr(),
         alpha=alpha,
         beta=beta,
+        unit=1 if pixel_weight is None else SCALE,
+        symmetric=symmetric,
     )
     if status := kernels.lovasz_sort_and_extend(inputs.struct, result, torch.get_num_threads()):
         _raise_for(status)
     if result.bad_labels:
-        raise_for_labels(target, classes, ignore_index, link, False)
+        raise_for_labels(given, classes, ignore_index, link, False)
     if link in PROBABILITIES and any(invalid.tolist()):
         raise_for_probabilities(scores, target, ignore_index, link)
+    if clouds is not None:
+        slopes, lse = clouds.scatter(slopes), clouds.scatter(lse)
     return losses, slopes, positives, pixels, lse, invalid
 
 
@@ -165,11 +186,14 @@ def backward(
     pixel_weight: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CPU tensors."""
-    by_pixel = slopes.dim() == 3  # then it does not matter which segments they are of
-    kernels = _kernels(scores, target, link, None if by_pixel else segment_ids)
+    kernels = _kernels(scores, target, link)
     if kernels is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         return reference.backward(scores, target, lse, slopes, factors, *options)
+    by_pixel, wanted, clouds = slopes.dim() == 3, scores, None
+    if segment_ids is not None and not by_pixel:
+        clouds = Clouds.of(segment_ids, len(slopes))
+        scores, target, lse, pixel_weight = clouds.gather(scores, target, lse, pixel_weight)
     gradient = torch.empty_like(scores)
     out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
     kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
@@ -177,12 +201,14 @@ def backward(
     lse = lse.to(torch.float64).contiguous()
     factors = None if factors is None else factors.to(torch.float32).contiguous()
     bins = 0 if by_pixel else slopes.shape[3]
-    per_image = by_image(slopes, factors)
-    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins)
+    per_image = segment_ids is None and by_image(slopes, factors)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
     if scale is not None:
         inputs.add_cross_entropy(class_weight, smoothing)
     if pixel_weight is not None:
         inputs.add_pixel_weight(pixel_weight)
+    if segment_ids is not None and by_pixel and factors is not None:
+        inputs.add_cloud_ids(segment_ids, len(factors))
     factor = None if factors is None else factors.data_ptr()
     written, threads = _strided(out), torch.get_num_threads()
     by_sum = 0.0 if scale is None else scale.item()
@@ -191,6 +217,10 @@ def backward(
     )
     if status:
         _raise_for(status)
+    if clouds is not None and clouds.order is not None:
+        gradient, out = torch.empty_like(wanted), clouds.scatter(out)
+        if out.stride()[1:] == gradient.stride()[1:]:
+            return out.as_strided(out.shape, gradient.stride())
     return gradient if out is gradient else gradient.copy_(out)
 
 
@@ -284,6 +314,7 @@ class _Inputs:
         per_image: bool,
         link: str,
         bins: int = 0,
+        clouds: Clouds | None = None,
     ) -> None:
         scores = scores if _in_place(scores) else scores.contiguous()
         target = target if target.stride(-1) == 1 else target.contiguous()
@@ -306,6 +337,9 @@ class _Inputs:
             target_class_stride=target.stride(1) if target.dim() == 3 else 0,
             link=_LINKS[link],
         )
+        if clouds is not None:
+            self.struct.offsets, self.struct.clouds = clouds.offsets.data_ptr(), clouds.number
+            self.kept.append(clouds.offsets)
 
     def add_cross_entropy(self, class_weight: Tensor | None, smoothing: float) -> None:
         """Ask for cross-entropy."""
@@ -314,6 +348,12 @@ class _Inputs:
             class_weight = class_weight.to(torch.float32).contiguous()
             self.struct.class_weight = class_weight.data_ptr()
             self.kept.append(class_weight)
+
+    def add_cloud_ids(self, ids: Tensor, number: int) -> None:
+        """The cloud of each point (1, L), which is all that slopes by pixel ask for."""
+        ids = ids.contiguous()
+        self.struct.cloud_ids, self.struct.clouds = ids.data_ptr(), number
+        self.kept.append(ids)
 
     def add_pixel_weight(self, weight: Tensor, *, fixed: bool = False) -> None:
         """Weights (N, L), or (N, C, L) for multilabel; in fixed point too for the first pass."""
@@ -328,12 +368,10 @@ class _Inputs:
         self.kept.append(weight)
 
 
-def _kernels(
-    scores: Tensor, target: Tensor, link: str, segment_ids: Tensor | None
-) -> ctypes.CDLL | None:
+def _kernels(scores: Tensor, target: Tensor, link: str) -> ctypes.CDLL | None:
     """The library, if it can do this."""
     known = scores.dtype in _SCORE_TYPES and target.dtype in _LABEL_TYPES and link in _LINKS
-    return load() if known and segment_ids is None and scores.numel() > 0 else None
+    return load() if known and scores.numel() > 0 else None
 
 
 def _strided(scores: Tensor) -> native.Strided:

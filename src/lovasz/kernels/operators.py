@@ -4,7 +4,7 @@
 ``histogram``        first pass: counts the errors of all pixels in bins
 ``sort``             first pass of the exact method: sorts them
 ``extend``           from counts to losses, and their derivatives by the errors, the slopes
-``sort_and_extend``  both at once, for the exact method without weights
+``sort_and_extend``  both at once, for Tversky's family
 ``reduce``           from the losses of the classes to the loss; here its gradient begins
 ``backward``         second pass: from slopes to the gradient of the scores
 ===================  ==============================================================================
@@ -43,8 +43,9 @@ _SCHEMAS = (
     f"sort(Tensor scores, Tensor target, int? ignore_index, bool per_image, str link, {_SEGMENTS})"
     " -> (Tensor errors, Tensor order, Tensor lse, Tensor invalid)",
     "sort_and_extend(Tensor scores, Tensor target, int? ignore_index, bool per_image, str link,"
-    " float alpha, float beta) -> (Tensor losses, Tensor slopes, Tensor positives, Tensor pixels,"
-    " Tensor lse, Tensor invalid)",
+    f" float alpha, float beta, bool symmetric=False, Tensor? pixel_weight=None, {_SEGMENTS})"
+    " -> (Tensor losses, Tensor slopes, Tensor positives, Tensor pixels, Tensor lse,"
+    " Tensor invalid)",
     # No defaults in what has a gradient: the dispatcher leaves out arguments equal to theirs.
     "backward(Tensor scores, Tensor target, Tensor lse, Tensor slopes, Tensor? factors,"
     " int? ignore_index, str link, Tensor? scale, Tensor? class_weight, float smoothing,"
@@ -117,8 +118,9 @@ def _(counts, alpha, beta, wide, scale=1, unbounded=False):  # type: ignore[no-u
 def _(scores, target, ignore_index, per_image, link, segment_ids=None, segments=1):  # type: ignore[no-untyped-def]
     images, classes, length = scores.shape
     groups = Segments(per_image, segment_ids, segments).count(images)
-    # clouds get rows as long as all of them
-    shape = (groups, classes, length if per_image or segment_ids is not None else images * length)
+    shape = (1, classes, images * length)  # also of clouds
+    if per_image:
+        shape = (images, classes, length)
     return (
         scores.new_empty(shape, dtype=compute_dtype(scores)),
         scores.new_empty(shape, dtype=torch.int64),
@@ -128,9 +130,21 @@ def _(scores, target, ignore_index, per_image, link, segment_ids=None, segments=
 
 
 @torch.library.register_fake("lovasz::sort_and_extend")
-def _(scores, target, ignore_index, per_image, link, alpha, beta):  # type: ignore[no-untyped-def]
+def _(  # type: ignore[no-untyped-def]
+    scores,
+    target,
+    ignore_index,
+    per_image,
+    link,
+    alpha,
+    beta,
+    symmetric=False,
+    pixel_weight=None,
+    segment_ids=None,
+    segments=1,
+):
     images, classes, _ = scores.shape
-    groups = images if per_image else 1
+    groups = Segments(per_image, segment_ids, segments).count(images)
     return (
         scores.new_empty((groups, classes), dtype=torch.float64),
         scores.new_empty(scores.shape, dtype=compute_dtype(scores)),

@@ -18,6 +18,10 @@ from lovasz.kernels.sorting import extend_pixels
 assert operators is not None  # defines torch.ops.lovasz
 
 
+#: Points of a cloud for each bin, on average, from which on clouds have histograms.
+POINTS_BY_BIN = 4
+
+
 class Inputs(NamedTuple):
     """Scores and labels, and how to read them: what both passes need to know."""
 
@@ -143,27 +147,41 @@ def sort_and_extend(
         tversky: the same as Tversky's, or None.
         symmetric: mean of the extensions for the set of a channel and for its complement.
     """
-    scores = inputs.scores.detach()
+    scores, weight = inputs.scores.detach(), inputs.pixel_weight
     common = (scores, inputs.target, inputs.ignore_index, inputs.per_image, inputs.link)
-    plain = inputs.pixel_weight is None and inputs.segment_ids is None
-    if tversky is not None and plain and not symmetric:
+    groups = (inputs.segment_ids, inputs.segments)
+    if tversky is not None:
         losses, slopes, positives, pixels, lse, invalid = torch.ops.lovasz.sort_and_extend(
-            *common, tversky.alpha, tversky.beta
+            *common, tversky.alpha, tversky.beta, symmetric, weight, *groups
         )
     else:
-        errors, order, lse, invalid = torch.ops.lovasz.sort(
-            *common, inputs.segment_ids, inputs.segments
-        )
+        errors, order, lse, invalid = torch.ops.lovasz.sort(*common, *groups)
         positive = positives_of(inputs.target, scores.shape[1], inputs.ignore_index, inputs.link)
-        tail = (inputs.groups, set_function, inputs.pixel_weight)
-        losses, slopes, positives, pixels = extend_pixels(errors, order, positive, *tail)
-        if symmetric:
-            others, other_slopes, *_ = extend_pixels(errors, order, ~positive, *tail)
-            losses, slopes = (losses + others) / 2, (slopes + other_slopes) / 2
-    if inputs.pixel_weight is not None:
+        losses, slopes, positives, pixels = extend_pixels(
+            errors, order, positive, inputs.groups, set_function, symmetric, weight
+        )
+    if weight is not None:
         invalid = invalid + _bad_weights(inputs)
     present = torch.stack((pixels, positives)) > 0
     return Sorted(Extended(losses, slopes, present), lse, invalid)
+
+
+def are_small(inputs: Inputs, bins: int) -> bool:
+    """Whether clouds are so small that histograms of them take more memory than sorting them.
+
+    Known from shapes alone, so that every device decides alike. A table and the slopes of its bins
+    take 24 bytes for each bin, slopes by pixel four for each, and sorting takes longer.
+    """
+    points = inputs.scores.shape[2]
+    return inputs.segment_ids is not None and points < POINTS_BY_BIN * bins * inputs.segments
+
+
+def cross_entropy(inputs: Inputs) -> Tensor:
+    """Sums of the cross-entropies and of their weights, where errors are sorted and not counted."""
+    whole = inputs._replace(per_image=False, segment_ids=None, segments=1)
+    sums = histogram(whole, 2, True).sums
+    assert sums is not None  # asked for
+    return sums
 
 
 def _bad_weights(inputs: Inputs) -> Tensor:

@@ -119,12 +119,17 @@ def sort_and_extend(
     link: str,
     alpha: float,
     beta: float,
+    symmetric: bool = False,
+    pixel_weight: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::sort_and_extend``."""
-    errors, order, lse, invalid = sort(scores, target, ignore_index, per_image, link)
+    groups = (segment_ids, segments)
+    errors, order, lse, invalid = sort(scores, target, ignore_index, per_image, link, *groups)
     positive = positives_of(target, scores.shape[1], ignore_index, link)
-    extended = extend_pixels(errors, order, positive, Segments(per_image), Tversky(alpha, beta))
-    return *extended, lse, invalid
+    options = (Segments(per_image, *groups), Tversky(alpha, beta), symmetric, pixel_weight)
+    return *extend_pixels(errors, order, positive, *options), lse, invalid
 
 
 def backward(
@@ -143,7 +148,10 @@ def backward(
 ) -> Tensor:
     """Reference of ``lovasz::backward``, differentiable in everything that is floating."""
     if factors is not None:
-        slopes = slopes * factors.view(*factors.shape, *(1,) * (slopes.dim() - 2))
+        if slopes.dim() == 3 and segment_ids is not None:
+            slopes = slopes * factors[segment_ids].transpose(1, 2)
+        else:
+            slopes = slopes * factors.view(*factors.shape, *(1,) * (slopes.dim() - 2))
     pixels = load(scores, target, lse, ignore_index, link)
     if slopes.dim() == 4:
         groups, _, _, bins = slopes.shape

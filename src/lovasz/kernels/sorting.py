@@ -1,6 +1,13 @@
-"""The exact method in plain torch: sort the errors, extend, bring the slopes back to the pixels."""
+"""The exact method in plain torch: sort the errors, extend, bring the slopes back to the pixels.
+
+Clouds of points lie one after the other in the rows of one group, because their lengths are known
+to the device alone; sums over a cloud are differences of sums over the row.
+"""
 
 from __future__ import annotations
+
+import functools
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,24 +18,69 @@ from lovasz.kernels.fixed_point import SCALE, to_fixed
 from lovasz.kernels.segments import Segments
 
 
+class Runs(NamedTuple):
+    """For each element of a row where its run of equal elements begins and ends."""
+
+    first: Tensor  # (..., P) int64
+    last: Tensor  # (..., P) int64
+
+    @staticmethod
+    def of(*rows: Tensor) -> Runs:
+        """Runs of elements that are equal in all of the rows, which broadcast."""
+        size = rows[0].shape[-1]
+        index = torch.arange(size, device=rows[0].device)
+        if size == 0:
+            return Runs(index, index)
+        differs = functools.reduce(
+            torch.logical_or, (row[..., 1:] != row[..., :-1] for row in rows)
+        )
+        edge = differs.new_ones((*differs.shape[:-1], 1))
+        starts = torch.cat((edge, differs), -1)
+        ends = torch.cat((differs, edge), -1)
+        first = torch.where(starts, index, 0).cummax(-1).values
+        last = torch.where(ends, index, size - 1).flip(-1).cummin(-1).values.flip(-1)
+        return Runs(first, last)
+
+
+class Clouds(NamedTuple):
+    """The clouds in which the elements of sorted rows lie."""
+
+    ids: Tensor  # (1, 1, P) int64, ascending
+    runs: Runs  # (1, 1, P)
+    number: int
+
+    @staticmethod
+    def of(segments: Segments) -> Clouds | None:
+        """Of points; None for images."""
+        if segments.ids is None:
+            return None
+        ids = segments.ids.unsqueeze(1).sort(dim=-1).values
+        return Clouds(ids, Runs.of(ids), segments.number)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sums of values (1, C, P) over each cloud, (G, C)."""
+        sums = values.new_zeros((*values.shape[:2], self.number))
+        return sums.scatter_add(-1, self.ids.expand(values.shape), values).squeeze(0).t()
+
+
 def sort_errors(errors: Tensor, valid: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
-    """Errors (N, C, L) as rows (G, C, P), descending, -1 for what is not valid, and their order."""
-    rows = as_rows(torch.where(valid, errors, -1.0), segments, -1.0)
+    """Errors (N, C, L) as rows (G, C, P), descending, -1 for what is not valid, and their order.
+
+    Rows of clouds are (1, C, L): cloud after cloud, and descending in each.
+    """
+    rows = as_rows(torch.where(valid, errors, -1.0), segments)
     # Stable, so that a run can be repeated; the slopes do not depend on the order of equal errors.
     errors, order = rows.sort(dim=-1, descending=True, stable=True)
+    if segments.ids is not None:
+        ids = segments.ids.unsqueeze(1).expand(rows.shape).gather(-1, order)
+        place = ids.sort(dim=-1, stable=True).indices
+        errors, order = errors.gather(-1, place), order.gather(-1, place)
     return errors, order
 
 
-def as_rows(by_pixel: Tensor, segments: Segments, fill: float) -> Tensor:
-    """(N, C, L) as one row for each group and class, (G, C, P).
-
-    Clouds get rows as long as all of them together, filled up: their lengths are known to the
-    device alone.
-    """
-    if segments.ids is not None:
-        clouds = torch.arange(segments.number, device=by_pixel.device).view(-1, 1, 1)
-        return torch.where(segments.ids.unsqueeze(1) == clouds, by_pixel, fill)
-    if segments.per_image:
+def as_rows(by_pixel: Tensor, segments: Segments) -> Tensor:
+    """(N, C, L) as one row for each group and class, (G, C, P), or for each class of all clouds."""
+    if segments.per_image or segments.ids is not None:
         return by_pixel
     return by_pixel.transpose(0, 1).flatten(1).unsqueeze(0)
 
@@ -39,6 +91,7 @@ def extend_pixels(
     positive: Tensor,
     segments: Segments,
     delta: SetFunction,
+    symmetric: bool = False,
     pixel_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Losses (G, C), slopes (N, C, L), positives and pixels (G, C) from sorted errors.
@@ -49,25 +102,27 @@ def extend_pixels(
         positive: (N, C, L) bool.
         segments: which pixels belong together.
         delta: Δ(fn, fp, positives).
+        symmetric: mean of the extensions for the set of a channel and for its complement.
         pixel_weight: (N, L) or (N, C, L), or None for ones.
     """
-    valid = errors >= 0
-    positives = as_rows(positive, segments, False).gather(-1, order) & valid
+    valid, clouds = errors >= 0, Clouds.of(segments)
     fixed, scale = None, 1
     if pixel_weight is not None:
         weight = to_fixed(pixel_weight)
         weight = weight if weight.dim() == 3 else weight.unsqueeze(1)
         scale = SCALE
-        fixed = as_rows(weight.expand_as(positive), segments, 0).gather(-1, order)
-    losses, slopes = extend_sorted(errors, positives, valid, delta, fixed, scale)
+        fixed = as_rows(weight.expand_as(positive), segments).gather(-1, order)
+        valid = valid & (fixed > 0)  # what counts nothing is as if it were ignored
+    positives = as_rows(positive, segments).gather(-1, order) & valid
+    losses, slopes = extend_sorted(
+        errors, positives, valid, delta, fixed, scale, symmetric=symmetric, clouds=clouds
+    )
     slopes = slopes.to(errors.dtype)
     by_pixel = slopes.scatter(-1, order, slopes)  # not in place, which vmap has no rule for
-    if segments.ids is not None:
-        by_pixel = by_pixel.sum(0, keepdim=True)  # the fill has slopes of 0
-    elif not segments.per_image:
+    if segments.ids is None and not segments.per_image:
         images, classes, length = positive.shape
         by_pixel = by_pixel.view(classes, images, length).transpose(0, 1).contiguous()
-    return losses, by_pixel, positives.sum(-1), valid.sum(-1)
+    return losses, by_pixel, _total(positives.long(), clouds), _total(valid.long(), clouds)
 
 
 def extend_sorted(
@@ -77,6 +132,9 @@ def extend_sorted(
     delta: SetFunction,
     weight: Tensor | None = None,
     scale: int = 1,
+    *,
+    symmetric: bool = False,
+    clouds: Clouds | None = None,
 ) -> Extension:
     """Lovász extension from sorted errors, exact up to the rounding of the errors.
 
@@ -84,52 +142,72 @@ def extend_sorted(
     sort leaves them.
 
     Args:
-        errors: (G, C, P) floating, descending along P; pixels that are not valid must be last.
+        errors: (G, C, P) floating, descending along P, or along each cloud.
         positive: (G, C, P) bool, whether the pixel is of the class.
-        valid: (G, C, P) bool, False for ignored pixels.
+        valid: (G, C, P) bool, False for pixels that do not count.
         delta: Δ(fn, fp, positives).
         weight: (G, C, P) int64, what each pixel counts in fixed point; None for one each.
         scale: of the fixed point.
+        symmetric: mean of the extensions for the set and for its complement.
+        clouds: that lie one after the other in the rows, which then are of one group.
 
     Returns:
         losses (G, C) and slopes (G, C, P), both float64; slopes of ignored pixels are 0, and those
         of the others are multiplied by what their pixel counts.
     """
     own = valid.long() if weight is None else torch.where(valid, weight, 0)
-    own_f, own_b = torch.where(positive, own, 0), torch.where(positive, 0, own)
-    first, last = _equal_errors(errors)
-    F0, F1, positives = (count.double() / scale for count in _around(own_f, first, last))
-    B0, B1, _ = (count.double() / scale for count in _around(own_b, first, last))
-    slopes = torch.where(
-        positive,
-        step_in_fn(torch, delta, (F0, F1), (B0, B1), positives),
-        step_in_fp(torch, delta, (B0, B1), (F0, F1), positives),
-    )
+    # Groups of equal errors.
+    runs = Runs.of(errors) if clouds is None else Runs.of(errors, clouds.ids)
+    *F, f_all = _around(torch.where(positive, own, 0), runs, clouds, scale)
+    *B, b_all = _around(torch.where(positive, 0, own), runs, clouds, scale)
+    slopes = _steps(delta, positive, (F[0], F[1]), (B[0], B[1]), f_all)
+    if symmetric:
+        # The complement has the same errors: its positives are the negatives.
+        others = _steps(delta, ~positive, (B[0], B[1]), (F[0], F[1]), b_all)
+        slopes = (slopes + others) / 2
     slopes = torch.where(valid, slopes, 0.0)
     if weight is not None:
         slopes = slopes * (own.double() / scale)
-    losses = (slopes * torch.where(valid, errors, 0.0)).sum(-1)
-    return Extension(losses, slopes)
+    return Extension(_total(slopes * torch.where(valid, errors, 0.0), clouds), slopes)
 
 
-def _around(own: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts before and after the group of each pixel, and of all."""
-    after = own.cumsum(-1)
-    # Before a group: after its first pixel, without that pixel.
-    before = after.gather(-1, first) - own.gather(-1, first)
-    return before, after.gather(-1, last), after[..., -1:]
+def _steps(
+    delta: SetFunction,
+    positive: Tensor,
+    F: tuple[Tensor, Tensor],
+    B: tuple[Tensor, Tensor],
+    positives: Tensor,
+) -> Tensor:
+    """Mean increase of Δ per pixel of its kind in its group."""
+    return torch.where(
+        positive,
+        step_in_fn(torch, delta, F, B, positives),
+        step_in_fp(torch, delta, B, F, positives),
+    )
 
 
-def _equal_errors(errors: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the first and the last element of each run of equal values on the last axis."""
-    size = errors.shape[-1]
-    index = torch.arange(size, device=errors.device).expand(errors.shape)
-    if size == 0:
-        return index, index
-    differs = errors[..., 1:] != errors[..., :-1]
-    edge = differs.new_ones((*errors.shape[:-1], 1))
-    starts = torch.cat((edge, differs), -1)
-    ends = torch.cat((differs, edge), -1)
-    first = torch.where(starts, index, 0).cummax(-1).values
-    last = torch.where(ends, index, size - 1).flip(-1).cummin(-1).values.flip(-1)
-    return first, last
+def _total(values: Tensor, clouds: Clouds | None) -> Tensor:
+    """Sums over the groups, (G, C)."""
+    return values.sum(-1) if clouds is None else clouds.sum(values)
+
+
+def _around(
+    own: Tensor, runs: Runs, clouds: Clouds | None, scale: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts before and after the group of each pixel, and of all, float64."""
+    sums = own.cumsum(-1)
+
+    def before(first: Tensor) -> Tensor:
+        # After its first element, without that element.
+        first = first.expand(own.shape)
+        return sums.gather(-1, first) - own.gather(-1, first)
+
+    def after(last: Tensor) -> Tensor:
+        return sums.gather(-1, last.expand(own.shape))
+
+    start, end, everything = before(runs.first), after(runs.last), sums[..., -1:]
+    if clouds is not None:
+        others = before(clouds.runs.first)
+        start, end = start - others, end - others
+        everything = after(clouds.runs.last) - others
+    return start.double() / scale, end.double() / scale, everything.double() / scale

@@ -55,7 +55,8 @@ def loss(
     absent = o.classes != "present"  # classes without a pixel count too, where there is one at all
 
     # From the errors of all pixels to the losses of the classes and their slopes.
-    if o.method == "histogram":
+    small = inputs.segment_ids is not None and passes.are_small(inputs, o.bins)
+    if o.method == "histogram" and not small:
         counts = passes.histogram(inputs, o.bins, o.cross_entropy is not None)
         if ranks is not None or o.window is not None:
             trained = torch.is_grad_enabled() and inputs.scores.requires_grad
@@ -66,7 +67,7 @@ def loss(
         extended, lse, invalid = passes.sort_and_extend(
             inputs, o.set_function, tversky, o.symmetric
         )
-        active, sums = None, None
+        active, sums = None, _sums(inputs, ranks, o)
 
     # From the losses of the classes to the loss, which is connected to the scores here.
     if active is None:
@@ -150,6 +151,14 @@ def _with_cross_entropy(name: str, inputs: Inputs, cross_entropy: CrossEntropy) 
     scores = inputs.scores
     weight = class_weight(name, cross_entropy.weight, scores.shape[1], scores.device, argument)
     return inputs._replace(class_weight=weight, smoothing=float(cross_entropy.smoothing))
+
+
+def _sums(inputs: Inputs, ranks: Ranks | None, o: Options) -> Tensor | None:
+    """Of the cross-entropy, of all ranks, where errors are not counted; None if not asked for."""
+    if o.cross_entropy is None:
+        return None
+    sums = passes.cross_entropy(inputs)
+    return sums if ranks is None else ranks.total(sums)
 
 
 def _without_inactive(extended: Extended, active: Tensor, inputs: Inputs) -> Extended:

@@ -39,10 +39,14 @@ def _by_offsets(name: str, offsets: Tensor, count: int) -> tuple[Tensor, int]:
     wanted = f"{name}: expected offsets to be the ascending ends of the clouds, the last {count}"
     if offsets.dim() != 1 or len(offsets) == 0:
         raise ValueError(f"{wanted}, got shape {tuple(offsets.shape)}")
-    if offsets.device.type == "cpu" and not torch.compiler.is_compiling():
+    readable = offsets.device.type == "cpu" and not torch.compiler.is_compiling()
+    if readable:
         ascending = bool((offsets.diff() >= 0).all()) and int(offsets[0]) >= 0
         if not ascending or int(offsets[-1]) != count:
             raise ValueError(f"{wanted}, got {offsets.tolist()}")
+        sizes = offsets.diff(prepend=offsets.new_zeros(1))
+        ids = torch.repeat_interleave(sizes, output_size=count)
+        return ids.to(torch.int64), len(offsets)
     place = torch.arange(count, device=offsets.device, dtype=offsets.dtype)
     # Where the last end falls short, on a device, no group would be there for the rest.
     return torch.bucketize(place, offsets, right=True).clamp(max=len(offsets) - 1), len(offsets)

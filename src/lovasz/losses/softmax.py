@@ -88,7 +88,8 @@ def lovasz_softmax(
         ignore_mask: of the shape of ``target``, bool: True for further pixels to leave out.
         offsets: (B,) int32 or int64, ascending: where each of B clouds of points ends, the last
             entry P, for logits (P, C) with ``per_image=True``, which then means per cloud. A
-            leading 0 is a cloud without points.
+            leading 0 is a cloud without points. Clouds of fewer than 4 * ``bins`` points on average
+            are sorted, whatever the method: histograms of them would take more memory.
         batch_index: (P,) int32 or int64, the same as the number of the cloud of each point, in any
             order.
         batch_size: number of clouds, with ``batch_index``; on the CPU it is found if None.

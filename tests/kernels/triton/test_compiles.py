@@ -15,7 +15,7 @@ from tools.launches import (
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 # A few combinations that together have every layout, dtype, block and option. The sort knows
-# nothing of cross-entropy and weights, and is left out where little else differs.
+# nothing of cross-entropy, and is left out where little else differs.
 WORKLOADS = {
     "images": Workload((2, 19, 512 * 1024)),
     "images, with cross-entropy": Workload(
@@ -35,8 +35,11 @@ WORKLOADS = {
     "more than 2^31 scores": Workload((3, 1024, 2**20), dtype=torch.float16),
     # whose counts need 64 bits
     "more than 2^31 pixels": Workload((1, 19, 2**31 + 5), dtype=torch.float16, sort=False),
-    "weights of pixels": Workload(
-        (2, 19, 512 * 1024), cross_entropy=True, pixel_weights=True, sort=False
+    "weights of pixels": Workload((2, 19, 512 * 1024), cross_entropy=True, pixel_weights=True),
+    "clouds": Workload((1, 20, 123_457), adjacent_classes=True, clouds=12, cross_entropy=True),
+    "clouds of channels": Workload((1, 5, 100_000), link="sigmoid", clouds=300, sort=False),
+    "weights and clouds, classes first": Workload(
+        (1, 4, 50_000), dtype=torch.bfloat16, clouds=2, pixel_weights=True
     ),
     "binary": Workload((8, 1, 512 * 512), link="sigmoid", labels=torch.uint8),
     "binary, with cross-entropy": Workload(
@@ -81,14 +84,15 @@ def kernels_of(work, shared):
         first, histogram = "histogram_multilabel", ["histogram_multilabel"]
         keys, backward = "multilabel_keys", "backward_multilabel"
     else:
-        unrolled = not work.adjacent_classes and work.shape[1] <= 64
+        unrolled = not work.adjacent_classes and work.shape[1] <= 64 and not work.clouds
         backward = "backward_unrolled" if unrolled else "backward_softmax"
         first, keys = "lse_and_positives", "softmax_keys"
-        if work.pixel_weights:
+        if work.pixel_weights or work.clouds:
             histogram = [first, "histogram_weighted"]
         else:
             histogram = ["histogram_shared"] if shared else [first, "histogram_registers"]
-    sort = [first, keys, *SORTED, backward] if work.sort else []
+    summed = ["sum_clouds"] if work.clouds else []
+    sort = [first, keys, *SORTED, *summed, backward] if work.sort else []
     return [f"{name}_kernel" for name in (*histogram, backward, *sort, *EXTENSION)]
 
 
@@ -141,7 +145,9 @@ def test_registers_and_memory_suffice(work, monkeypatch):
         assert usage.shared + compiled.metadata.shared <= 48 * 1024
 
 
-TABLES = {name: work for name, work in WORKLOADS.items() if not work.pixel_weights} | {
+TABLES = {
+    name: work for name, work in WORKLOADS.items() if not work.pixel_weights and not work.clouds
+} | {
     f"points of {classes} classes, {dtype}": Workload(
         (1, classes, 9_999), adjacent_classes=True, dtype=dtype
     )

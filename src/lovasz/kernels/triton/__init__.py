@@ -1,6 +1,6 @@
 """The operators on CUDA and ROCm devices, by Triton kernels; the rest goes to the reference.
 
-The rest is float64 scores, and clouds of points.
+The rest is float64 scores.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lovasz.kernels import reference
 from lovasz.kernels.triton.availability import launches, supported
-from lovasz.kernels.triton.inputs import CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
 
 
 def histogram(
@@ -30,7 +30,7 @@ def histogram(
     segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
-    launch = _launches("histograms", scores, segment_ids)
+    launch = _launches("histograms", scores)
     if launch is None:
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
@@ -39,10 +39,12 @@ def histogram(
     added = CrossEntropy.of(class_weight, smoothing) if cross_entropy else None
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
-        weights = Weights.of(pixel_weight, labels)
+        clouds = Clouds.of(segment_ids, segments)
+        weights = Weights.of(pixel_weight, labels, clouds)
         counts, lse, invalid, sums = launch.histogram(
-            scores, labels, bins, per_image, link, added, weights
+            scores, labels, bins, per_image, link, added, weights, clouds
         )
+        invalid = invalid if clouds is None else invalid + clouds.unknown
     return counts, lse, invalid, sums
 
 
@@ -54,17 +56,24 @@ def sort_and_extend(
     link: str,
     alpha: float,
     beta: float,
+    symmetric: bool = False,
+    pixel_weight: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    segments: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
-    launch = _launches("sorting", scores, None)
+    launch = _launches("sorting", scores)
     if launch is None:
-        options = (ignore_index, per_image, link, alpha, beta)
-        return reference.sort_and_extend(scores, target, *options)
+        options = (ignore_index, per_image, link, alpha, beta, symmetric)
+        segmented = (pixel_weight, segment_ids, segments)
+        return reference.sort_and_extend(scores, target, *options, *segmented)
     with torch.cuda.device_of(scores):
-        labels = Labels.of(target, ignore_index)
+        labels, clouds = Labels.of(target, ignore_index), Clouds.of(segment_ids, segments)
+        weights = Weights.of(pixel_weight, labels, clouds)
         losses, slopes, positives, pixels, lse, invalid = launch.sort_and_extend(
-            scores, labels, per_image, link, alpha, beta
+            scores, labels, per_image, link, alpha, beta, symmetric, weights, clouds
         )
+        invalid = invalid if clouds is None else invalid + clouds.unknown
     return losses, slopes, positives, pixels, lse, invalid
 
 
@@ -83,16 +92,17 @@ def backward(
     pixel_weight: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
-    by_pixel = slopes.dim() == 3  # then it does not matter which segments they are of
-    launch = _launches("gradient", scores, None if by_pixel else segment_ids)
+    launch = _launches("gradient", scores)
     if launch is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         return reference.backward(scores, target, lse, slopes, factors, *options)
     added = None if scale is None else CrossEntropy.of(class_weight, smoothing)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
+        rows = slopes if slopes.dim() == 4 else factors
+        clouds = None if rows is None else Clouds.of(segment_ids, rows.shape[0])
         gradient: Tensor = launch.backward(
-            scores, labels, lse, slopes, factors, link, scale, added, pixel_weight
+            scores, labels, lse, slopes, factors, link, scale, added, pixel_weight, clouds
         )
     return gradient
 
@@ -135,8 +145,8 @@ def reduce(
     return total, factors, cross_entropy, by_sum
 
 
-def _launches(module: str, scores: Tensor, segment_ids: Tensor | None) -> ModuleType | None:
+def _launches(module: str, scores: Tensor) -> ModuleType | None:
     """A module of launches, if they can do this."""
-    if segment_ids is not None or not supported(scores):
+    if not supported(scores):
         return None
     return launches(module)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lovasz.kernels.triton import blocks
 from lovasz.kernels.triton.formulas import bin_of_margin, derivative_of, error_of
-from lovasz.kernels.triton.inputs import CrossEntropy, Labels
-from lovasz.kernels.triton.tiles import group_of, load_multilabel
+from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels
+from lovasz.kernels.triton.tiles import clouds_of, group_of, load_multilabel
 
 
 def backward_multilabel(
@@ -22,6 +22,7 @@ def backward_multilabel(
     per_image: bool,
     scale: Tensor | None,
     cross_entropy: CrossEntropy | None,
+    clouds: Clouds | None,
 ) -> None:
     """Fill ``gradient``; slopes and factors are float32, as the kernel reads them."""
     images, classes, length = scores.shape
@@ -32,6 +33,7 @@ def backward_multilabel(
     tensors = (scores, gradient, labels.target, slopes, factors, scale, class_weight)
     backward_multilabel_kernel[(programs,)](
         *tensors,
+        None if clouds is None else clouds.ids,
         classes,
         length,
         *scores.stride(),
@@ -51,7 +53,7 @@ def backward_multilabel(
 
 @triton.jit
 def backward_multilabel_kernel(
-    scores, gradient, target, slopes, factors, scale, class_weight,
+    scores, gradient, target, slopes, factors, scale, class_weight, segment_ids,
     classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
     out_n, out_c, out_l, slope_n, slope_c, slope_l, ignore_index,
     LINK: tl.constexpr, BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
@@ -67,6 +69,7 @@ def backward_multilabel_kernel(
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it
         class_weight: (C,) float32, of positives in the cross-entropy; or None, all 1
+        segment_ids: (L,) int64, the group of each pixel; or None
 
     Numbers:
         classes, length: C and L
@@ -95,7 +98,10 @@ def backward_multilabel_kernel(
         BLOCK_C,
         BLOCK_T,
     )
-    row = group_of(image, PER_IMAGE) * classes + c
+    if segment_ids is None:
+        row = group_of(image, PER_IMAGE) * classes + c
+    else:
+        row = clouds_of(segment_ids, pixel, pixel < length) * classes + c
     if BINS == 0:
         at = image * slope_n + c * slope_c + pixel * slope_l
     else:

@@ -16,8 +16,8 @@ from lovasz.kernels.triton.backward_unrolled import (
     positives_of,
 )
 from lovasz.kernels.triton.formulas import load_lse
-from lovasz.kernels.triton.inputs import CrossEntropy, Labels
-from lovasz.kernels.triton.tiles import class_offsets, group_of, load_labels, tile_of
+from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels
+from lovasz.kernels.triton.tiles import class_offsets, clouds_of, group_of, load_labels, tile_of
 
 
 def backward_softmax(
@@ -30,6 +30,7 @@ def backward_softmax(
     per_image: bool,
     scale: Tensor | None,
     cross_entropy: CrossEntropy | None,
+    clouds: Clouds | None,
 ) -> None:
     """Fill ``gradient``; slopes and factors are float32, as the kernel reads them."""
     images, classes, length = scores.shape
@@ -43,6 +44,7 @@ def backward_softmax(
         *tensors,
         class_weight,
         weight_sum,
+        None if clouds is None else clouds.ids,
         classes // multiple,
         length,
         *blocks.strides_in(scores, multiple),
@@ -66,8 +68,8 @@ def backward_softmax(
 @triton.jit
 def backward_softmax_kernel(
     scores, gradient, target, lse, slopes, factors, scale, class_weight, weight_sum,
-    classes, length, stride_n, stride_c, stride_l, target_n, target_l, out_n, out_c, out_l,
-    slope_n, slope_c, slope_l, ignore_index, smoothing,
+    segment_ids, classes, length, stride_n, stride_c, stride_l, target_n, target_l,
+    out_n, out_c, out_l, slope_n, slope_c, slope_l, ignore_index, smoothing,
     BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr, PTX: tl.constexpr,
     WHOLE: tl.constexpr, MULTIPLE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
@@ -82,6 +84,7 @@ def backward_softmax_kernel(
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it
         class_weight, weight_sum: (C,) and () float32, of the cross-entropy; or None, all 1
+        segment_ids: (L,) int64, the group of each pixel; or None
 
     Numbers:
         classes, length: C / MULTIPLE and L
@@ -107,7 +110,10 @@ def backward_softmax_kernel(
     column = scores + image * stride_n + pixel * stride_l
     out = gradient + image * out_n + pixel * out_l
     # Where the slopes of a pixel begin: its own, or those of the bins of its group.
-    first = group_of(image, PER_IMAGE) * classes
+    if segment_ids is None:
+        first = group_of(image, PER_IMAGE) * classes
+    else:
+        first = clouds_of(segment_ids, pixel, inside) * classes
     if BINS == 0:
         rows = slopes + image * slope_n + pixel * slope_l
     else:
@@ -126,6 +132,8 @@ def backward_softmax_kernel(
 
     pixels, added = (most, rest, label, slope, inside), (own, share, class_weight)
     strides, written = (stride_c, slope_c), (label, counted, inside)
+    if segment_ids is not None and factors is not None:
+        factor = factors + first[None, :]
     if WHOLE:
         c = class_offsets(0, BLOCK_C)
         p, s = _read(column, rows, factor, pixels, c, classes, strides, BINS, PTX)
@@ -152,6 +160,7 @@ def _read(column, rows, factor, pixels, c, classes, strides, BINS: tl.constexpr,
     # Scores are loaded by a mask that is regular, so that neighbours are loaded at once.
     there = (c < classes) & inside[None, :]
     x = tl.load(column[None, :] + c * stride_c, mask=there, other=-float("inf")).to(tl.float32)
+    # One for each class, or with clouds for each class and pixel.
     rate = 1.0 if factor is None else tl.load(factor + c, mask=c < classes, other=0.0)
     pixels = (most[None, :], rest[None, :], label[None, :], slope[None, :], there)
     return derivatives_of(x, rows[None, :], rate, pixels, c, slope_c, BINS, PTX)

@@ -10,7 +10,7 @@ from lovasz.kernels.triton import blocks
 from lovasz.kernels.triton.backward_multilabel import backward_multilabel
 from lovasz.kernels.triton.backward_softmax import backward_softmax
 from lovasz.kernels.triton.backward_unrolled import backward_unrolled
-from lovasz.kernels.triton.inputs import CrossEntropy, Labels
+from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels
 
 
 def backward(
@@ -23,6 +23,7 @@ def backward(
     scale: Tensor | None = None,
     cross_entropy: CrossEntropy | None = None,
     pixel_weight: Tensor | None = None,
+    clouds: Clouds | None = None,
 ) -> Tensor:
     """Gradient of the scores from slopes by bin (G, C, 2, B), or by pixel (N, C, L)."""
     slopes = slopes.to(torch.float32)
@@ -33,13 +34,15 @@ def backward(
     # In float32 where it is multiplied before it is rounded.
     dtype = scores.dtype if pixel_weight is None else torch.float32
     gradient = torch.empty_like(scores, dtype=dtype)
-    tail = (slopes, factors, by_image(slopes, factors), scale, cross_entropy)
+    per_image = clouds is None and by_image(slopes, factors)
+    tail = (slopes, factors, per_image, scale, cross_entropy)
+    block_t = blocks.unrolled_block(scores) if clouds is None else 0
     if link != "softmax":
-        backward_multilabel(scores, gradient, labels, link, *tail)
-    elif block_t := blocks.unrolled_block(scores):
+        backward_multilabel(scores, gradient, labels, link, *tail, clouds)
+    elif block_t > 0:
         backward_unrolled(scores, gradient, labels, lse, *tail, block_t)
     else:
-        backward_softmax(scores, gradient, labels, lse, *tail)
+        backward_softmax(scores, gradient, labels, lse, *tail, clouds)
     if pixel_weight is None:
         return gradient
     # Those of ignored pixels, whose gradient is 0, may be anything.

@@ -22,8 +22,15 @@ from lovasz.kernels.triton.formulas import (
     margin_of,
     softplus,
 )
-from lovasz.kernels.triton.inputs import CrossEntropy, Labels, Weights
-from lovasz.kernels.triton.tiles import NO_BIN, flush_table, group_of, load_labels, store_sums
+from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.tiles import (
+    NO_BIN,
+    clouds_of,
+    flush_table,
+    group_of,
+    load_labels,
+    store_sums,
+)
 
 
 def histogram_multilabel(
@@ -37,6 +44,7 @@ def histogram_multilabel(
     largest: float,
     cross_entropy: CrossEntropy | None,
     weights: Weights | None,
+    clouds: Clouds | None,
     *,
     shared: bool,
 ) -> Tensor:
@@ -49,8 +57,10 @@ def histogram_multilabel(
     class_weight = None if cross_entropy is None else cross_entropy.class_weight
     by_pixel = (None, None) if weights is None else weights
     tensors = (scores, labels.target, copies, invalid, sums, class_weight, *by_pixel)
+    segment_ids = None if clouds is None else clouds.ids
     histogram_multilabel_kernel[(programs,)](
         *tensors,
+        segment_ids,
         classes,
         length,
         *scores.stride(),
@@ -77,7 +87,7 @@ def histogram_multilabel(
 @triton.jit
 def histogram_multilabel_kernel(
     scores, target, copies, invalid, sums, class_weight, pixel_weight, fixed_weight,
-    classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
+    segment_ids, classes, length, stride_n, stride_c, stride_l, target_n, target_c, target_l,
     weight_n, weight_c, cells, ignore_index, chunk_size, largest,
     LINK: tl.constexpr, COPIES: tl.constexpr, BINS: tl.constexpr, WINDOW: tl.constexpr,
     CELLS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
@@ -94,6 +104,7 @@ def histogram_multilabel_kernel(
         class_weight: (C,) float32, of positives in the cross-entropy; or None, all 1
         pixel_weight: as the target, contiguous float32, of the cross-entropy; or None, all 1
         fixed_weight: likewise int64, in units of 2^-20, 0 where ignored; or None, count pixels
+        segment_ids: (L,) int64, the group of each pixel, with weights; or None
 
     Numbers:
         classes, length: C and L
@@ -141,10 +152,12 @@ def histogram_multilabel_kernel(
         margin = margin_of(x, positive, LINK)
         error = error_of(margin, LINK)
         wrong = ~is_label(labels, classes, LINK) | is_invalid(x, error, largest, LINK)
-        bad += (counted & wrong).to(tl.int32)
+        at, bad = _in_group(
+            row, bad, invalid, counted & wrong, segment_ids, pixel, inside, classes * 2 * BINS
+        )
         b = bin_of_margin(margin, LINK, BINS)
         held = _count(
-            held, b, positive, counted, row, fixed_weight, plane + pixel, BINS, WINDOW, CELLS
+            held, b, positive, counted, at, fixed_weight, plane + pixel, BINS, WINDOW, CELLS
         )
         if CROSS_ENTROPY:
             w = tl.full((BLOCK_T,), 1.0, tl.float32)
@@ -165,6 +178,18 @@ def histogram_multilabel_kernel(
     tl.atomic_add(invalid + group, bads, mask=bads > 0, sem="relaxed")
     if CROSS_ENTROPY:
         store_sums(sums, cross_entropy, weights)
+
+
+@triton.jit
+def _in_group(row, bad, invalid, wrong, segment_ids, pixel, inside, cells):
+    """Row in which each pixel is counted, and the wrong ones that are yet to be added."""
+    if segment_ids is None:
+        bad += wrong.to(tl.int32)
+    else:
+        cloud = clouds_of(segment_ids, pixel, inside)
+        row = row + cloud * cells
+        tl.atomic_add(invalid + cloud, wrong.to(tl.int64), mask=wrong, sem="relaxed")
+    return row, bad
 
 
 @triton.jit

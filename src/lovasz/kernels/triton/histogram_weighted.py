@@ -1,8 +1,9 @@
-"""The kernel of the histogram of the negatives where pixels have weights.
+"""The kernel of the histogram of the negatives where pixels have weights, or clouds.
 
-Neither registers nor cells of 32 bits count weights, which are integers in units of 2^-20: each is
-an atomic addition. Those of the first bin, in which nearly all errors of a trained network are, are
-left to the host: what is in no other bin is in the first.
+Neither registers nor cells of 32 bits count weights, which are integers in units of 2^-20, and
+neighbours may be of different clouds: each is an atomic addition. Those of the first bin, in which
+nearly all errors of a trained network are, are left to the host: what is in no other bin is in the
+first.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from lovasz.kernels.triton import blocks
 from lovasz.kernels.triton.formulas import bin_of, load_lse, probability_of
-from lovasz.kernels.triton.inputs import Labels, Weights
-from lovasz.kernels.triton.tiles import class_offsets, group_of, load_labels, tile_of
+from lovasz.kernels.triton.inputs import Clouds, Labels, Weights
+from lovasz.kernels.triton.tiles import class_offsets, clouds_of, group_of, load_labels, tile_of
 
 
 def histogram_weighted(
@@ -25,13 +26,16 @@ def histogram_weighted(
     bins: int,
     per_image: bool,
     weights: Weights,
+    clouds: Clouds | None,
 ) -> None:
     """Add the weights of the negatives to ``copies``, except those of the first bin."""
     images, classes, length = scores.shape
     block_c, block_t = blocks.loop_block(scores)
     tensors = (scores, labels.target, lse, copies, weights.fixed)
+    segment_ids = None if clouds is None else clouds.ids
     histogram_weighted_kernel[(images * blocks.ceil_div(length, block_t),)](
         *tensors,
+        segment_ids,
         classes,
         length,
         *scores.stride(),
@@ -48,7 +52,7 @@ def histogram_weighted(
 
 @triton.jit
 def histogram_weighted_kernel(
-    scores, target, lse, copies, fixed_weight,
+    scores, target, lse, copies, fixed_weight, segment_ids,
     classes, length, stride_n, stride_c, stride_l, target_n, target_l, cells,
     COPIES: tl.constexpr, BINS: tl.constexpr, PER_IMAGE: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
@@ -60,7 +64,8 @@ def histogram_weighted_kernel(
         target: (N, L) integers or bytes, any strides
         lse: (N, L) float64, contiguous
         copies: (copies, G · C · 2 · B) int64, units of 2^-20 are added
-        fixed_weight: (N, L) int64, in units of 2^-20, 0 where ignored
+        fixed_weight: (N, L) int64, in units of 2^-20 or 1, 0 where ignored
+        segment_ids: (L,) int64, the group of each pixel; or None
 
     Numbers:
         classes, length: C and L
@@ -78,7 +83,10 @@ def histogram_weighted_kernel(
     w = tl.load(fixed_weight + at, mask=inside, other=0)
     most, rest = load_lse(lse + at, inside)
     column = scores + image * stride_n + pixel * stride_l
-    group = group_of(image, PER_IMAGE)
+    if segment_ids is None:
+        group = group_of(image, PER_IMAGE)
+    else:
+        group = clouds_of(segment_ids, pixel, inside)[None, :]
     copy = copies + (tl.program_id(0) % COPIES) * cells + group * classes * 2 * BINS
     for start in range(0, classes, BLOCK_C):
         c = class_offsets(start, BLOCK_C)

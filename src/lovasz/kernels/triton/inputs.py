@@ -1,4 +1,4 @@
-"""Labels, cross-entropy and weights of pixels as the kernels read them."""
+"""Labels, cross-entropy, weights of pixels and clouds as the kernels read them."""
 
 from __future__ import annotations
 
@@ -48,21 +48,47 @@ class CrossEntropy(NamedTuple):
 class Weights(NamedTuple):
     """Weights of pixels, contiguous and of the shape of the labels."""
 
-    weight: Tensor  # float32
-    fixed: Tensor  # int64, the same in units of 2^-20; 0 where the label is ignored
+    weight: Tensor | None  # float32; None: all 1
+    fixed: Tensor  # int64, the same in units of 2^-20, or 1; 0 where the label is ignored
 
     @property
     def strides(self) -> tuple[int, int]:
         """From image to image and class to class; classes have one weight."""
-        image, *channel, _ = self.weight.stride()
+        image, *channel, _ = self.fixed.stride()
         return (image, *(channel or (0,)))
 
     @classmethod
-    def of(cls, weight: Tensor | None, labels: Labels) -> Weights | None:
-        """As the operators are given them."""
-        if weight is None:
+    def of(cls, weight: Tensor | None, labels: Labels, clouds: Clouds | None) -> Weights | None:
+        """As the operators are given them; None where pixels are counted that have none.
+
+        Those of clouds are added one by one as weights are, because a program has pixels of many.
+        """
+        if weight is None and clouds is None:
             return None
-        fixed = to_fixed(weight)
+        one = torch.ones_like(labels.target, dtype=torch.int64)
+        fixed = one if weight is None else to_fixed(weight)
         if labels.ignores:
             fixed = torch.where(labels.target.to(torch.int64) == labels.ignore_index, 0, fixed)
-        return cls(weight.to(torch.float32).contiguous(), fixed.contiguous())
+        weight = None if weight is None else weight.to(torch.float32).contiguous()
+        return cls(weight, fixed.contiguous())
+
+
+class Clouds(NamedTuple):
+    """Clouds of points, each of which is a group."""
+
+    ids: Tensor  # (L,) int64, contiguous: the cloud of each point
+    number: int
+    unknown: Tensor  # (), points whose number is that of no cloud, and which are in another
+
+    @classmethod
+    def of(cls, segment_ids: Tensor | None, number: int) -> Clouds | None:
+        """As the operators are given them; None for images."""
+        if segment_ids is None:
+            return None
+        ids = segment_ids[0].clamp(0, number - 1).contiguous()
+        return cls(ids, number, (ids != segment_ids[0]).sum())
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sums of values (..., L) over each cloud, (G, ...)."""
+        sums = values.new_zeros((*values.shape[:-1], self.number))
+        return sums.scatter_add_(-1, self.ids.expand(values.shape), values).movedim(-1, 0)

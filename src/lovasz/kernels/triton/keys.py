@@ -20,6 +20,8 @@ from lovasz.kernels.triton.tiles import class_offsets, load_labels, load_multila
 LARGEST = tl.constexpr(0x7F7FFFFF)
 # Carries integers from 0 to 2^32 - 1 to signed ones, in their order.
 SIGN = tl.constexpr(-(2**31))
+# The key of what does not count, after all others: `key_of` makes it by arithmetic.
+IGNORED = tl.constexpr(0x7F000000)
 
 
 @triton.jit

@@ -15,8 +15,15 @@ from torch import Tensor
 
 from lovasz.kernels.triton import blocks
 from lovasz.kernels.triton.formulas import bin_of_positive, exp
-from lovasz.kernels.triton.inputs import CrossEntropy, Labels, Weights
-from lovasz.kernels.triton.tiles import class_offsets, group_of, load_labels, store_sums, tile_of
+from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.tiles import (
+    class_offsets,
+    clouds_of,
+    group_of,
+    load_labels,
+    store_sums,
+    tile_of,
+)
 
 # Below every score but -inf: a maximum that starts here is never -inf, whose difference with
 # itself would be NaN.
@@ -32,6 +39,7 @@ def lse_and_positives(
     per_image: bool,
     cross_entropy: CrossEntropy | None,
     weights: Weights | None = None,
+    clouds: Clouds | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-sum-exp and cross-entropy; adds to ``copies`` (positives) and ``invalid`` (pixels)."""
     images, classes, length = scores.shape
@@ -43,9 +51,11 @@ def lse_and_positives(
     multiple = blocks.multiple_of(scores)
     by_pixel = (None, None) if weights is None else weights
     tensors = (scores, labels.target, lse, copies, invalid, sums, class_weight, *by_pixel)
+    segment_ids = None if clouds is None else clouds.ids
     sizes = (classes // multiple, length, *blocks.strides_in(scores, multiple))
     lse_and_positives_kernel[(programs,)](
         *tensors,
+        segment_ids,
         *sizes,
         *labels.target.stride(),
         copies.shape[1],
@@ -68,7 +78,7 @@ def lse_and_positives(
 @triton.jit
 def lse_and_positives_kernel(
     scores, target, lse, copies, invalid, sums, class_weight, pixel_weight, fixed_weight,
-    classes, length, stride_n, stride_c, stride_l, target_n, target_l,
+    segment_ids, classes, length, stride_n, stride_c, stride_l, target_n, target_l,
     cells, ignore_index, smoothing,
     COPIES: tl.constexpr, BINS: tl.constexpr, IGNORES: tl.constexpr, PER_IMAGE: tl.constexpr,
     CROSS_ENTROPY: tl.constexpr, SMOOTHED: tl.constexpr, MULTIPLE: tl.constexpr,
@@ -86,6 +96,7 @@ def lse_and_positives_kernel(
         class_weight: (C,) float32, of the cross-entropy; or None, all 1
         pixel_weight: (N, L) float32, of the cross-entropy; or None, all 1
         fixed_weight: (N, L) int64, in units of 2^-20, 0 where ignored; or None, count pixels
+        segment_ids: (L,) int64, the group of each pixel, with weights; or None
 
     Numbers:
         classes, length: C / MULTIPLE and L
@@ -113,9 +124,13 @@ def lse_and_positives_kernel(
     )
     at = image * length + pixel
     store_lse(lse + at, lse_parts, inside)
-    bads = tl.sum(bad.to(tl.int32))
-    group = group_of(image, PER_IMAGE)
-    tl.atomic_add(invalid + group, bads.to(tl.int64), mask=bads > 0, sem="relaxed")
+    if segment_ids is None:
+        group = group_of(image, PER_IMAGE)
+        bads = tl.sum(bad.to(tl.int32))
+        tl.atomic_add(invalid + group, bads.to(tl.int64), mask=bads > 0, sem="relaxed")
+    else:
+        group = clouds_of(segment_ids, pixel, inside)
+        tl.atomic_add(invalid + group, bad.to(tl.int64), mask=bad, sem="relaxed")
 
     copy = copies + (tl.program_id(0) % COPIES) * cells + group * classes * 2 * BINS
     add_positives(copy, labels, own, lse_parts, fixed_weight, at, positive, BINS)

@@ -3,7 +3,8 @@
 The parameters of all kernels follow one pattern: tensors, then numbers (sizes and strides, in
 elements), then constants, in capitals, for each of which the compiler makes a kernel of its own.
 In shapes N is the number of images, C of classes or channels, L of pixels of an image, G of
-groups (N if every image has a loss of its own, else 1), and B of bins.
+groups (N if every image has a loss of its own, as many as there are clouds of points in the only
+image, else 1), and B of bins.
 
 Offsets are 64-bit throughout, so that tensors may have more than 2^31 elements.
 """
@@ -34,6 +35,12 @@ def tile_of(length, BLOCK_T: tl.constexpr):
 def group_of(image, PER_IMAGE: tl.constexpr):
     """Group of an image."""
     return image if PER_IMAGE else image * 0
+
+
+@triton.jit
+def clouds_of(segment_ids, pixel, inside):
+    """Group of each point."""
+    return tl.load(segment_ids + pixel, mask=inside, other=0)
 
 
 @triton.jit
