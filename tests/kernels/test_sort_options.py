@@ -153,3 +153,14 @@ def test_the_kernel_is_used(monkeypatch):
         "pixel_weight": torch.rand(40, 2),
     }
     lovasz_hinge(logits, target, method="sort", offsets=torch.tensor([9, 40]), **options)
+
+
+@pytest.mark.parametrize("clouds", [None, [9, 0, 11]])
+def test_opcheck(clouds):
+    scores, target, weight = channels_of((1, 2, 20))
+    segments = (None, 1) if clouds is None else (clouds_of(clouds, ascending=False), 3)
+    head = (scores, target, IGNORE, False, "hinge")
+    torch.library.opcheck(torch.ops.lovasz.sort, (*head, *segments))
+    torch.library.opcheck(
+        torch.ops.lovasz.sort_and_extend, (*head, 1.0, 1.0, True, weight, *segments)
+    )
