@@ -57,16 +57,18 @@ def lovasz_grad(gt_sorted: Tensor) -> Tensor:
         of rounded numbers.
     """
     dtype = compute_dtype(gt_sorted)
-    number = torch.int32 if len(gt_sorted) < 2**30 else torch.int64
-    positive = (gt_sorted > 0).to(number)
+    # Whole numbers up to the last division: floats have all of those below 2^24.
+    number = dtype if len(gt_sorted) < 2**24 else torch.float64
+    positive = gt_sorted.detach().to(float64_device(gt_sorted.device), number)
     before = torch.arange(len(positive), dtype=number, device=positive.device)
-    found = positive.cumsum(0, dtype=number)
+    found = positive.cumsum(0)
     missing = found[-1:] - found  # G - F, without the pixel itself
-    union = (missing + before).to(dtype)  # likewise G + B, less 1 for a pixel of another class
-    slopes = positive.mul_(before).add_(missing).to(dtype).div_(union * (union + 1))
+    union = missing + before  # likewise G + B, less 1 for a pixel of another class
+    first = 1 / (union[:1] + 1)
+    slopes = missing.addcmul_(positive, before).div_(torch.addcmul(union, union, union))
     # All of what the first pixel takes from the union, of whichever kind it is, may be 0 of 0.
-    slopes[:1] = 1 / (union[:1] + 1)
-    return slopes
+    slopes[:1] = first
+    return slopes.to(gt_sorted.device, dtype)
 
 
 def iou_binary(
