@@ -297,7 +297,7 @@ def test_wrong_windows():
         lovasz_softmax(logits, target, window=3)
     window = Window(0.9)
     lovasz_softmax(logits, target, window=window)
-    with pytest.raises(ValueError, match="expected 4 classes and 1024 bins"):
+    with pytest.raises(ValueError, match="expected 4 classes and 2048 bins"):
         lovasz_softmax(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), window=window)
 
 

@@ -36,7 +36,7 @@ def test_ranks_runs_and_writes_its_table(tmp_path):
     output = tmp_path / "ranks.json"
     ranks.main(["--quick", "--processes", "2", "--output", str(output)])
     rows = json.loads(output.read_text())["rows"]
-    assert [row["bytes"] for row in rows] == [278544, 311312, 2457616]
+    assert [row["bytes"] for row in rows] == [557072, 622608, 4915216]
 
 
 def test_clouds_run_and_write_their_table(tmp_path):

@@ -97,7 +97,7 @@ def test_the_optimiser_gets_the_gradient_of_the_global_batch(ranks, size, kind):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_traffic(ranks, size):
-    counts = worker.CLASSES * 2 * 1024 * 8
+    counts = worker.CLASSES * 2 * 2048 * 8
     # the counts with two numbers that say whether they hold; two sums of the cross-entropy
     assert all(found["traffic"] == [counts + 16, counts + 16, 16] for found in ranks[size])
 

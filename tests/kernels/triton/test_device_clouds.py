@@ -106,7 +106,7 @@ def test_what_is_wrong_is_of_its_cloud_alone():
     scores, target, _, ids = make((1, 5, 30_000), 9, torch.float32)
     target[0, :2], ids[0, :2] = 0, torch.tensor([2, 5], device="cuda")
     scores[0, 1, 0] = torch.nan
-    target[0, 1] = 77
+    target[0, 1] = IGNORE + 1
     arguments = (scores, target, BINS, IGNORE, False, "softmax", False, None, 0.0, None, ids, 9)
     assert gpu.histogram(*arguments)[2].tolist() == [0, 0, 1, 0, 0, 1, 0, 0, 0]
 
