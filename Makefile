@@ -9,11 +9,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test emulate lint docs wheel sanitize portable any-input versions bench clean
+.PHONY: help demo test interpret emulate lint docs wheel sanitize portable any-input versions bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
 	@echo "make test      run the tests"
+	@echo "make interpret run the GPU kernels in Triton's interpreter, compile them for all devices"
 	@echo "make emulate   run the compiled GPU kernels on an emulator of PTX"
 	@echo "make lint      run the linters and the type checker"
 	@echo "make docs      build the documentation into site/"
@@ -47,6 +48,10 @@ demo: $(VENV)/.demo
 # Tests of a file share what takes long and stay in one process; the longest files come first.
 test: $(VENV)/.test
 	$(PYTEST) --dist loadfile --no-loadscope-reorder
+
+interpret: $(VENV)/.test
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(PYTEST) -q $(wildcard tests/kernels/triton/interpreted*.py)
+	LOVASZ_EVERY_TARGET=1 $(PYTEST) -q tests/kernels/triton/test_compiles.py
 
 emulate: $(VENV)/.test
 	$(PYTEST) tools
