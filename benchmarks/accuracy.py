@@ -129,7 +129,11 @@ def _as_rows(loss: str, stage: str, pixels: int, found: list[Accuracy]) -> Itera
             "stage": stage,
             "pixels": pixels,
             "class": group,
-            **{r.contender: [r.loss_error, r.gradient_error] for r in found if r.group == group},
+            **{
+                r.contender: [float(f"{error:.2e}") for error in (r.loss_error, r.gradient_error)]
+                for r in found
+                if r.group == group
+            },
         }
 
 
@@ -147,5 +151,6 @@ def main(arguments: list[str]) -> None:
         cells = [f"{name} {loss:.1e} {gradient:.1e}" for name, (loss, gradient) in found.items()]
         about = f"{row['loss']}, {row['stage']}, {row['pixels']:,}, {row['class']}"
         print(f"{about}: {' | '.join(cells)}", flush=True)
-    result = {"bins": DEFAULT_BINS, "bound": error_bound(DEFAULT_BINS), "rows": kept}
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
+    lines = ",\n".join(json.dumps(row) for row in kept)
+    head = json.dumps({"bins": DEFAULT_BINS, "bound": error_bound(DEFAULT_BINS)})[:-1]
+    options.output.write_text(f'{head}, "rows": [\n{lines}\n]}}\n')
