@@ -9,7 +9,8 @@ from lovasz.kernels import cpu
 OPS = torch.ops.lovasz
 SCORES, TARGET = torch.zeros(2, 3, 5), torch.zeros(2, 5, dtype=torch.int64)
 LABELS = torch.zeros(2, 3, 5, dtype=torch.int64)
-LSE, SLOPES, FACTORS = torch.zeros(2, 5), torch.zeros(1, 3, 2, 8), torch.ones(1, 3)
+LSE = torch.zeros(2, 5, dtype=torch.float64)
+SLOPES, FACTORS = torch.zeros(1, 3, 2, 8), torch.ones(1, 3)
 LOSSES, ALL = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.bool)
 NOTHING = torch.zeros(2, dtype=torch.int64)
 GOOD = {
