@@ -99,7 +99,7 @@ def test_weights_of_pixels(shape, layout, per_image, cross_entropy):
 
 @pytest.mark.parametrize(
     ("shape", "layout", "link", "per_image"),
-    in_turn(interpreted_multilabel.SHAPES, interpreted_multilabel.EVERY_LINK, GROUPED),
+    in_turn(interpreted_multilabel.SHAPES, interpreted_multilabel.LINKS, GROUPED),
 )
 def test_multilabel(shape, layout, link, per_image):
     interpreted_multilabel.test_both_passes_are_the_reference(shape, layout, link, per_image)
