@@ -237,8 +237,10 @@ def _widened_float(x: Values, type_: str) -> Values:
 
 
 def _rounded(x: Values, rounding: str, target: np.dtype) -> Values:
-    """A floating-point number as an integer: NaN is 0, what is too large the largest."""
+    """A whole number; as an integer NaN is 0, and what is too large the largest."""
     way = {"rzi": np.trunc, "rni": np.rint, "rmi": np.floor, "rpi": np.ceil}[rounding]
+    if np.dtype(target).kind == "f":
+        return way(x).astype(target)
     limits = np.iinfo(target)
     whole = way(np.where(np.isnan(x), 0, x).astype(np.longdouble))
     return np.clip(whole, limits.min, limits.max).astype(target)

@@ -220,7 +220,7 @@ def test_no_barrier_can_be_spared(monkeypatch):
         return execute(launch, compiled, ptx)
 
     monkeypatch.setattr(launching, "execute", noting)
-    shape = (1, 40, 1100)
+    shape = (1, 45, 1100)
     scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
     assert blocks.table_of(scores, BINS).parts == 2
     all_kernels(scores, target)
