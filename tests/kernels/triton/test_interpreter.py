@@ -1,6 +1,6 @@
 """Runs some of ``interpreted*.py`` in processes of their own, in which kernels are interpreted.
 
-The losses, by way of the kernels; ``make interpret`` runs all of them.
+The losses, by way of the kernels; ``make interpret`` runs the others.
 """
 
 import os
