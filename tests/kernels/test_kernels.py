@@ -16,6 +16,7 @@ from tests.kernels.cases import (
     scores_of,
     slopes_of,
 )
+from tests.kernels.multilabel_checks import moved
 from tests.kernels.softmax_checks import (
     check_extreme_logits,
     check_no_numbers,
@@ -36,11 +37,6 @@ LABELS = [
 ]
 # rounding of the gradient itself
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
-
-
-def moved(counts, expected):
-    """Share of errors that were counted in another bin than the reference's."""
-    return float((counts - expected).abs().sum() / 2 / expected.sum().clamp(min=1))
 
 
 @pytest.mark.parametrize("per_image", [False, True])

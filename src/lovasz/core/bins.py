@@ -8,7 +8,7 @@ u(m) = 1 - u(1 - m), \quad m > \tfrac12,$$
 and that is cut into equal parts. So bins are fine near 0, where nearly all errors of a converged
 network lie, and as fine near 1, where those of its confident mistakes do. The fourth root is the
 one that takes two operations on the bits of a floating number: it is linear between powers of two,
-exact at every sixteenth of 1 and nowhere more than a few percent off. With it u is piecewise linear
+exact at every power of 1/16 and nowhere more than a few percent off. With it u is piecewise linear
 and has an exact inverse. ``docs/mathematics.md`` compares the maps that were tried.
 
 Errors without a bound are mapped by the mean of $m / (m + 4)$, which is fine where the scores of

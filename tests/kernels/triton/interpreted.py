@@ -26,6 +26,7 @@ from tests.kernels.cases import (
     scores_of,
     slopes_of,
 )
+from tests.kernels.multilabel_checks import moved
 from tests.kernels.softmax_checks import (
     check_extreme_logits,
     check_no_numbers,
@@ -56,11 +57,6 @@ LABELS = [
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 SMALL = [shape for shape in SHAPES if shape[1] < 100]
 LARGE = [shape for shape in SHAPES if shape[1] >= 100]
-
-
-def moved(counts, expected):
-    """Share of errors that were counted in another bin than the reference's."""
-    return float((counts - expected).abs().sum() / 2 / expected.sum().clamp(min=1))
 
 
 def check_histogram(scores, target, per_image, bins=BINS):
