@@ -173,7 +173,7 @@ def are_small(inputs: Inputs, bins: int) -> bool:
     take 24 bytes for each bin, slopes by pixel four for each, and sorting takes longer.
     """
     points = inputs.scores.shape[2]
-    return inputs.segment_ids is not None and points < POINTS_BY_BIN * bins * inputs.segments
+    return points < POINTS_BY_BIN * bins * inputs.segments
 
 
 def cross_entropy(inputs: Inputs) -> Tensor:
