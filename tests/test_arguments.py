@@ -65,6 +65,8 @@ WRONG = {
     "offsets": [3, 6],
     "batch_index": torch.zeros(6),
     "batch_size": 2,
+    "upsample": "bicubic",
+    "align_corners": 1,
     "multilabel": "yes",
     "symmetric": 1,
     "activation": "gelu",

@@ -26,13 +26,13 @@ STRANGERS = {
 # From the ground up; a module imports only from floors below its own. Modules of one floor are
 # strangers to each other.
 FLOORS = [
-    ["core.set_functions", "core.links", "core.native"],
+    ["core.set_functions", "core.links", "core.native", "core.upsampling"],
     ["core.options", "core.shapes", "core.extension"],
     ["core.bins"],
     ["core"],
     ["kernels.precision", "kernels.fixed_point", "kernels.batching"],
     ["kernels.contents"],
-    ["kernels.segments", "kernels.clouds", "kernels.contract"],
+    ["kernels.segments", "kernels.clouds", "kernels.contract", "kernels.upsampling"],
     ["kernels.pixels", "kernels.sorting"],
     ["kernels.cross_entropy"],
     ["kernels.reference"],
@@ -56,7 +56,7 @@ FLOORS = [
     ["kernels.passes"],
     ["kernels"],
     ["losses.window", "losses.distributed", "losses.schedules", "losses._classes"],
-    ["losses._segments", "losses._pool"],
+    ["losses._segments", "losses._pool", "losses._upsampling"],
     ["losses._inputs"],
     ["losses._loss"],
     ["losses.softmax", "losses.sigmoid", "losses.hinge"],

@@ -62,6 +62,8 @@ GOOD = {
         "ignore_index": None,
         "link": "softmax",
         "smoothing": 0.0,
+        "upsample": None,
+        "size": None,
     },
     "backward": {
         "scores": SCORES,
@@ -76,6 +78,8 @@ GOOD = {
         "smoothing": 0.0,
         "segment_ids": None,
         "pixel_weight": torch.ones(2, 5),
+        "upsample": None,
+        "size": None,
     },
 }
 # What the operators that read scores want with a link of multilabel.
@@ -98,8 +102,9 @@ BAD = [
     ("histogram", {**MULTILABEL["histogram"], "pixel_weight": torch.ones(2, 5)}),
     ("histogram", {**MULTILABEL["histogram"], "class_weight": torch.ones(2)}),
     *[(name, {"class_weight": torch.ones(2)}) for name in ("histogram", "backward")],
-    ("histogram", {"bins": 0}),
-    ("histogram", {**MULTILABEL["histogram"], "bins": 0}),
+    ("histogram", {"bins": 1}),
+    ("histogram", {"bins": 0, "cross_entropy": False}),
+    ("histogram", {**MULTILABEL["histogram"], "bins": 1}),
     ("extend", {"counts": torch.zeros(1, 3, 8).long()}),
     ("extend", {"counts": torch.zeros(1, 3, 2, 8)}),
     ("extend", {"scale": 0}),
@@ -112,7 +117,6 @@ BAD = [
     ("reduce", {"sums": torch.ones(1, dtype=torch.float64)}),
     ("backward", {"lse": LSE[:1]}),
     ("backward", {"slopes": SLOPES[:, :2]}),
-    ("backward", {"slopes": SLOPES[..., :0]}),
     ("backward", {"slopes": torch.zeros(3, 3, 2, 8), "factors": None}),
     ("backward", {"slopes": torch.zeros(2, 3, 4)}),
     ("backward", {"factors": torch.ones(2, 3)}),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lovasz.core.set_functions import Array, SetFunction, jaccard
+from lovasz.core.upsampling import AXES
 
 DEFAULT_BINS = 2048
 
@@ -43,6 +44,8 @@ class Options(NamedTuple):
     offsets: Array | None = None
     batch_index: Array | None = None
     batch_size: int | None = None
+    upsample: str | None = None
+    align_corners: bool = False
     multilabel: bool | None = None  # with `symmetric`, of the losses of multilabel alone
     symmetric: bool = False
     cross_entropy: CrossEntropy | None = None
@@ -69,6 +72,8 @@ class Options(NamedTuple):
         check_choice(name, "reduction", self.reduction, ("mean", "sum", "none"))
         check_choice(name, "method", self.method, ("histogram", "sort"))
         check_bins(name, self.bins)
+        if self.upsample is not None or self.align_corners is not False:
+            check_upsample(name, self.upsample, self.align_corners)
         if self.cross_entropy is not None:
             _check_cross_entropy(name, self.cross_entropy)
         if multilabel:
@@ -130,6 +135,19 @@ def check_momentum(name: str, momentum: Any) -> None:
         raise TypeError(f"{name}: expected momentum to be a number, got {momentum!r}")
     if not 0 <= float(momentum) < 1:
         raise ValueError(f"{name}: expected momentum to be in [0, 1), got {momentum!r}")
+
+
+def check_upsample(name: str, upsample: object, align_corners: object) -> None:
+    """A mode of interpolation or None, and corners that are aligned by a mode that can."""
+    if upsample is not None and (not isinstance(upsample, str) or upsample not in AXES):
+        modes = ", ".join(f'"{mode}"' for mode in AXES)
+        raise ValueError(f"{name}: expected upsample to be {modes} or None, got {upsample!r}")
+    check_flags(name, align_corners=align_corners)
+    if align_corners and upsample in (None, "nearest"):
+        raise ValueError(
+            f"{name}: expected align_corners=True with upsample of linear, bilinear or trilinear"
+            f" alone, got upsample={upsample!r}"
+        )
 
 
 def _check_cross_entropy(name: str, cross_entropy: CrossEntropy) -> None:

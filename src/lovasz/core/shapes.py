@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lovasz.core.set_functions import Array
+from lovasz.core.upsampling import AXES, check_sizes
 
 FLOATING = frozenset(("float64", "float32", "bfloat16", "float16"))
 _SIZES = (8, 16, 32, 64)
@@ -26,6 +27,8 @@ class Layout(NamedTuple):
     points: bool  # one image whose pixels are the points, classes last: (P,) or (P, C)
     channels: bool = True  # axis 1 holds classes or channels
     squeezed: bool = False  # the target lacks the axis of one channel
+    # The scores are of another resolution than the target, to which they are interpolated.
+    upsampled: bool = False
 
 
 def dtype_name(array: Array) -> str:
@@ -43,9 +46,26 @@ def check_floating(name: str, argument: str, array: Array) -> None:
 
 
 def multiclass(
-    name: str, scores_name: str, scores: Array, target: Array, *, softmax: bool = False
+    name: str,
+    scores_name: str,
+    scores: Array,
+    target: Array,
+    *,
+    softmax: bool = False,
+    upsample: str | None = None,
+    has_upsample: bool = False,
 ) -> Layout:
-    """Scores (N, C, *) or (P, C), for a softmax of two classes or more; labels (N, *) or (P,)."""
+    """Scores (N, C, *) or (P, C), and labels (N, *) or (P,).
+
+    Args:
+        name: of the function, for sentences about wrong arguments.
+        scores_name: of its first argument, likewise.
+        scores: (N, C, *) or (P, C).
+        target: (N, *) or (P,); with ``upsample`` its further axes may have any sizes.
+        softmax: whether there have to be two classes or more.
+        upsample: a mode of interpolation, or None.
+        has_upsample: whether the function has that option.
+    """
     check_floating(name, scores_name, scores)
     if dtype_name(target) not in INTEGRAL:
         raise TypeError(
@@ -59,19 +79,32 @@ def multiclass(
         )
     if shape[1] < 2:
         _check_channels(name, scores_name, shape, softmax)
-    expected = (shape[0], *shape[2:])
-    if tuple(target.shape) != expected:
+    expected, got = (shape[0], *shape[2:]), tuple(target.shape)
+    if upsample is not None:
+        _check_upsampled(name, scores_name, upsample, shape, len(shape) - 2, expected, got)
+    elif got != expected:
+        hint = _upsample_hint(expected, got, len(shape) - 2) if has_upsample else ""
         raise ValueError(
             f"{name}: expected target of shape {expected} to match {scores_name}"
-            f" {shape}, got {tuple(target.shape)}"
+            f" {shape}, got {got}{hint}"
         )
-    return Layout(points=len(shape) == 2)
+    return Layout(points=len(shape) == 2, upsampled=got != expected)
 
 
 def multilabel(
-    name: str, scores_name: str, scores: Array, target: Array, with_channels: bool | None
+    name: str,
+    scores_name: str,
+    scores: Array,
+    target: Array,
+    with_channels: bool | None,
+    *,
+    upsample: str | None = None,
+    has_upsample: bool = False,
 ) -> Layout:
-    """Scores and a target of zeros and ones, both (N, C, *), (N, *), (P, C) or (P,)."""
+    """Scores and a target of zeros and ones, both (N, C, *), (N, *), (P, C) or (P,).
+
+    Options as for `multiclass`.
+    """
     check_floating(name, scores_name, scores)
     if dtype_name(target) not in INTEGRAL | FLOATING:
         raise TypeError(
@@ -86,17 +119,56 @@ def multilabel(
     channels = _has_channels(name, scores_name, shape, with_channels)
     if channels and shape[1] == 0:
         _check_channels(name, scores_name, shape)
-    squeezed = (shape[0], *shape[2:])
+    squeezed, got = (shape[0], *shape[2:]), tuple(target.shape)
     one = channels and shape[1] == 1
-    without_axis = one and tuple(target.shape) == squeezed
-    if not without_axis and tuple(target.shape) != shape:
+    without_axis = one and len(got) == len(squeezed)
+    expected = squeezed if without_axis else shape
+    spatial = len(shape) - (2 if channels else 1)
+    if upsample is not None:
+        _check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
+    elif got != expected:
         also = f" or {squeezed}" if one else ""
+        hint = _upsample_hint(expected, got, spatial) if has_upsample else ""
         raise ValueError(
             f"{name}: expected target of shape {shape}{also} to match {scores_name}"
-            f" {shape}, got {tuple(target.shape)}"
+            f" {shape}, got {got}{hint}"
         )
     points = len(shape) == 1 or (channels and len(shape) == 2)
-    return Layout(points, channels, without_axis)
+    return Layout(points, channels, without_axis, got != expected)
+
+
+def _check_upsampled(
+    name: str,
+    scores_name: str,
+    upsample: str,
+    shape: tuple[int, ...],
+    spatial: int,
+    expected: tuple[int, ...],
+    got: tuple[int, ...],
+) -> None:
+    """Scores with so many spatial axes, and a target that is as expected but for their sizes."""
+    if spatial < 1:
+        raise ValueError(
+            f'{name}: expected {scores_name} with spatial axes for upsample="{upsample}",'
+            f" got points, of shape {shape}"
+        )
+    before = len(expected) - spatial
+    if len(got) != len(expected) or got[:before] != expected[:before]:
+        sizes = ", ".join((*map(str, expected[:before]), *(["any size"] * spatial)))
+        raise ValueError(
+            f"{name}: expected target of shape ({sizes}) to match {scores_name} {shape}, got {got}"
+        )
+    check_sizes(name, scores_name, upsample, shape[-spatial:], got[before:])
+
+
+def _upsample_hint(expected: tuple[int, ...], got: tuple[int, ...], spatial: int) -> str:
+    """What to pass where the spatial sizes alone differ, of images that are not empty."""
+    mode = {axes: mode for mode, axes in AXES.items() if axes is not None}.get(spatial)
+    before = len(expected) - spatial
+    same = len(got) == len(expected) and got[:before] == expected[:before]
+    if mode is None or not same or 0 in (*expected, *got):
+        return ""
+    return f'; for labels of another resolution than the network\'s pass upsample="{mode}"'
 
 
 def _has_channels(

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from lovasz.kernels import reference
 from lovasz.kernels.batching import one_by_one
+from lovasz.kernels.upsampling import at_target
 
 
 class _Kept(NamedTuple):
@@ -45,7 +46,7 @@ class _Kept(NamedTuple):
         self, reading: tuple[Any, ...], grad: Tensor | None, grad_cross_entropy: Tensor | None
     ) -> Tensor:
         """The gradient of the scores from those of the value and of the mean cross-entropy."""
-        ignore_index, link, smoothing = reading
+        ignore_index, link, smoothing, upsample, size = reading
         if grad is None:  # the cross-entropy alone is asked for
             by_loss = torch.zeros_like(self.factors)
         else:
@@ -63,7 +64,7 @@ class _Kept(NamedTuple):
                 slopes = torch.where(weight > 0, slopes / weight, 0.0)
         gradient: Tensor = torch.ops.lovasz.backward(
             self.scores, self.target, self.lse, slopes, by_loss, ignore_index, link,
-            scale, self.class_weight, smoothing, self.segment_ids, pixel_weight,
+            scale, self.class_weight, smoothing, self.segment_ids, pixel_weight, upsample, size,
         )  # fmt: skip
         return gradient
 
@@ -111,7 +112,7 @@ class _ReduceUnderTransforms(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         gradient, _ = _Reduce.backward(ctx, *grads)
-        return *(None,) * _SCORES, gradient, *(None,) * 9
+        return *(None,) * _SCORES, gradient, *(None,) * 11
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
@@ -128,7 +129,7 @@ class _Backward(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Second derivative, from the reference in plain torch."""
         scores, target, lse, slopes, factors, scale, *rest = ctx.saved_tensors
-        ignore_index, link, smoothing = ctx.reading
+        ignore_index, link, smoothing, upsample, size = ctx.reading
         weight, segment_ids, pixel_weight = rest
         with torch.enable_grad():
             leaves: list[Any] = [
@@ -137,10 +138,10 @@ class _Backward(torch.autograd.Function):
             ]
             scores, slopes, factors, scale = leaves
             # The pass takes the log-sum-exp as given; here it has to depend on the scores.
-            lse = reference.log_sum_exp(scores, link)
+            lse = reference.log_sum_exp(at_target(scores, upsample, size), link)
             gradient = reference.backward(
                 scores, target, lse, slopes, factors, ignore_index, link,
-                scale, weight, smoothing, segment_ids, pixel_weight,
+                scale, weight, smoothing, segment_ids, pixel_weight, upsample, size,
             )  # fmt: skip
             found = iter(
                 torch.autograd.grad(
@@ -155,7 +156,7 @@ class _Backward(torch.autograd.Function):
             None if leaf is None else next(found) for leaf in leaves
         )
         head = (of_scores, None, None, of_slopes, of_factors, None, None, of_scale)
-        return *head, *(None,) * 4
+        return *head, *(None,) * 6
 
 
 class _BackwardUnderTransforms(_Backward):
@@ -173,11 +174,11 @@ class _BackwardUnderTransforms(_Backward):
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    scores, target, lse, slopes, factors, ignore_index, link, scale, weight, smoothing, *rest = (
+    *before, ignore_index, link, scale, weight, smoothing, ids, pixel_weight, upsample, size = (
         inputs
     )
-    ctx.save_for_backward(scores, target, lse, slopes, factors, scale, weight, *rest)
-    ctx.reading = (ignore_index, link, smoothing)
+    ctx.save_for_backward(*before, scale, weight, ids, pixel_weight)
+    ctx.reading = (ignore_index, link, smoothing, upsample, size)
 
 
 def _below_autograd(operator: Any, inputs: tuple[Any, ...]) -> Any:

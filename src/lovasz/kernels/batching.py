@@ -13,7 +13,9 @@ def one_by_one(operator: Any, info: Any, in_dims: Any, arguments: tuple[Any, ...
     calls = [
         operator(
             *(
-                argument if dim is None else argument.select(dim, index)
+                argument.select(dim, index)
+                if isinstance(argument, Tensor) and dim is not None
+                else argument
                 for argument, dim in zip(arguments, in_dims, strict=True)
             )
         )

@@ -6,7 +6,7 @@ directly: kernels that trusted the shapes would read memory that belongs to othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lovasz.core.links import LOGITS, MULTICLASS, MULTILABEL
 from lovasz.core.options import check_bins
+from lovasz.core.upsampling import KERNEL_MODES
 
 #: name of an argument, what it is, and the shape and dtype that it has to have; None for any dtype
 _Wanted = tuple[str, "Tensor | None", tuple[int, ...], "torch.dtype | None"]
@@ -71,13 +72,18 @@ def _check_histogram(
     pixel_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> None:
-    """Arguments of ``lovasz::histogram``."""
-    if not 2 <= bins <= 2**20:
+    """Arguments of ``lovasz::histogram``; 0 bins for a cross-entropy alone."""
+    if not 2 <= bins <= 2**20 and not (bins == 0 and cross_entropy):
         check_bins("lovasz::histogram", bins)
-    tensors = {"pixel_weight": pixel_weight, "class_weight": class_weight}
-    _check_pixels("histogram", scores, target, link, segment_ids=segment_ids, **tensors)
-    _check_cross_entropy("histogram", link, cross_entropy)
+    _check_pixels(
+        "histogram", scores, target, link, upsample, size,
+        pixel_weight=pixel_weight, class_weight=class_weight, segment_ids=segment_ids,
+    )  # fmt: skip
+    if cross_entropy:
+        _check_has_cross_entropy("histogram", link)
 
 
 def _check_sort(
@@ -88,9 +94,11 @@ def _check_sort(
     link: str,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> None:
     """Arguments of ``lovasz::sort``."""
-    _check_pixels("sort", scores, target, link, segment_ids=segment_ids)
+    _check_pixels("sort", scores, target, link, upsample, size, segment_ids=segment_ids)
 
 
 def _check_sort_and_extend(
@@ -105,10 +113,14 @@ def _check_sort_and_extend(
     pixel_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> None:
     """Arguments of ``lovasz::sort_and_extend``."""
-    tensors = {"pixel_weight": pixel_weight, "segment_ids": segment_ids}
-    _check_pixels("sort_and_extend", scores, target, link, **tensors)
+    _check_pixels(
+        "sort_and_extend", scores, target, link, upsample, size,
+        pixel_weight=pixel_weight, segment_ids=segment_ids,
+    )  # fmt: skip
 
 
 def _check_backward(
@@ -124,26 +136,31 @@ def _check_backward(
     smoothing: float,
     segment_ids: Tensor | None,
     pixel_weight: Tensor | None,
+    upsample: str | None,
+    size: Sequence[int] | None,
 ) -> None:
     """Arguments of ``lovasz::backward``.
 
     Slopes (G, C, 2, B) by bin or (N, C, L) by pixel, and factors (G, C): a row for all pixels, or
-    one for each image, or with segment ids one for each cloud.
+    one for each image, or with segment ids one for each cloud. Of 0 bins for a cross-entropy alone.
     """
-    tensors = {"lse": lse, "pixel_weight": pixel_weight, "class_weight": class_weight}
-    _check_pixels("backward", scores, target, link, segment_ids=segment_ids, **tensors)
-    _check_cross_entropy("backward", link, scale is not None)
-    images, classes, _ = scores.shape
+    pixels = _check_pixels(
+        "backward", scores, target, link, upsample, size,
+        lse=lse, pixel_weight=pixel_weight, class_weight=class_weight, segment_ids=segment_ids,
+    )  # fmt: skip
+    if scale is not None:
+        _check_has_cross_entropy("backward", link)
+    images, classes, _ = pixels
     by_pixel = slopes.dim() == 3
     rows = slopes.shape[0]
     shape = tuple(slopes.shape)
     if by_pixel:
-        shape = tuple(scores.shape)
+        shape = pixels
         rows = 1 if factors is None else factors.shape[0]
-    elif slopes.dim() != 4 or slopes.shape[1:3] != (classes, 2) or slopes.shape[3] == 0:
+    elif slopes.dim() != 4 or slopes.shape[1:3] != (classes, 2):
         raise ValueError(
             f"lovasz::backward: expected slopes of shape (G, {classes}, 2, B) or"
-            f" {tuple(scores.shape)}, got {tuple(slopes.shape)}"
+            f" {pixels}, got {tuple(slopes.shape)}"
         )
     if segment_ids is None and rows not in (1, images):
         raise ValueError(
@@ -154,6 +171,13 @@ def _check_backward(
         ("factors", factors, (rows, classes), None),
     )
     _expect("backward", wanted, scores.device)
+
+
+def _check_argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> None:
+    """Arguments of ``lovasz::argmax``: labels of uint8 are below 255, which stands for none."""
+    _, classes, _ = _shape("argmax", scores, upsample, size)
+    if not 1 <= classes <= (255 if narrow else 2**31 - 1):
+        raise ValueError(f"lovasz::argmax: expected 1 to 255 classes for uint8, got {classes}")
 
 
 def _check_extend(
@@ -199,42 +223,69 @@ def _check_reduce(
     _expect("reduce", wanted, active.device)
 
 
+def _shape(
+    operator: str, scores: Tensor, upsample: str | None, size: Sequence[int] | None
+) -> tuple[int, int, int]:
+    """Images, classes and pixels: of the scores, or of what they are interpolated to."""
+    if upsample is None and size is None:
+        if scores.dim() == 3:
+            images, classes, length = scores.shape
+            return images, classes, length
+        raise ValueError(
+            f"lovasz::{operator}: expected scores of shape (N, C, L), got {tuple(scores.shape)}"
+        )
+    if upsample not in KERNEL_MODES or size is None or len(size) != 3 or min(size) < 1:
+        raise ValueError(
+            f"lovasz::{operator}: expected upsample to be one of {', '.join(KERNEL_MODES)} with a"
+            f" size of three axes, got {upsample} and {size}"
+        )
+    if scores.dim() != 5 or min(scores.shape[2:]) < 1:
+        raise ValueError(
+            f"lovasz::{operator}: expected scores of shape (N, C, d, h, w) with upsample,"
+            f" got {tuple(scores.shape)}"
+        )
+    return scores.shape[0], scores.shape[1], size[0] * size[1] * size[2]
+
+
 def _check_pixels(
     operator: str,
     scores: Tensor,
     target: Tensor,
     link: str,
+    upsample: str | None,
+    size: Sequence[int] | None,
     *,
     lse: Tensor | None = None,
     pixel_weight: Tensor | None = None,
     class_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
-) -> None:
-    """Scores (N, C, L) and what has to be of their sizes.
+) -> tuple[int, int, int]:
+    """Scores and what has to be of the sizes of their pixels.
 
     Args:
         operator: name for the sentence.
-        scores: (N, C, L).
+        scores: (N, C, L), or what is interpolated to that.
         target: (N, L), or (N, C, L) for links of multilabel.
         link: see ``core.links``.
+        upsample: see ``core.upsampling``.
+        size: likewise.
         lse: (N, L), where the link is the softmax.
         pixel_weight: of the shape of the target.
         class_weight: (C,).
         segment_ids: (1, L) int64.
 
+    Returns:
+        N, C and L.
+
     Raises:
         ValueError: for a tensor of another shape, dtype or device.
     """
-    if scores.dim() != 3:
-        raise ValueError(
-            f"lovasz::{operator}: expected scores of shape (N, C, L), got {tuple(scores.shape)}"
-        )
     if link not in MULTICLASS and link not in MULTILABEL:
         raise ValueError(
             f"lovasz::{operator}: expected link to be one of"
             f" {', '.join((*MULTICLASS, *MULTILABEL))}, got {link}"
         )
-    images, classes, length = scores.shape
+    images, classes, length = shape = _shape(operator, scores, upsample, size)
     if segment_ids is not None and images != 1:
         raise ValueError(
             f"lovasz::{operator}: expected scores of one image with segment_ids, got {images}"
@@ -248,11 +299,12 @@ def _check_pixels(
         ("segment_ids", segment_ids, (1, length), torch.int64),
     )
     _expect(operator, wanted, scores.device)
+    return shape
 
 
-def _check_cross_entropy(operator: str, link: str, wanted: bool) -> None:
-    """Links that have a cross-entropy, where there is to be one."""
-    if wanted and link not in LOGITS:
+def _check_has_cross_entropy(operator: str, link: str) -> None:
+    """A link that has a cross-entropy."""
+    if link not in LOGITS:
         raise ValueError(
             f"lovasz::{operator}: expected cross_entropy with link {' or '.join(LOGITS)} alone,"
             f" got {link}"
@@ -282,4 +334,5 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "sort_and_extend": _check_sort_and_extend,
     "extend": _check_extend,
     "backward": _check_backward,
+    "argmax": _check_argmax,
 }

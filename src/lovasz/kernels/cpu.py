@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,12 +81,14 @@ def histogram(
     pixel_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CPU tensors."""
-    kernels = _kernels(scores, target, link)
+    kernels = None if upsample or bins == 0 else _kernels(scores, target, link)
     if kernels is None:
         options = (ignore_index, per_image, link, cross_entropy, class_weight, smoothing)
-        segmented = (pixel_weight, segment_ids, segments)
+        segmented = (pixel_weight, segment_ids, segments, upsample, size)
         return reference.histogram(scores, target, bins, *options, *segmented)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
@@ -127,12 +130,14 @@ def sort_and_extend(
     pixel_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CPU tensors."""
-    kernels = _kernels(scores, target, link)
+    kernels = None if upsample else _kernels(scores, target, link)
     if kernels is None or scores.numel() > _SORTED_SCORES:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
-        segmented = (pixel_weight, segment_ids, segments)
+        segmented = (pixel_weight, segment_ids, segments, upsample, size)
         return reference.sort_and_extend(scores, target, *options, *segmented)
     images, classes, _ = scores.shape
     groups = images if per_image else 1
@@ -184,12 +189,16 @@ def backward(
     smoothing: float = 0.0,
     segment_ids: Tensor | None = None,
     pixel_weight: Tensor | None = None,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CPU tensors."""
-    kernels = _kernels(scores, target, link)
+    alone = slopes.dim() == 4 and slopes.shape[3] == 0
+    kernels = None if upsample or alone else _kernels(scores, target, link)
     if kernels is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
-        return reference.backward(scores, target, lse, slopes, factors, *options)
+        upsampled = (upsample, size)
+        return reference.backward(scores, target, lse, slopes, factors, *options, *upsampled)
     by_pixel, wanted, clouds = slopes.dim() == 3, scores, None
     if segment_ids is not None and not by_pixel:
         clouds = Clouds.of(segment_ids, len(slopes))

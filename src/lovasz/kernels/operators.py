@@ -1,4 +1,4 @@
-"""The six operators of torch: schemas, implementations, and the shapes of their results.
+"""The seven operators of torch: schemas, implementations, and the shapes of their results.
 
 ===================  ==============================================================================
 ``histogram``        first pass: counts the errors of all pixels in bins
@@ -7,6 +7,7 @@
 ``sort_and_extend``  both at once, for Tversky's family
 ``reduce``           from the losses of the classes to the loss; here its gradient begins
 ``backward``         second pass: from slopes to the gradient of the scores
+``argmax``           labels: the class with the largest score of each pixel, without a loss
 ===================  ==============================================================================
 
 Scores are (N, C, L) with any strides. ``link`` says how they become errors (``core.links``); the
@@ -14,6 +15,9 @@ target is (N, L) class indices, or (N, C, L) zeros and ones for links of multila
 or N with ``per_image``, or with ``segment_ids`` (1, L) as many as there are ``segments``. ``lse``
 is the log-sum-exp (N, L), and empty without softmax. Slopes are (G, C, 2, B) by bin, or (N, C, L)
 by pixel; losses (G, C), counts (G, C, 2, B): negatives and positives by bin of ascending error.
+
+With ``upsample`` (``core.upsampling``) the scores are (N, C, d, h, w) and interpolated to ``size``
+(D, H, W) while they are read; L is D · H · W, and the gradient is that of the scores as given.
 
 PyTorch's dispatcher picks the implementation by device: ``cpu``, ``triton``, and for all others
 ``reference``, which is plain torch and the specification. Only shapes, strides and dtypes are
@@ -31,30 +35,34 @@ from lovasz.kernels.contract import checked, checked_reduction
 from lovasz.kernels.precision import compute_dtype
 from lovasz.kernels.segments import Segments
 
-_WITHOUT_GRADIENT = ("histogram", "extend", "sort", "sort_and_extend")
+_WITHOUT_GRADIENT = ("histogram", "extend", "sort", "sort_and_extend", "argmax")
 _SEGMENTS = "Tensor? segment_ids=None, int segments=1"
+_UPSAMPLED = "str? upsample=None, SymInt[]? size=None"
 _SCHEMAS = (
     "histogram(Tensor scores, Tensor target, int bins, int? ignore_index, bool per_image, str link,"
     " bool cross_entropy=False, Tensor? class_weight=None, float smoothing=0.,"
-    f" Tensor? pixel_weight=None, {_SEGMENTS})"
+    f" Tensor? pixel_weight=None, {_SEGMENTS}, {_UPSAMPLED})"
     " -> (Tensor counts, Tensor lse, Tensor invalid, Tensor sums)",
     "extend(Tensor counts, float alpha, float beta, bool wide, int scale=1, bool unbounded=False)"
     " -> (Tensor losses, Tensor slopes, Tensor present)",
-    f"sort(Tensor scores, Tensor target, int? ignore_index, bool per_image, str link, {_SEGMENTS})"
+    "sort(Tensor scores, Tensor target, int? ignore_index, bool per_image, str link,"
+    f" {_SEGMENTS}, {_UPSAMPLED})"
     " -> (Tensor errors, Tensor order, Tensor lse, Tensor invalid)",
     "sort_and_extend(Tensor scores, Tensor target, int? ignore_index, bool per_image, str link,"
-    f" float alpha, float beta, bool symmetric=False, Tensor? pixel_weight=None, {_SEGMENTS})"
+    " float alpha, float beta, bool symmetric=False, Tensor? pixel_weight=None,"
+    f" {_SEGMENTS}, {_UPSAMPLED})"
     " -> (Tensor losses, Tensor slopes, Tensor positives, Tensor pixels, Tensor lse,"
     " Tensor invalid)",
     # No defaults in what has a gradient: the dispatcher leaves out arguments equal to theirs.
     "backward(Tensor scores, Tensor target, Tensor lse, Tensor slopes, Tensor? factors,"
     " int? ignore_index, str link, Tensor? scale, Tensor? class_weight, float smoothing,"
-    " Tensor? segment_ids, Tensor? pixel_weight) -> Tensor",
+    " Tensor? segment_ids, Tensor? pixel_weight, str? upsample, SymInt[]? size) -> Tensor",
     "reduce(Tensor losses, Tensor active, Tensor invalid, Tensor? weight, bool normalize,"
     " str reduction, bool per_image, Tensor? sums, Tensor scores, Tensor target, Tensor lse,"
     " Tensor slopes, Tensor? class_weight, Tensor? segment_ids, Tensor? pixel_weight,"
-    " int? ignore_index, str link, float smoothing)"
+    " int? ignore_index, str link, float smoothing, str? upsample, SymInt[]? size)"
     " -> (Tensor value, Tensor factors, Tensor cross_entropy, Tensor by_sum)",
+    "argmax(Tensor scores, SymInt[] size, str upsample, bool narrow) -> Tensor labels",
 )
 
 
@@ -94,8 +102,10 @@ def _(  # type: ignore[no-untyped-def]
     pixel_weight=None,
     segment_ids=None,
     segments=1,
+    upsample=None,
+    size=None,
 ):
-    images, classes, _ = scores.shape
+    images, classes = scores.shape[:2]
     groups = Segments(per_image, segment_ids, segments).count(images)
     return (
         scores.new_empty((groups, classes, 2, bins), dtype=torch.int64),
@@ -115,8 +125,18 @@ def _(counts, alpha, beta, wide, scale=1, unbounded=False):  # type: ignore[no-u
 
 
 @torch.library.register_fake("lovasz::sort")
-def _(scores, target, ignore_index, per_image, link, segment_ids=None, segments=1):  # type: ignore[no-untyped-def]
-    images, classes, length = scores.shape
+def _(  # type: ignore[no-untyped-def]
+    scores,
+    target,
+    ignore_index,
+    per_image,
+    link,
+    segment_ids=None,
+    segments=1,
+    upsample=None,
+    size=None,
+):
+    (images, classes), length = scores.shape[:2], target.shape[-1]
     groups = Segments(per_image, segment_ids, segments).count(images)
     shape = (1, classes, images * length)  # also of clouds
     if per_image:
@@ -142,12 +162,14 @@ def _(  # type: ignore[no-untyped-def]
     pixel_weight=None,
     segment_ids=None,
     segments=1,
+    upsample=None,
+    size=None,
 ):
-    images, classes, _ = scores.shape
+    images, classes = scores.shape[:2]
     groups = Segments(per_image, segment_ids, segments).count(images)
     return (
         scores.new_empty((groups, classes), dtype=torch.float64),
-        scores.new_empty(scores.shape, dtype=compute_dtype(scores)),
+        scores.new_empty((images, classes, target.shape[-1]), dtype=compute_dtype(scores)),
         scores.new_empty((groups, classes), dtype=torch.int64),
         scores.new_empty((groups, classes), dtype=torch.int64),
         _lse(scores, target, link),
@@ -166,6 +188,13 @@ def _(losses, active, invalid, weight, normalize, reduction, per_image, sums, sc
     mean = (0,) if sums is None else ()
     shapes = (shape, losses.shape, mean, mean)
     return tuple(losses.new_empty(shape, dtype=compute_dtype(scores)) for shape in shapes)
+
+
+@torch.library.register_fake("lovasz::argmax")
+def _(scores, size, upsample, narrow):  # type: ignore[no-untyped-def]
+    length = size[0] * size[1] * size[2]
+    dtype = torch.uint8 if narrow else torch.int64
+    return scores.new_empty((scores.shape[0], length), dtype=dtype)
 
 
 def _lse(scores: Tensor, target: Tensor, link: str) -> Tensor:

@@ -35,6 +35,9 @@ class Inputs(NamedTuple):
     segments: int = 1  # with segment ids
     class_weight: Tensor | None = None  # (C,), of the cross-entropy
     smoothing: float = 0.0  # likewise
+    # With a mode of ``core.upsampling`` the scores are (N, C, d, h, w), and L is that of the size.
+    upsample: str | None = None
+    size: tuple[int, int, int] | None = None
 
     @property
     def groups(self) -> Segments:
@@ -88,7 +91,7 @@ def histogram(inputs: Inputs, bins: int, cross_entropy: bool) -> Counts:
     counts, lse, invalid, sums = torch.ops.lovasz.histogram(
         inputs.scores.detach(), inputs.target, bins, inputs.ignore_index, inputs.per_image,
         inputs.link, cross_entropy, inputs.class_weight, inputs.smoothing, inputs.pixel_weight,
-        inputs.segment_ids, inputs.segments,
+        inputs.segment_ids, inputs.segments, inputs.upsample, inputs.size,
     )  # fmt: skip
     scale = 1
     if inputs.pixel_weight is not None:
@@ -113,9 +116,15 @@ def extend(
         symmetric: mean of the extensions for the set of a channel and for its complement.
         link: whose errors were counted.
         wide: whether the slopes are float64 instead of float32.
+
+    Returns:
+        Losses and slopes, 0 of no bins.
     """
     unbounded = link in UNBOUNDED
     table = counts.counts
+    if table.shape[3] == 0:
+        losses, dtype = table.sum((2, 3)), torch.float64 if wide else torch.float32
+        return Extended(losses.double(), table.to(dtype), losses.bool().expand(2, *losses.shape))
     if tversky is not None:
         extended = Extended(
             *torch.ops.lovasz.extend(
@@ -150,12 +159,13 @@ def sort_and_extend(
     scores, weight = inputs.scores.detach(), inputs.pixel_weight
     common = (scores, inputs.target, inputs.ignore_index, inputs.per_image, inputs.link)
     groups = (inputs.segment_ids, inputs.segments)
+    upsampled = (inputs.upsample, inputs.size)
     if tversky is not None:
         losses, slopes, positives, pixels, lse, invalid = torch.ops.lovasz.sort_and_extend(
-            *common, tversky.alpha, tversky.beta, symmetric, weight, *groups
+            *common, tversky.alpha, tversky.beta, symmetric, weight, *groups, *upsampled
         )
     else:
-        errors, order, lse, invalid = torch.ops.lovasz.sort(*common, *groups)
+        errors, order, lse, invalid = torch.ops.lovasz.sort(*common, *groups, *upsampled)
         positive = positives_of(inputs.target, scores.shape[1], inputs.ignore_index, inputs.link)
         losses, slopes, positives, pixels = extend_pixels(
             errors, order, positive, inputs.groups, set_function, symmetric, weight
@@ -179,7 +189,7 @@ def are_small(inputs: Inputs, bins: int) -> bool:
 def cross_entropy(inputs: Inputs) -> Tensor:
     """Sums of the cross-entropies and of their weights, where errors are sorted and not counted."""
     whole = inputs._replace(per_image=False, segment_ids=None, segments=1)
-    sums = histogram(whole, 2, True).sums
+    sums = histogram(whole, 0, True).sums
     assert sums is not None  # asked for
     return sums
 

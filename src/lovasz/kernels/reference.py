@@ -7,6 +7,8 @@ of arguments and results.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from lovasz.kernels.pixels import bins_of, count_invalid, errors_of, load, posit
 from lovasz.kernels.precision import compute_dtype, to_compute
 from lovasz.kernels.segments import Segments, histogram_of, rows_of
 from lovasz.kernels.sorting import extend_pixels, sort_errors
+from lovasz.kernels.upsampling import at_target, enlarge, shrink
 
 
 def histogram(
@@ -34,8 +37,11 @@ def histogram(
     pixel_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::histogram``."""
+    scores = at_target(scores, upsample, size)
     groups = Segments(per_image, segment_ids, segments)
     lse = log_sum_exp(scores, link)
     pixels = load(scores, target, lse, ignore_index, link)
@@ -50,8 +56,12 @@ def histogram(
         largest=LARGEST_ERROR if link in UNBOUNDED else 2.0,
         cross_entropy=cross_entropy,
     )
-    bin_index = bins_of(pixels, bins, link)
-    counts = histogram_of(bin_index, pixels.positive, pixels.valid, bins, groups, pixel_weight)
+    if bins == 0:  # the cross-entropy alone
+        shape = (groups.count(scores.shape[0]), scores.shape[1], 2, 0)
+        counts = scores.new_empty(shape, dtype=torch.int64)
+    else:
+        bin_index = bins_of(pixels, bins, link)
+        counts = histogram_of(bin_index, pixels.positive, pixels.valid, bins, groups, pixel_weight)
     if cross_entropy:
         options = (class_weight, smoothing, pixel_weight)
         sums = entropy.sums_of(scores, target, lse, pixels, ignore_index, link, *options)
@@ -92,13 +102,15 @@ def sort(
     link: str,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::sort``."""
     groups, dtype = Segments(per_image, segment_ids, segments), compute_dtype(scores)
     # Pixels with the same scores have to have the same errors, or one order of a tie would be taken
     # for the mean of both. Torch's own sums depend on where a pixel lies: they are taken in float64
     # and, as those of float64 scores are not rounded afterwards, with the classes of a pixel last.
-    scores = scores.to(torch.float64)
+    scores = at_target(scores, upsample, size).to(torch.float64)
     lse = scores.new_empty(0)
     if link == "softmax":
         lse = torch.logsumexp(scores.transpose(1, 2).contiguous(), 2)
@@ -123,10 +135,14 @@ def sort_and_extend(
     pixel_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::sort_and_extend``."""
     groups = (segment_ids, segments)
-    errors, order, lse, invalid = sort(scores, target, ignore_index, per_image, link, *groups)
+    errors, order, lse, invalid = sort(
+        scores, target, ignore_index, per_image, link, *groups, upsample, size
+    )
     positive = positives_of(target, scores.shape[1], ignore_index, link)
     options = (Segments(per_image, *groups), Tversky(alpha, beta), symmetric, pixel_weight)
     return *extend_pixels(errors, order, positive, *options), lse, invalid
@@ -145,6 +161,8 @@ def backward(
     smoothing: float = 0.0,
     segment_ids: Tensor | None = None,
     pixel_weight: Tensor | None = None,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> Tensor:
     """Reference of ``lovasz::backward``, differentiable in everything that is floating."""
     if factors is not None:
@@ -152,8 +170,10 @@ def backward(
             slopes = slopes * factors[segment_ids].transpose(1, 2)
         else:
             slopes = slopes * factors.view(*factors.shape, *(1,) * (slopes.dim() - 2))
-    pixels = load(scores, target, lse, ignore_index, link)
-    if slopes.dim() == 4:
+    pixels = load(at_target(scores, upsample, size), target, lse, ignore_index, link)
+    if slopes.dim() == 4 and slopes.shape[3] == 0:  # the cross-entropy alone
+        slopes = slopes.sum().expand_as(pixels.errors)
+    elif slopes.dim() == 4:
         groups, _, _, bins = slopes.shape
         row = rows_of(pixels.positive, Segments(groups > 1, segment_ids, groups))
         index = row * bins + bins_of(pixels, bins, link)
@@ -165,8 +185,11 @@ def backward(
     if pixel_weight is not None:
         weight = pixel_weight if pixel_weight.dim() == 3 else pixel_weight.unsqueeze(1)
         gradient = gradient * weight.to(gradient.dtype)
+    gradient = torch.where(pixels.valid, gradient, 0.0)
+    if upsample is not None:
+        gradient = shrink(gradient, scores.shape[2:], size, upsample)
     # In the layout of the scores, so that no later pass has to copy it.
-    return torch.empty_like(scores).copy_(torch.where(pixels.valid, gradient, 0.0))
+    return torch.empty_like(scores).copy_(gradient)
 
 
 def reduce(
@@ -225,3 +248,10 @@ def log_sum_exp(scores: Tensor, link: str) -> Tensor:
     most = torch.where(most.isfinite(), most, 0.0)
     rest = (scores - most).exp().sum(1, dtype=torch.float64).log()
     return most.squeeze(1).double() + rest
+
+
+def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> Tensor:
+    """Reference of ``lovasz::argmax``."""
+    scores = enlarge(scores, size, upsample)
+    labels = scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
+    return labels.to(torch.uint8 if narrow else torch.int64)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lovasz.core import shapes
-from lovasz.core.links import MULTICLASS
+from lovasz.core.links import MULTICLASS, PROBABILITIES
 from lovasz.core.options import Options
 from lovasz.core.set_functions import SetFunction
 from lovasz.core.shapes import Layout, dtype_name
@@ -19,6 +19,7 @@ from lovasz.kernels.contents import SPARE_LABEL
 from lovasz.kernels.fixed_point import is_weight
 from lovasz.kernels.passes import Inputs
 from lovasz.losses._segments import with_segments
+from lovasz.losses._upsampling import with_upsampling
 
 
 def prepare(
@@ -35,11 +36,16 @@ def prepare(
         options: of the loss; those that are tensors of pixels or points are read here.
     """
     check_tensors(name, scores_name, scores, target)
+    tensors, upsample = (name, scores_name, scores, target), options.upsample
+    has_upsample = link not in PROBABILITIES
     if link in MULTICLASS:
-        softmax = link == "softmax"
-        layout = shapes.multiclass(name, scores_name, scores, target, softmax=softmax)
+        layout = shapes.multiclass(
+            *tensors, softmax=link == "softmax", upsample=upsample, has_upsample=has_upsample
+        )
     else:
-        layout = shapes.multilabel(name, scores_name, scores, target, options.multilabel)
+        layout = shapes.multilabel(
+            *tensors, options.multilabel, upsample=upsample, has_upsample=has_upsample
+        )
         if dtype_name(target) in shapes.FLOATING:
             target = _whole_labels(name, target, options.ignore_index)
     ignored, weight = options.ignore_index, options.pixel_weight
@@ -49,13 +55,15 @@ def prepare(
         target, weight = target.unsqueeze(1), None if weight is None else weight.unsqueeze(1)
     flat = _flatten_classes if link in MULTICLASS else _flatten_channels
     inputs = Inputs(
-        _flatten_channels(scores, layout),
+        scores if layout.upsampled else _flatten_channels(scores, layout),
         flat(target, layout),
         link,
         ignored,
         options.per_image,
         None if weight is None else flat(weight, layout),
     )
+    if layout.upsampled:
+        inputs = with_upsampling(inputs, scores, target, layout, options)
     segmented = (options.offsets, options.batch_index, options.batch_size)
     if segmented != (None, None, None):
         inputs = with_segments(name, inputs, layout, options)

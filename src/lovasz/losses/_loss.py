@@ -55,9 +55,12 @@ def loss(
     absent = o.classes != "present"  # classes without a pixel count too, where there is one at all
 
     # From the errors of all pixels to the losses of the classes and their slopes.
-    small = inputs.segment_ids is not None and passes.are_small(inputs, o.bins)
+    factor = None if o.cross_entropy is None else o.cross_entropy.lovasz_factor
+    # With the cross-entropy alone nothing has to be counted, unless a window remembers it.
+    bins = 0 if factor == 0 and o.window is None else o.bins
+    small = inputs.segment_ids is not None and passes.are_small(inputs, bins)
     if o.method == "histogram" and not small:
-        counts = passes.histogram(inputs, o.bins, o.cross_entropy is not None)
+        counts = passes.histogram(inputs, bins, o.cross_entropy is not None)
         if ranks is not None or o.window is not None:
             trained = torch.is_grad_enabled() and inputs.scores.requires_grad
             counts = pool(counts, o, ranks, absent, trained=trained)
@@ -126,7 +129,7 @@ def reduce(
         o.normalize_weight, o.reduction if learned is None else "none", per_image, sums,
         inputs.scores, inputs.target, lse, extended.slopes, inputs.class_weight,
         inputs.segment_ids, inputs.pixel_weight, inputs.ignore_index, inputs.link,
-        inputs.smoothing,
+        inputs.smoothing, inputs.upsample, inputs.size,
     )  # fmt: skip
     cross_entropy = None if sums is None else cross_entropy
     if learned is not None:

@@ -40,6 +40,8 @@ def lovasz_hinge(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     r"""Lovász hinge loss of logits, for binary and multilabel segmentation.
 
@@ -104,6 +106,8 @@ def lovasz_hinge(
         offsets=offsets,
         batch_index=batch_index,
         batch_size=batch_size,
+        upsample=upsample,
+        align_corners=align_corners,
         multilabel=multilabel,
         symmetric=symmetric,
     )

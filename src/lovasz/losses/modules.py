@@ -151,6 +151,8 @@ class LovaszSoftmaxLoss(_Loss):
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
+        upsample: str | None = None,
+        align_corners: bool = False,
     ) -> None:
         super().__init__(
             classes=classes,
@@ -164,6 +166,8 @@ class LovaszSoftmaxLoss(_Loss):
             bins=bins,
             momentum=momentum,
             process_group=process_group,
+            upsample=upsample,
+            align_corners=align_corners,
         )
 
 
@@ -216,6 +220,8 @@ class CrossEntropyLovaszSoftmaxLoss(_Loss):
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
+        upsample: str | None = None,
+        align_corners: bool = False,
     ) -> None:
         super().__init__(
             cross_entropy_weight=cross_entropy_weight,
@@ -231,6 +237,8 @@ class CrossEntropyLovaszSoftmaxLoss(_Loss):
             bins=bins,
             momentum=momentum,
             process_group=process_group,
+            upsample=upsample,
+            align_corners=align_corners,
         )
 
 
@@ -281,6 +289,8 @@ class LovaszSigmoidLoss(_Loss):
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
+        upsample: str | None = None,
+        align_corners: bool = False,
     ) -> None:
         super().__init__(
             multilabel=multilabel,
@@ -296,6 +306,8 @@ class LovaszSigmoidLoss(_Loss):
             bins=bins,
             momentum=momentum,
             process_group=process_group,
+            upsample=upsample,
+            align_corners=align_corners,
         )
 
 
@@ -347,6 +359,8 @@ class LovaszHingeLoss(_Loss):
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
+        upsample: str | None = None,
+        align_corners: bool = False,
     ) -> None:
         check_choice(type(self).__name__, "activation", activation, tuple(LINKS))
         super().__init__(
@@ -364,6 +378,8 @@ class LovaszHingeLoss(_Loss):
             bins=bins,
             momentum=momentum,
             process_group=process_group,
+            upsample=upsample,
+            align_corners=align_corners,
         )
 
 
@@ -416,6 +432,8 @@ class BinaryCrossEntropyLovaszSigmoidLoss(_Loss):
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
+        upsample: str | None = None,
+        align_corners: bool = False,
     ) -> None:
         super().__init__(
             cross_entropy_weight=cross_entropy_weight,
@@ -432,4 +450,6 @@ class BinaryCrossEntropyLovaszSigmoidLoss(_Loss):
             bins=bins,
             momentum=momentum,
             process_group=process_group,
+            upsample=upsample,
+            align_corners=align_corners,
         )

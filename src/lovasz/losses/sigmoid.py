@@ -41,6 +41,8 @@ def lovasz_sigmoid(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     r"""Lovász loss of the sigmoid of logits, for binary and multilabel segmentation.
 
@@ -114,6 +116,8 @@ def lovasz_sigmoid(
         offsets=offsets,
         batch_index=batch_index,
         batch_size=batch_size,
+        upsample=upsample,
+        align_corners=align_corners,
         multilabel=multilabel,
         symmetric=symmetric,
     )
@@ -218,6 +222,8 @@ def binary_cross_entropy_lovasz_sigmoid(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     r"""Binary cross-entropy and the Lovász loss of the sigmoid together.
 
@@ -272,6 +278,8 @@ def binary_cross_entropy_lovasz_sigmoid(
         offsets=offsets,
         batch_index=batch_index,
         batch_size=batch_size,
+        upsample=upsample,
+        align_corners=align_corners,
         multilabel=multilabel,
         symmetric=symmetric,
         cross_entropy=CrossEntropy(cross_entropy_weight, lovasz_weight, pos_weight),

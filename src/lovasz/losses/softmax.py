@@ -39,6 +39,8 @@ def lovasz_softmax(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     r"""Lovász-Softmax loss of logits.
 
@@ -93,6 +95,14 @@ def lovasz_softmax(
         batch_index: (P,) int32 or int64, the same as the number of the cloud of each point, in any
             order.
         batch_size: number of clouds, with ``batch_index``; on the CPU it is found if None.
+        upsample: for logits of another resolution than the labels, which most networks end in: the
+            mode by which they are interpolated to the spatial sizes of ``target``, "linear" for
+            one spatial axis, "bilinear" for two, "trilinear" for three, or "nearest" for any. The
+            loss and the gradient are those of ``torch.nn.functional.interpolate`` (of float32, if
+            the logits have 16 bits) followed by the loss, but the enlarged logits are never stored.
+            None: the sizes have to agree.
+        align_corners: of ``upsample``, as torch has it: whether the centres of the outermost
+            logits and labels coincide, instead of their edges.
 
     Returns:
         A scalar; for "none" $\alpha_c L_c$ of shape (C,), or (N, C) with ``per_image``,
@@ -135,6 +145,8 @@ def lovasz_softmax(
         offsets=offsets,
         batch_index=batch_index,
         batch_size=batch_size,
+        upsample=upsample,
+        align_corners=align_corners,
     )
     return loss("lovasz_softmax", "softmax", logits, target, options)
 
@@ -233,6 +245,8 @@ def cross_entropy_lovasz_softmax(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     r"""Cross-entropy and Lovász-Softmax together, for the price of one.
 
@@ -294,6 +308,8 @@ def cross_entropy_lovasz_softmax(
         offsets=offsets,
         batch_index=batch_index,
         batch_size=batch_size,
+        upsample=upsample,
+        align_corners=align_corners,
         cross_entropy=CrossEntropy(cross_entropy_weight, lovasz_weight, weight, label_smoothing),
     )
     return loss("cross_entropy_lovasz_softmax", "softmax", logits, target, options)

@@ -5,6 +5,7 @@ The rest is float64 scores.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
 import torch
@@ -28,13 +29,15 @@ def histogram(
     pixel_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
-    launch = _launches("histograms", scores)
+    launch = None if upsample or bins == 0 else _launches("histograms", scores)
     if launch is None:
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
-            smoothing, pixel_weight, segment_ids, segments,
+            smoothing, pixel_weight, segment_ids, segments, upsample, size,
         )  # fmt: skip
     added = CrossEntropy.of(class_weight, smoothing) if cross_entropy else None
     with torch.cuda.device_of(scores):
@@ -60,12 +63,14 @@ def sort_and_extend(
     pixel_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
     segments: int = 1,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
-    launch = _launches("sorting", scores)
+    launch = None if upsample else _launches("sorting", scores)
     if launch is None:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
-        segmented = (pixel_weight, segment_ids, segments)
+        segmented = (pixel_weight, segment_ids, segments, upsample, size)
         return reference.sort_and_extend(scores, target, *options, *segmented)
     with torch.cuda.device_of(scores):
         labels, clouds = Labels.of(target, ignore_index), Clouds.of(segment_ids, segments)
@@ -90,12 +95,16 @@ def backward(
     smoothing: float = 0.0,
     segment_ids: Tensor | None = None,
     pixel_weight: Tensor | None = None,
+    upsample: str | None = None,
+    size: Sequence[int] | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
-    launch = _launches("gradient", scores)
+    alone = slopes.dim() == 4 and slopes.shape[3] == 0
+    launch = None if upsample or alone else _launches("gradient", scores)
     if launch is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
-        return reference.backward(scores, target, lse, slopes, factors, *options)
+        upsampled = (upsample, size)
+        return reference.backward(scores, target, lse, slopes, factors, *options, *upsampled)
     added = None if scale is None else CrossEntropy.of(class_weight, smoothing)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
