@@ -174,15 +174,6 @@ void gradient_row(const lovasz_inputs &inputs, const GradientTile<T> &tile, int6
   for (int t = 0; t < T; ++t) out[t] *= tile.weight[t];
 }
 
-template <int T, bool CrossEntropy, class Score>
-void store_gradient(const lovasz_inputs &inputs, const lovasz_strided &gradient, int64_t image,
-                    int64_t pixel, int64_t size, const Scratch &scratch,
-                    const GradientTile<T> &tile) {
-  store_tile<T, Score>(
-      inputs, gradient, image, pixel, size, scratch.rows, scratch.strip,
-      [&](int64_t c, float *out) { gradient_row<T, CrossEntropy>(inputs, tile, c, out); });
-}
-
 // Log-sum-exp of the pixels, +inf where ignored, so that p is 0; true if some are to be blanked,
 // because they have scores that are no numbers.
 template <int T>
@@ -215,11 +206,11 @@ void blank_ignored(int64_t classes, const int32_t *label, float *p, float *s, fl
   }
 }
 
-// `total` is the sum of the class weights of cross-entropy.
-template <int T, class Score>
+// `total` is the sum of the class weights of cross-entropy; `out` is where the gradient goes.
+template <int T, class Out>
 void backward_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slopes, double total,
-                   const lovasz_strided &gradient, int64_t image, int64_t pixel, int64_t size,
-                   const Scratch &scratch) {
+                   int64_t image, int64_t pixel, int64_t size, const Scratch &scratch,
+                   const Out &out) {
   float *p = scratch.a, *s = scratch.b;
   alignas(64) int32_t label[T];
   alignas(64) float most[T], rest[T], sum[T];
@@ -242,12 +233,50 @@ void backward_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slo
   if (inputs.cross_entropy) {
     const CrossEntropySlopes<T> cross_entropy(inputs, total, slopes.cross_entropy_scale, label);
     for (int t = 0; t < T; ++t) sum[t] -= cross_entropy.common[t];
-    store_gradient<T, true, Score>(inputs, gradient, image, pixel, size, scratch,
-                                   {p, s, sum, label, &cross_entropy, weight});
+    const GradientTile<T> tile{p, s, sum, label, &cross_entropy, weight};
+    out.store(scratch.rows,
+              [&](int64_t c, float *row) { gradient_row<T, true>(inputs, tile, c, row); });
   } else {
-    store_gradient<T, false, Score>(inputs, gradient, image, pixel, size, scratch,
-                                    {p, s, sum, label, nullptr, weight});
+    const GradientTile<T> tile{p, s, sum, label, nullptr, weight};
+    out.store(scratch.rows,
+              [&](int64_t c, float *row) { gradient_row<T, false>(inputs, tile, c, row); });
   }
+}
+
+// The same for a cross-entropy alone, of which every class is a class's own: one loop and no
+// memory.
+template <int T, class Out>
+void cross_entropy_backward_tile(const lovasz_inputs &inputs, Rows x, double total, float scale,
+                                 int64_t image, int64_t pixel, int64_t size, const Scratch &scratch,
+                                 const Out &out) {
+  alignas(64) int32_t label[T];
+  alignas(64) float most[T], rest[T], times[T];
+  load_labels<T>(inputs, image, pixel, size, label);
+  const bool blank = load_lse<T>(inputs, label, image, pixel, size, most, rest);
+  const LogSumExp lse{most, rest};
+  CrossEntropySlopes<T> slopes(inputs, total, scale, label);
+  if (inputs.pixel_weight != nullptr) {
+    load_weights<T>(label, weights_from(inputs, inputs.pixel_weight, image, 0, pixel), size, times);
+    for (int t = 0; t < T; ++t) {
+      slopes.common[t] *= times[t];
+      slopes.own[t] *= times[t];
+      slopes.valid[t] *= times[t];
+    }
+  }
+  // Not scratch.rows, which may hold the scores.
+  out.store(scratch.a, [&](int64_t c, float *__restrict row) {
+    const float *__restrict score = x.data + c * x.stride;
+    const float bias = slopes.share * class_weight(inputs, c);
+    const int32_t own = static_cast<int32_t>(c);
+    x.prefetch(c);
+    for (int t = 0; t < T; ++t) {
+      const float h = exp_half(lse.log_probability(t, score[t]));
+      const float target = label[t] == own ? slopes.own[t] : 0.0f;
+      row[t] = h * h * slopes.common[t] - target - bias * slopes.valid[t];
+    }
+    if (!blank) return;
+    for (int t = 0; t < T; ++t) row[t] = label[t] == ignored ? 0.0f : row[t];
+  });
 }
 
 // Channels: the errors of one, their derivative, and their slopes.
@@ -280,9 +309,12 @@ void channel_gradient(const lovasz_inputs &inputs, const float *row,
   const int64_t pixel = by_pixel.pixel, size = by_pixel.size;
   alignas(64) float margin[T], error[T], derivative[T], slope[T];
   margins<T, Link>(row, label, margin);
+  const bool alone = !slopes.by_pixel && inputs.bins == 0;  // the cross-entropy
   if (slopes.by_pixel) {
     by_pixel.load(c, slope);
     for (int t = 0; t < T; ++t) derivative[t] = derivative_of<Link>(margin[t]);
+  } else if (alone) {
+    for (int t = 0; t < T; ++t) slope[t] = derivative[t] = 0.0f;
   } else {
     channel_slopes<T, Link>(inputs, margin, label, slopes, c, error, derivative, slope);
   }
@@ -291,7 +323,7 @@ void channel_gradient(const lovasz_inputs &inputs, const float *row,
     out[t] = label[t] == 1 ? -value : value;
   }
   if (Link == LOVASZ_SIGMOID && inputs.cross_entropy) {
-    if (slopes.by_pixel) {
+    if (slopes.by_pixel || alone) {
       for (int t = 0; t < T; ++t) error[t] = sigmoid(margin[t]);
     }
     const float scale = slopes.cross_entropy_scale, own = scale * class_weight(inputs, c);
@@ -302,21 +334,20 @@ void channel_gradient(const lovasz_inputs &inputs, const float *row,
   for (int t = 0; t < T; ++t) out[t] = label[t] < 0 ? 0.0f : out[t];
 }
 
-template <int T, class Score, int32_t Link>
+template <int T, int32_t Link, class Out>
 void backward_channels_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slopes,
-                            const lovasz_strided &gradient, int64_t image, int64_t pixel,
-                            int64_t size, const Scratch &scratch) {
+                            int64_t image, int64_t pixel, int64_t size, const Scratch &scratch,
+                            const Out &out) {
   const ChannelLabels<T, Link> labels(inputs, image, pixel, size);
   const PixelSlopes<T> by_pixel(inputs, slopes, pixel, size);
   // Not scratch.rows: they may hold the scores, which are read until the last channel.
-  store_tile<T, Score>(inputs, gradient, image, pixel, size, scratch.a, scratch.strip,
-                       [&](int64_t c, float *out) {
-                         alignas(64) int32_t label[T];
-                         labels.of(c, label);
-                         x.prefetch(c);
-                         channel_gradient<T, Link>(inputs, x.data + c * x.stride, label, slopes,
-                                                   by_pixel, image, c, out);
-                       });
+  out.store(scratch.a, [&](int64_t c, float *row) {
+    alignas(64) int32_t label[T];
+    labels.of(c, label);
+    x.prefetch(c);
+    channel_gradient<T, Link>(inputs, x.data + c * x.stride, label, slopes, by_pixel, image, c,
+                              row);
+  });
 }
 
 }  // namespace LOVASZ_LEVEL

@@ -23,9 +23,12 @@ inline bool apart(const lovasz_inputs &inputs, const lovasz_strided &gradient) {
   struct Axis {
     int64_t stride, size;
   };
+  const int64_t *source = inputs.source;
+  const int64_t pixels =
+      inputs.upsample == LOVASZ_AS_GIVEN ? inputs.length : source[0] * source[1] * source[2];
   Axis axes[] = {{gradient.image_stride, inputs.images},
                  {gradient.class_stride, inputs.classes},
-                 {gradient.pixel_stride, inputs.length}};
+                 {gradient.pixel_stride, pixels}};
   for (int i = 0; i < 2; ++i) {
     for (int j = 0; j < 2 - i; ++j) {
       if (axes[j].stride > axes[j + 1].stride) std::swap(axes[j], axes[j + 1]);
@@ -59,10 +62,30 @@ inline bool clouds(const lovasz_inputs &inputs) {
   return inputs.offsets[inputs.clouds] == inputs.length;
 }
 
-// What every pass reads; `bins` is at least this. Where there are no scores there is nothing to
-// read.
+// Where there are no scores there is nothing to read.
+inline bool sized(const lovasz_inputs &inputs) {
+  return inputs.images >= 1 && inputs.classes >= 1 && inputs.length >= 1;
+}
+
+// Of scores or a gradient that are interpolated the pixels are contiguous floats, and every label
+// has one of them; clouds have no resolution.
+inline bool upsampled(const lovasz_inputs &inputs, const lovasz_strided &scores) {
+  if (inputs.upsample == LOVASZ_AS_GIVEN) return true;
+  int64_t pixels = 1;
+  for (int axis = 0; axis < 3; ++axis) {
+    if (!within(inputs.source[axis], 1, INT32_MAX - 1)) return false;
+    if (!within(inputs.size[axis], 1, inputs.length / pixels)) return false;
+    pixels *= inputs.size[axis];
+  }
+  return within(inputs.upsample, LOVASZ_LINEAR, LOVASZ_NEAREST) && pixels == inputs.length &&
+         inputs.score_type == LOVASZ_FLOAT32 && scores.data != nullptr &&
+         scores.pixel_stride == 1 && scores.image_stride >= 0 && scores.class_stride >= 0 &&
+         inputs.offsets == nullptr && inputs.cloud_ids == nullptr;
+}
+
+// What every pass reads; `bins` is at least this.
 inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
-  if (inputs.images < 1 || inputs.classes < 1 || inputs.length < 1) return false;
+  if (!sized(inputs)) return false;
   const bool softmax = inputs.link == LOVASZ_CLASSES;
   const bool places = strided(inputs.scores) && inputs.target != nullptr &&
                       inputs.target_stride >= 0 && inputs.target_class_stride >= 0 &&
@@ -72,13 +95,14 @@ inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
          (logits || !inputs.cross_entropy) &&
          within(inputs.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
          within(inputs.label_type, LOVASZ_UINT8, LOVASZ_UINT64) &&
-         within(inputs.link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES) && clouds(inputs);
+         within(inputs.link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES) && clouds(inputs) &&
+         upsampled(inputs, inputs.scores);
 }
 
 // And what is written: the gradient.
-inline bool kept(const lovasz_inputs &inputs, int64_t bins, const float *slopes,
-                 const lovasz_strided &gradient) {
-  return kept(inputs, bins) && slopes != nullptr && strided(gradient) && apart(inputs, gradient);
+inline bool kept(const lovasz_inputs &inputs, int64_t bins, const lovasz_strided &gradient) {
+  return kept(inputs, bins) && strided(gradient) && apart(inputs, gradient) &&
+         upsampled(inputs, gradient);
 }
 
 }  // namespace contract

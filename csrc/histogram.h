@@ -97,6 +97,26 @@ void finish_pixels(const lovasz_inputs &inputs, Rows x, const int32_t *label, co
   histograms.bad_labels += bad_labels;
 }
 
+// A cross-entropy alone: nothing is counted.
+template <int T>
+void cross_entropy_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel,
+                        int64_t size, lovasz_histograms &histograms) {
+  alignas(64) int32_t label[T];
+  alignas(64) float m[T], s[T];
+  load_labels<T>(inputs, image, pixel, size, label);
+  maxima<T>(x, inputs.classes, m);
+  for (int t = 0; t < T; ++t) s[t] = 0.0f;
+  for (int64_t c = 0; c < inputs.classes; ++c) {
+    const float *__restrict row = x.data + c * x.stride;
+    x.prefetch(c);
+    for (int t = 0; t < T; ++t) {
+      const float e = exp_half(row[t] - m[t]);
+      s[t] += e * e;
+    }
+  }
+  finish_pixels<T>(inputs, x, label, m, s, image, pixel, size, histograms);
+}
+
 // Adds the positives by their bins, `discard` for what must not be counted.
 template <int T>
 void add_positives(const int32_t *__restrict label, const int32_t *__restrict bin, int64_t classes,
@@ -183,6 +203,7 @@ void histogram_channel(const lovasz_inputs &inputs, const float *row,
   }
   histograms.invalid += invalid;
   histograms.bad_labels += bad_labels;
+  if (inputs.bins == 0) return;  // the cross-entropy alone
   const int64_t *fixed_weight = weights_from(inputs, inputs.fixed_weight, image, c, pixel);
   add_cells<T>(at, c * histograms.row, size, fixed_weight, histograms);
 }

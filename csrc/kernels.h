@@ -28,6 +28,18 @@ struct lovasz_slopes {
   bool by_pixel;
 };
 
+// Of each output along an axis the two sources between which it lies, and their weights.
+struct lovasz_axis {
+  int64_t source, size;
+  const int32_t *lower, *upper;              // (size)
+  const float *lower_weight, *upper_weight;  // (size)
+  bool single;                               // outputs are their lower source
+};
+
+struct lovasz_grid {
+  lovasz_axis axes[3];  // depth, height, width
+};
+
 constexpr int64_t lovasz_padding = 16;
 
 // Number of floats of working memory for a tile: three arrays, and sixteen points twice.
@@ -35,16 +47,32 @@ static inline int64_t lovasz_scratch_floats(int64_t classes) {
   return classes * (3 * (lovasz_tile_pixels + lovasz_padding) + 2 * 16);
 }
 
-// The first three take the tiles of pixels [first, last) of one image.
+// And behind them for scores that are interpolated: four arrays, and a source row twice.
+static inline int64_t lovasz_enlarged_floats(const lovasz_inputs *inputs) {
+  return inputs->classes * 4 * (lovasz_tile_pixels + lovasz_padding) +
+         2 * (inputs->source[2] + lovasz_padding);
+}
+
+// Where labels are written to.
+struct lovasz_labels {
+  void *data;  // (N, L) int64, or uint8 if narrow
+  bool narrow;
+};
+
+// All but the last take the tiles of pixels [first, last) of one image. The grid is null unless
+// scores are interpolated.
 struct lovasz_kernels {
   const char *name;
-  void (*histogram)(const lovasz_inputs *, int64_t image, int64_t first, int64_t last,
-                    lovasz_histograms *, float *scratch);
-  void (*backward)(const lovasz_inputs *, const lovasz_slopes *, const lovasz_strided *gradient,
-                   int64_t image, int64_t first, int64_t last, float *scratch);
+  void (*histogram)(const lovasz_inputs *, const lovasz_grid *, int64_t image, int64_t first,
+                    int64_t last, lovasz_histograms *, float *scratch);
+  void (*backward)(const lovasz_inputs *, const lovasz_grid *, const lovasz_slopes *,
+                   const lovasz_strided *gradient, int64_t image, int64_t first, int64_t last,
+                   float *scratch);
   // Errors (N, C, L) as keys of the sort.
-  void (*keys)(const lovasz_inputs *, int64_t image, int64_t first, int64_t last,
-               lovasz_histograms *, uint32_t *keys, float *scratch);
+  void (*keys)(const lovasz_inputs *, const lovasz_grid *, int64_t image, int64_t first,
+               int64_t last, lovasz_histograms *, uint32_t *keys, float *scratch);
+  void (*argmax)(const lovasz_inputs *, const lovasz_grid *, int64_t image, int64_t first,
+                 int64_t last, const lovasz_labels *, float *scratch);
   void (*extend)(const lovasz_extension *, int64_t row);
 };
 

@@ -21,7 +21,7 @@ const int64_t layout[] = {
     AT(ignore_index), AT(lse), AT(score_type), AT(label_type), AT(has_ignore_index), AT(per_image),
     AT(cross_entropy), AT(smoothing), AT(class_weight), AT(pixel_weight), AT(fixed_weight),
     AT(weight_image_stride), AT(weight_class_stride), AT(target_class_stride), AT(link),
-    AT(offsets), AT(clouds), AT(cloud_ids),
+    AT(offsets), AT(clouds), AT(cloud_ids), AT(upsample), AT(source), AT(size),
 #undef LOVASZ_STRUCT
 #define LOVASZ_STRUCT lovasz_histogram_result
     SIZE, AT(counts), AT(invalid), AT(bad_labels), AT(cross_entropy),

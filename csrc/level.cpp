@@ -2,10 +2,12 @@
 // LOVASZ_LEVEL as the name that keeps the copies apart. No header with inline functions of the
 // standard library may be included here: the linker would keep one copy for all levels, and that
 // could be the one that this processor cannot run.
+#include "argmax.h"
 #include "backward.h"
 #include "extend.h"
 #include "histogram.h"
 #include "sort.h"
+#include "upsample.h"
 
 namespace LOVASZ_LEVEL {
 namespace {
@@ -13,26 +15,49 @@ namespace {
 // Pixels [first, last) of one image, tile by tile.
 struct Span {
   const lovasz_inputs &inputs;
+  const lovasz_grid *grid;  // of scores that are interpolated, or null
   int64_t image, first, last;
   Scratch scratch;
+  Enlarged enlarged;
+  const lovasz_strided *gradient;  // that is written, or null
 
-  // Calls visit(tile, x, pixel, size) for every tile, where decltype(tile) has the number of its
-  // pixels and the type of its scores.
+  Span(const lovasz_inputs *read, const lovasz_grid *tables, int64_t n, int64_t begin, int64_t end,
+       float *memory, const lovasz_strided *written = nullptr)
+      : inputs(*read),
+        grid(tables),
+        image(n),
+        first(begin),
+        last(end),
+        scratch(inputs, memory),
+        enlarged(inputs, memory + lovasz_scratch_floats(inputs.classes)),
+        gradient(written) {}
+
+  // Calls visit(tile, x, pixel, size) for every tile, where decltype(tile)::pixels is the most of
+  // its pixels, and tile.store(rows, row) stores its gradient, of which row(c, out) writes that
+  // many floats for class c; rows is memory for a tile.
   template <int T, class Score>
   struct Tile {
     static constexpr int pixels = T;
-    using score = Score;
+    const Span &span;
+    int64_t pixel, size;
+
+    template <class Row>
+    void store(float *rows, Row row) const {
+      store_tile<T, Score>(span.inputs, *span.gradient, span.image, pixel, size, rows,
+                           span.scratch.strip, row);
+    }
   };
   template <int T, class Score, class Visit>
   void each_tile(Visit visit) const {
     for (int64_t pixel = first; pixel < last; pixel += T) {
       const int64_t size = last - pixel < T ? last - pixel : T;
-      visit(Tile<T, Score>(), load_tile<T, Score>(inputs, image, pixel, size, scratch), pixel,
-            size);
+      visit(Tile<T, Score>{*this, pixel, size},
+            load_tile<T, Score>(inputs, image, pixel, size, scratch), pixel, size);
     }
   }
   template <int T, class Visit>
   void tiles_of(Visit visit) const {
+    if (grid != nullptr) return upsampled_tiles(visit);
     switch (inputs.score_type) {
       case LOVASZ_FLOAT32:
         return each_tile<T, float>(visit);
@@ -52,6 +77,53 @@ struct Span {
   template <class Visit>
   void narrow_tiles(Visit visit) const {
     tiles_of<lovasz_tile_pixels / 2>(visit);
+  }
+
+  // Tiles of scores that are interpolated are parts of the rows of an image.
+  template <int T>
+  struct UpsampledTile {
+    static constexpr int pixels = T;
+    Columns<T> &columns;
+    int64_t y;
+
+    template <class Row>
+    void store(float *, Row row) const {
+      columns.add_gradient(y, row);
+    }
+  };
+  // Columns [begin, end) of rows [top, bottom) of depth z.
+  template <int T, class Visit>
+  void columns_of(int64_t z, int64_t top, int64_t bottom, int64_t begin, int64_t size,
+                  Visit visit) const {
+    const int64_t height = grid->axes[1].size, width = grid->axes[2].size;
+    float *written =
+        gradient == nullptr ? nullptr : static_cast<float *>(const_cast<void *>(gradient->data));
+    Columns<T> columns(inputs, *grid, image, z, begin, size, enlarged, written);
+    for (int64_t y = top; y < bottom; ++y) {
+      const Rows x = columns.row_of(y, scratch.rows);
+      visit(UpsampledTile<T>{columns, y}, x, (z * height + y) * width + begin, size);
+    }
+    columns.finish();
+  }
+  // The span is of whole depths, or of whole rows of one, or of a part of one row.
+  template <class Visit>
+  void upsampled_tiles(Visit visit) const {
+    constexpr int64_t wide = 64, narrow = 32;
+    const int64_t height = grid->axes[1].size, width = grid->axes[2].size;
+    const int64_t rows = (last - 1) / width + 1 - first / width;
+    const int64_t begin = rows == 1 ? first % width : 0;
+    const int64_t end = rows == 1 ? begin + last - first : width;
+    const int64_t top = first / width % height;
+    const int64_t bottom = top + (rows < height ? rows : height);
+    for (int64_t z = first / width / height; z * height * width < last; ++z) {
+      int64_t x = begin;
+      for (; end - x > wide - narrow; x += wide) {
+        columns_of<wide>(z, top, bottom, x, end - x < wide ? end - x : wide, visit);
+      }
+      for (; x < end; x += narrow) {
+        columns_of<narrow>(z, top, bottom, x, end - x < narrow ? end - x : narrow, visit);
+      }
+    }
   }
 };
 
@@ -82,9 +154,9 @@ bool with_link(const lovasz_inputs &inputs, Visit visit) {
   return false;
 }
 
-void histogram(const lovasz_inputs *inputs, int64_t image, int64_t first, int64_t last,
-               lovasz_histograms *histograms, float *memory) {
-  const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
+void histogram(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, int64_t first,
+               int64_t last, lovasz_histograms *histograms, float *memory) {
+  const Span span(inputs, grid, image, first, last, memory);
   const bool channels = with_link(*inputs, [&](auto link) {
     span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
@@ -92,36 +164,47 @@ void histogram(const lovasz_inputs *inputs, int64_t image, int64_t first, int64_
     });
   });
   if (channels) return;
+  if (inputs->bins == 0) {
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      cross_entropy_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *histograms);
+    });
+    return;
+  }
   span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
     histogram_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *histograms,
                                            span.scratch.a);
   });
 }
 
-void backward(const lovasz_inputs *inputs, const lovasz_slopes *slopes,
+void backward(const lovasz_inputs *inputs, const lovasz_grid *grid, const lovasz_slopes *slopes,
               const lovasz_strided *gradient, int64_t image, int64_t first, int64_t last,
               float *memory) {
-  const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
+  const Span span(inputs, grid, image, first, last, memory, gradient);
   const bool channels = with_link(*inputs, [&](auto link) {
     span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
-      backward_channels_tile<T, typename decltype(tile)::score, link_of>(
-          *inputs, x, *slopes, *gradient, image, pixel, size, span.scratch);
+      backward_channels_tile<T, link_of>(*inputs, x, *slopes, image, pixel, size, span.scratch,
+                                         tile);
     });
   });
   const double total = inputs->cross_entropy ? total_class_weight(*inputs) : 0.0;
-  if (!channels) {
+  if (!channels && !slopes->by_pixel && inputs->bins == 0) {
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      cross_entropy_backward_tile<decltype(tile)::pixels>(
+          *inputs, x, total, slopes->cross_entropy_scale, image, pixel, size, span.scratch, tile);
+    });
+  } else if (!channels) {
     span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
-      backward_tile<decltype(tile)::pixels, typename decltype(tile)::score>(
-          *inputs, x, *slopes, total, *gradient, image, pixel, size, span.scratch);
+      backward_tile<decltype(tile)::pixels>(*inputs, x, *slopes, total, image, pixel, size,
+                                            span.scratch, tile);
     });
   }
   finish_stream();
 }
 
-void keys(const lovasz_inputs *inputs, int64_t image, int64_t first, int64_t last,
-          lovasz_histograms *histograms, uint32_t *out, float *memory) {
-  const Span span{*inputs, image, first, last, Scratch(*inputs, memory)};
+void keys(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, int64_t first,
+          int64_t last, lovasz_histograms *histograms, uint32_t *out, float *memory) {
+  const Span span(inputs, grid, image, first, last, memory);
   const bool channels = with_link(*inputs, [&](auto link) {
     span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
@@ -132,6 +215,14 @@ void keys(const lovasz_inputs *inputs, int64_t image, int64_t first, int64_t las
   span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
     keys_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *histograms, span.scratch.a,
                                       out);
+  });
+}
+
+void argmax(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, int64_t first,
+            int64_t last, const lovasz_labels *labels, float *memory) {
+  const Span span(inputs, grid, image, first, last, memory);
+  span.upsampled_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+    argmax_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *labels);
   });
 }
 
@@ -160,4 +251,4 @@ void extend(const lovasz_extension *w, int64_t row) {
 extern "C" const lovasz_kernels LOVASZ_JOIN(lovasz_kernels_, LOVASZ_LEVEL);
 extern "C" const lovasz_kernels LOVASZ_JOIN(lovasz_kernels_, LOVASZ_LEVEL) = {
     LOVASZ_STRING(LOVASZ_LEVEL), LOVASZ_LEVEL::histogram, LOVASZ_LEVEL::backward,
-    LOVASZ_LEVEL::keys, LOVASZ_LEVEL::extend};
+    LOVASZ_LEVEL::keys,          LOVASZ_LEVEL::argmax,    LOVASZ_LEVEL::extend};

@@ -76,7 +76,7 @@ void merge_row(int64_t *__restrict source, int64_t row, int64_t bins, int64_t *_
 void HistogramPass::merge(lovasz_histograms &own, int64_t group) {
   const int64_t bins = inputs.bins, classes = inputs.classes, row = own.row;
   std::lock_guard<std::mutex> lock(merging[group % 64]);
-  for (int64_t i = 0; i < 2 * classes; ++i) {
+  for (int64_t i = 0; bins > 0 && i < 2 * classes; ++i) {
     const int64_t c = i / 2, side = i % 2;
     int64_t *out = result.counts + (group * 2 * classes + i) * bins;
     if (own.weighted != nullptr) {
@@ -120,7 +120,7 @@ void HistogramPass::count() {
       }
       current = group;
       pixels += static_cast<uint64_t>(end - begin);
-      level.histogram(&inputs, image, begin, end, &own, scratch);
+      level.histogram(&inputs, grid, image, begin, end, &own, scratch);
     });
   });
   if (current >= 0) merge(own, current);
@@ -169,7 +169,9 @@ int lovasz_choose_level(const char *name) {
 
 int lovasz_histogram(const lovasz_inputs *inputs, lovasz_histogram_result *result,
                      int32_t threads) {
-  if (!contract::kept(*inputs, 1) || result->counts == nullptr || result->invalid == nullptr) {
+  const bool counted = inputs->bins > 0 || !inputs->cross_entropy;
+  if (!contract::kept(*inputs, counted) || (counted && result->counts == nullptr) ||
+      result->invalid == nullptr) {
     return LOVASZ_MISUSE;
   }
   // The kernels find cells of histograms by 32 bits.
@@ -200,26 +202,42 @@ void lovasz_extend(const lovasz_extension *extension, int32_t threads) {
 int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by_pixel,
                     const float *factors, float cross_entropy_scale, const lovasz_strided *gradient,
                     int32_t threads) {
-  if (!contract::kept(*inputs, by_pixel ? 0 : 1, slopes, *gradient)) return LOVASZ_MISUSE;
+  if (!contract::kept(*inputs, 0, *gradient)) return LOVASZ_MISUSE;
+  if (slopes == nullptr && (by_pixel || inputs->bins > 0)) return LOVASZ_MISUSE;
   Pass pass(*inputs);
   const int64_t classes = inputs->classes;
   const auto factors_of = [&](int64_t group) {
     return factors == nullptr ? nullptr : factors + group * classes;
   };
-  pass.on_threads(threads, [&] {
+  pass.in_halves(threads, [&] {
     pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
       // Clouds may be so small that whole tiles have to be taken from many of them at once.
       if (by_pixel) {
         const lovasz_slopes own{slopes + image * inputs->length * classes,
                                 factors_of(pass.group(image)), cross_entropy_scale, true};
-        pass.level.backward(inputs, &own, gradient, image, first, last, scratch);
+        pass.level.backward(inputs, pass.grid, &own, gradient, image, first, last, scratch);
         return;
       }
       pass.each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
         const lovasz_slopes own{slopes + group * classes * 2 * inputs->bins, factors_of(group),
                                 cross_entropy_scale, false};
-        pass.level.backward(inputs, &own, gradient, image, begin, end, scratch);
+        pass.level.backward(inputs, pass.grid, &own, gradient, image, begin, end, scratch);
       });
+    });
+  });
+  return pass.status();
+}
+
+int lovasz_argmax(const lovasz_inputs *inputs, void *labels, int32_t narrow, int32_t threads) {
+  if (!contract::sized(*inputs) || inputs->upsample == LOVASZ_AS_GIVEN || labels == nullptr ||
+      !contract::upsampled(*inputs, inputs->scores)) {
+    return LOVASZ_MISUSE;
+  }
+  Pass pass(*inputs);
+  const lovasz_labels out{labels, narrow != 0};
+  pass.on_threads(threads, [&] {
+    pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
+      pass.level.argmax(inputs, pass.grid, image, first, last, &out, scratch);
     });
   });
   return pass.status();

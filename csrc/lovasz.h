@@ -13,7 +13,7 @@
 #endif
 
 // Changes with everything that a binding has to know: a struct, an enumeration, a function.
-#define LOVASZ_ABI 3
+#define LOVASZ_ABI 4
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
@@ -26,6 +26,14 @@ enum lovasz_link {
   LOVASZ_ELU = 3,
   LOVASZ_PROBABILITIES = 4,         // of classes
   LOVASZ_CHANNEL_PROBABILITIES = 5  // of multilabel
+};
+
+// How scores are interpolated to the pixels of the labels, as src/lovasz/core/upsampling.py has it.
+enum lovasz_upsample {
+  LOVASZ_AS_GIVEN = 0,  // there is one for each pixel
+  LOVASZ_LINEAR = 1,
+  LOVASZ_LINEAR_ALIGN_CORNERS = 2,
+  LOVASZ_NEAREST = 3
 };
 
 enum lovasz_label_type {
@@ -76,6 +84,10 @@ struct lovasz_inputs {
   // In the place of offsets for the second pass with slopes by pixel: the cloud of each point, in
   // any order.
   const int64_t *cloud_ids;  // (length)
+  // Unless as given, scores and their gradient are float32 (N, C, source) of depth, height and
+  // width, the last three contiguous, and `length` is that of all pixels of `size`.
+  int32_t upsample;
+  int64_t source[3], size[3];
 };
 
 struct lovasz_histogram_result {
@@ -156,7 +168,11 @@ enum lovasz_status {
 // place of each point in that order (length).
 LOVASZ_API int lovasz_clouds(const int64_t *ids, int64_t length, int64_t clouds, int64_t *offsets,
                              int64_t *order, int64_t *places);
-// The first pass: errors into bins.
+// The class with the largest score of each pixel, (N, L): int64, or uint8 if `narrow`; -1, or 255,
+// where a score is NaN. Of the inputs the scores and how they are interpolated are read.
+LOVASZ_API int lovasz_argmax(const struct lovasz_inputs *, void *labels, int32_t narrow,
+                             int32_t threads);
+// The first pass: errors into bins; into none, if there are 0 and a cross-entropy is asked for.
 LOVASZ_API int lovasz_histogram(const struct lovasz_inputs *, struct lovasz_histogram_result *,
                                 int32_t threads);
 LOVASZ_API void lovasz_extend(const struct lovasz_extension *, int32_t threads);
@@ -168,7 +184,7 @@ LOVASZ_API void lovasz_reduce(const struct lovasz_reduction *);
 // `factors` (G, C) is what the slopes of a class are multiplied by, or null for ones;
 // `cross_entropy_scale` the derivative by the sum of the cross-entropies. `gradient` has strides as
 // scores have them, and no two elements in one place. It is multiplied by the weights of the
-// pixels, where there are any.
+// pixels, where there are any. To the gradient of scores that are interpolated it is added.
 LOVASZ_API int lovasz_backward(const struct lovasz_inputs *, const float *slopes, int32_t by_pixel,
                                const float *factors, float cross_entropy_scale,
                                const struct lovasz_strided *gradient, int32_t threads);

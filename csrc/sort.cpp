@@ -309,8 +309,8 @@ void SortPass::write_keys() {
   take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
     const auto keys = [&](int64_t begin, int64_t end) {
       lovasz_histograms found{};
-      level.keys(&inputs, image, begin, end, &found, reinterpret_cast<uint32_t *>(result.slopes),
-                 scratch);
+      level.keys(&inputs, grid, image, begin, end, &found,
+                 reinterpret_cast<uint32_t *>(result.slopes), scratch);
       return found;
     };
     const lovasz_histograms found = keys(first, last);

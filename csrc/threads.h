@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <memory>
 
-#include "kernels.h"
+#include "grid.h"
 
 using ParallelFunction = void (*)(int64_t begin, int64_t end, void *context);
 using ParallelFor = int32_t (*)(int64_t begin, int64_t end, int64_t grain, ParallelFunction,
@@ -25,13 +26,18 @@ void run(int32_t threads, int64_t tasks, const Work &work) {
   run(threads, tasks, call, const_cast<Work *>(&work));
 }
 
-// The chunks that threads take: whole tiles of one image. Their size depends on the shape alone,
-// so that sums over chunks do not depend on the number of threads.
+// The chunks that threads take: whole tiles of one image, or the bands of a grid, those with even
+// numbers of all images first. Their size depends on the shape alone, so that sums over chunks do
+// not depend on the number of threads.
 struct Chunks {
-  int64_t length, chunk, per_image, total, scores;
+  const Grid *grid;  // or null
+  int64_t images, length, chunk, per_image, total, scores;
 
-  explicit Chunks(const lovasz_inputs &inputs)
-      : length(inputs.length), scores(inputs.images * inputs.classes * inputs.length) {
+  Chunks(const lovasz_inputs &inputs, const Grid *cut)
+      : grid(cut),
+        images(inputs.images),
+        length(inputs.length),
+        scores(inputs.images * inputs.classes * inputs.length) {
     const int64_t tile = lovasz_tile_pixels;
     // Several tiles where enough chunks are left for many threads: memory is asked for a tile
     // ahead, which after the last one of a chunk is another thread's.
@@ -39,19 +45,35 @@ struct Chunks {
     const int64_t several = share < 1 ? 1 : share < 8 ? share : 8;
     const int64_t tiles = 65536 / (tile * inputs.classes);
     chunk = tile * (tiles > several ? tiles : several);
-    per_image = (length + chunk - 1) / chunk;
-    total = per_image * inputs.images;
+    per_image = grid == nullptr ? (length + chunk - 1) / chunk : grid->bands();
+    total = per_image * images;
   }
-  int64_t image(int64_t index) const { return index / per_image; }
+  // Of bands, those with even numbers, which may be written to at the same time.
+  int64_t first_half() const { return grid == nullptr ? total : images * ((per_image + 1) / 2); }
+  int64_t image(int64_t index) const {
+    if (grid == nullptr) return index / per_image;
+    return index < first_half() ? index / ((per_image + 1) / 2)
+                                : (index - first_half()) / (per_image / 2);
+  }
   // Threads that find something to do; waking one takes longer than some thousand scores.
   int64_t workers(int32_t threads) const {
     if (scores < 16384) return 1;
     return threads < total ? threads : total;
   }
-  int64_t first(int64_t index) const { return index % per_image * chunk; }
+  int64_t first(int64_t index) const {
+    return grid == nullptr ? index % per_image * chunk : grid->edges[band(index)];
+  }
   int64_t last(int64_t index) const {
+    if (grid != nullptr) return grid->edges[band(index) + 1];
     const int64_t end = first(index) + chunk;
     return end < length ? end : length;
+  }
+
+ private:
+  size_t band(int64_t index) const {
+    const int64_t half = first_half();
+    return static_cast<size_t>(index < half ? 2 * (index % ((per_image + 1) / 2))
+                                            : 2 * ((index - half) % (per_image / 2)) + 1);
   }
 };
 
@@ -72,11 +94,19 @@ struct Memory {
 struct Pass {
   const lovasz_inputs &inputs;
   const lovasz_kernels &level = kernels();
-  const Chunks chunks{inputs};
+  const std::unique_ptr<const Grid> bands;
+  const lovasz_grid *const grid;  // of scores that are interpolated, or null
+  const Chunks chunks;
   std::atomic<int64_t> next{0};
+  int64_t end;                      // of the chunks that are taken now
   std::atomic<bool> failed{false};  // no memory
 
-  explicit Pass(const lovasz_inputs &read) : inputs(read) {}
+  explicit Pass(const lovasz_inputs &read)
+      : inputs(read),
+        bands(read.upsample == LOVASZ_AS_GIVEN ? nullptr : new Grid(read)),
+        grid(bands ? &bands->tables : nullptr),
+        chunks(read, bands.get()),
+        end(chunks.total) {}
   // Of an image that is not made of clouds.
   int64_t group(int64_t image) const { return inputs.per_image ? image : 0; }
   int status() const { return failed ? LOVASZ_NO_MEMORY : LOVASZ_OK; }
@@ -84,13 +114,14 @@ struct Pass {
   // Calls visit(index, image, first, last, scratch) for the chunks that this thread takes.
   template <class Visit>
   void take_chunks(Visit visit) {
-    const Memory scratch(static_cast<size_t>(lovasz_scratch_floats(inputs.classes)) *
-                         sizeof(float));
+    const int64_t floats = lovasz_scratch_floats(inputs.classes) +
+                           (grid == nullptr ? 0 : lovasz_enlarged_floats(&inputs));
+    const Memory scratch(static_cast<size_t>(floats) * sizeof(float));
     if (scratch.data == nullptr) {
       failed = true;
       return;
     }
-    for (int64_t i = next++; i < chunks.total; i = next++) {
+    for (int64_t i = next++; i < end; i = next++) {
       visit(i, chunks.image(i), chunks.first(i), chunks.last(i), scratch.aligned<float>());
     }
   }
@@ -115,5 +146,14 @@ struct Pass {
   template <class Work>
   void on_threads(int32_t threads, Work work) {
     run(threads, chunks.workers(threads), [&](int64_t, int64_t) { work(); });
+  }
+  // The same for work that adds to what neighbouring chunks add to as well.
+  template <class Work>
+  void in_halves(int32_t threads, Work work) {
+    end = chunks.first_half();
+    on_threads(threads, work);
+    next = end;
+    end = chunks.total;
+    on_threads(threads, work);
   }
 };

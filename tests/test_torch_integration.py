@@ -40,7 +40,19 @@ def probabilities(make, link):
     return made
 
 
+def upsampled(make):
+    """Labels of about twice the resolution of the logits."""
+
+    def made(dtype=torch.float32, shape=(2, CLASSES, 5, 3)):
+        height, width = shape[2:]
+        target = make(dtype, (*shape[:2], 2 * height + 1, 2 * width + 2))[1]
+        return make(dtype, shape)[0], target
+
+    return made
+
+
 SETS = {"multilabel": True, "ignore_index": 255}
+BILINEAR = {"ignore_index": 255, "upsample": "bilinear"}
 # Function, its options, and what makes scores and labels.
 LOSSES = {
     "softmax": (lovasz.lovasz_softmax, {"ignore_index": 255}, multiclass),
@@ -59,6 +71,17 @@ LOSSES = {
     "hinge": (lovasz.lovasz_hinge, SETS, multilabel),
     "elu": (lovasz.lovasz_hinge, {**SETS, "activation": "elu"}, multilabel),
     "binary cross-entropy": (lovasz.binary_cross_entropy_lovasz_sigmoid, SETS, multilabel),
+    "softmax upsampled": (lovasz.lovasz_softmax, BILINEAR, upsampled(multiclass)),
+    "hinge upsampled": (
+        lovasz.lovasz_hinge,
+        {**BILINEAR, "multilabel": True, "align_corners": True},
+        upsampled(multilabel),
+    ),
+    "cross-entropy upsampled": (
+        lovasz.cross_entropy_lovasz_softmax,
+        BILINEAR,
+        upsampled(multiclass),
+    ),
 }
 MODULES = {
     "LovaszSoftmaxLoss": ({"ignore_index": 255, "weight": [1.0, 2.0, 3.0, 4.0]}, multiclass),
@@ -71,7 +94,7 @@ SORT = {"method": "sort"}
 EVERY_LOSS = pytest.mark.parametrize("name", LOSSES)
 EVERY_MODULE = pytest.mark.parametrize("name", MODULES)
 # Losses with cross-entropy know one method.
-FUSED = ("cross-entropy", "binary cross-entropy")
+FUSED = ("cross-entropy", "binary cross-entropy", "cross-entropy upsampled")
 EVERY_WAY = pytest.mark.parametrize(
     ("name", "method"),
     [(name, {}) for name in LOSSES] + [(name, SORT) for name in LOSSES if name not in FUSED],
@@ -125,6 +148,7 @@ def test_autocast_keeps_sixteen_bits(name, method):
 @EVERY_LOSS
 def test_no_wide_copy_of_the_scores_is_kept(name):
     scores, target = inputs_of(name, torch.bfloat16)
+    pixels = len(scores) * target.shape[-2] * target.shape[-1]  # the log-sum-exp of each is kept
     kept = []
 
     def pack(tensor):
@@ -136,7 +160,7 @@ def test_no_wide_copy_of_the_scores_is_kept(name):
     assert all(
         tensor.dtype in (torch.bfloat16, torch.int64)
         for tensor in kept
-        if tensor.numel() >= scores.numel() and tensor.shape[-1] != DEFAULT_BINS
+        if tensor.numel() >= max(scores.numel(), pixels + 1) and tensor.shape[-1] != DEFAULT_BINS
     )
 
 
@@ -485,6 +509,8 @@ def test_a_list_of_weights_follows_the_default_device():
 @EVERY_WAY
 @pytest.mark.parametrize("shape", [(0, CLASSES, 5, 3), (2, CLASSES, 0, 3)])
 def test_an_empty_batch(name, method, shape):
+    if 0 in shape[1:] and "upsampled" in name:
+        pytest.skip("nothing can be interpolated to what is empty, see tests/test_upsampling.py")
     value, gradient = value_and_gradient(
         loss_of(name, **method), *inputs_of(name, torch.float32, shape)
     )

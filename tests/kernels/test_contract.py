@@ -63,7 +63,7 @@ GOOD = {
         "link": "softmax",
         "smoothing": 0.0,
         "upsample": None,
-        "size": None,
+        "size": (),
     },
     "backward": {
         "scores": SCORES,
@@ -79,7 +79,7 @@ GOOD = {
         "segment_ids": None,
         "pixel_weight": torch.ones(2, 5),
         "upsample": None,
-        "size": None,
+        "size": (),
     },
 }
 # What the operators that read scores want with a link of multilabel.
@@ -169,7 +169,7 @@ def test_gradients_whose_elements_meet_are_refused(strides):
 
 
 @pytest.mark.parametrize(
-    "field", [{"score_type": 3}, {"label_type": 8}, {"link": 6}, {"target": None}, {"bins": 0}]
+    "field", [{"score_type": 3}, {"label_type": 8}, {"link": 6}, {"target": None}, {"upsample": 1}]
 )
 def test_inputs_that_are_none_are_refused(field):
     assert status_of(cpu._strided(torch.empty(2, 3, 5)), **field) == -2

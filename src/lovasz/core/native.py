@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
-ABI = 3
+ABI = 4
 
 _NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
 
@@ -60,6 +60,9 @@ class Inputs(ctypes.Structure):
         ("offsets", ctypes.c_void_p),
         ("clouds", ctypes.c_int64),
         ("cloud_ids", ctypes.c_void_p),
+        ("upsample", ctypes.c_int32),
+        ("source", ctypes.c_int64 * 3),
+        ("size", ctypes.c_int64 * 3),
     )
 
 
@@ -174,6 +177,7 @@ def _declare(library: ctypes.CDLL) -> None:
         pointer,  # order
         pointer,  # places
     )
+    library.lovasz_argmax.argtypes = (inputs, pointer, ctypes.c_int32, threads)
     library.lovasz_histogram.argtypes = (inputs, ctypes.POINTER(HistogramResult), threads)
     library.lovasz_extend.argtypes = (ctypes.POINTER(Extension), threads)
     library.lovasz_extend.restype = None

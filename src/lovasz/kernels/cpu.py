@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,7 @@ from torch import Tensor
 from lovasz.core import native
 from lovasz.core.bins import centres
 from lovasz.core.links import PROBABILITIES
+from lovasz.core.upsampling import LINEAR, LINEAR_CORNERS, NEAREST
 from lovasz.kernels import reference
 from lovasz.kernels.clouds import Clouds
 from lovasz.kernels.contents import raise_for_labels, raise_for_probabilities
@@ -47,6 +49,10 @@ _LABEL_TYPES = {
     torch.int64: 6,
     torch.uint64: 7,
 }
+
+
+_UPSAMPLE = {LINEAR: 1, LINEAR_CORNERS: 2, NEAREST: 3}
+_NO_LSE = torch.empty(0, dtype=torch.float64)
 
 
 @functools.cache
@@ -82,15 +88,15 @@ def histogram(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] | None = None,
+    size: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CPU tensors."""
-    kernels = None if upsample or bins == 0 else _kernels(scores, target, link)
+    kernels = _kernels(scores, target, link)
     if kernels is None:
         options = (ignore_index, per_image, link, cross_entropy, class_weight, smoothing)
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
         return reference.histogram(scores, target, bins, *options, *segmented)
-    images, classes, _ = scores.shape
+    images, classes = scores.shape[:2]
     groups = images if per_image else 1
     clouds, given = None, target
     if segment_ids is not None:
@@ -101,6 +107,8 @@ def histogram(
     invalid = torch.zeros(groups, dtype=torch.int64)
     lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
+    if upsample is not None:
+        inputs.add_upsampling(scores, upsample, size)
     if cross_entropy:
         inputs.add_cross_entropy(class_weight, smoothing)
     if pixel_weight is not None:
@@ -131,27 +139,30 @@ def sort_and_extend(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] | None = None,
+    size: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CPU tensors."""
-    kernels = None if upsample else _kernels(scores, target, link)
-    if kernels is None or scores.numel() > _SORTED_SCORES:
+    kernels = _kernels(scores, target, link)
+    shape = (*scores.shape[:2], target.shape[-1])
+    if kernels is None or math.prod(shape) > _SORTED_SCORES:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
         return reference.sort_and_extend(scores, target, *options, *segmented)
-    images, classes, _ = scores.shape
+    images, classes = scores.shape[:2]
     groups = images if per_image else 1
     clouds, given = None, target
     if segment_ids is not None:
         groups, clouds = segments, Clouds.of(segment_ids, segments)
         scores, target, pixel_weight = clouds.gather(scores, target, pixel_weight)
     lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
-    slopes = torch.empty(scores.shape, dtype=torch.float32)
+    slopes = torch.empty((*scores.shape[:2], target.shape[-1]), dtype=torch.float32)
     kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
     losses = torch.empty((groups, classes), dtype=torch.float64)
     positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
     invalid = torch.zeros(groups, dtype=torch.int64)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, clouds=clouds)
+    if upsample is not None:
+        inputs.add_upsampling(scores, upsample, size)
     if pixel_weight is not None:
         inputs.add_pixel_weight(pixel_weight, fixed=True)
     result = native.SortResult(
@@ -190,11 +201,10 @@ def backward(
     segment_ids: Tensor | None = None,
     pixel_weight: Tensor | None = None,
     upsample: str | None = None,
-    size: Sequence[int] | None = None,
+    size: Sequence[int] = (),
 ) -> Tensor:
     """``lovasz::backward`` for CPU tensors."""
-    alone = slopes.dim() == 4 and slopes.shape[3] == 0
-    kernels = None if upsample or alone else _kernels(scores, target, link)
+    kernels = _kernels(scores, target, link)
     if kernels is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         upsampled = (upsample, size)
@@ -204,14 +214,19 @@ def backward(
         clouds = Clouds.of(segment_ids, len(slopes))
         scores, target, lse, pixel_weight = clouds.gather(scores, target, lse, pixel_weight)
     gradient = torch.empty_like(scores)
-    out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
-    kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
+    if upsample is not None:
+        out = torch.zeros(scores.shape, dtype=torch.float32)  # which is added to
+    else:
+        out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
+        kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
     slopes = slopes.to(torch.float32).contiguous()
     lse = lse.to(torch.float64).contiguous()
     factors = None if factors is None else factors.to(torch.float32).contiguous()
     bins = 0 if by_pixel else slopes.shape[3]
     per_image = segment_ids is None and by_image(slopes, factors)
     inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
+    if upsample is not None:
+        inputs.add_upsampling(scores, upsample, size)
     if scale is not None:
         inputs.add_cross_entropy(class_weight, smoothing)
     if pixel_weight is not None:
@@ -219,7 +234,7 @@ def backward(
     if segment_ids is not None and by_pixel and factors is not None:
         inputs.add_cloud_ids(segment_ids, len(factors))
     factor = None if factors is None else factors.data_ptr()
-    written, threads = _strided(out), torch.get_num_threads()
+    written, threads = _strided(out.flatten(2)), torch.get_num_threads()
     by_sum = 0.0 if scale is None else scale.item()
     status = kernels.lovasz_backward(
         inputs.struct, slopes.data_ptr(), by_pixel, factor, by_sum, written, threads
@@ -230,7 +245,26 @@ def backward(
         gradient, out = torch.empty_like(wanted), clouds.scatter(out)
         if out.stride()[1:] == gradient.stride()[1:]:
             return out.as_strided(out.shape, gradient.stride())
-    return gradient if out is gradient else gradient.copy_(out)
+    if out.dtype == gradient.dtype and out.stride() == gradient.stride():
+        return out
+    return gradient.copy_(out)
+
+
+def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> Tensor:
+    """``lovasz::argmax`` for CPU tensors."""
+    kernels = load() if scores.dtype in _SCORE_TYPES and scores.numel() > 0 else None
+    if kernels is None:
+        return reference.argmax(scores, size, upsample, narrow)
+    dtype = torch.uint8 if narrow else torch.int64
+    labels = torch.empty((scores.shape[0], math.prod(size)), dtype=dtype)
+    kernels.lovasz_expect_writes(labels.data_ptr(), labels.numel() * labels.element_size())
+    inputs = _Inputs(scores, labels, _NO_LSE, None, False, "softmax")
+    inputs.add_upsampling(scores, upsample, size)
+    if status := kernels.lovasz_argmax(
+        inputs.struct, labels.data_ptr(), narrow, torch.get_num_threads()
+    ):
+        _raise_for(status)
+    return labels
 
 
 def extend(
@@ -325,17 +359,15 @@ class _Inputs:
         bins: int = 0,
         clouds: Clouds | None = None,
     ) -> None:
-        scores = scores if _in_place(scores) else scores.contiguous()
         target = target if target.stride(-1) == 1 else target.contiguous()
-        images, classes, length = scores.shape
-        self.kept = [scores, target]
+        images, classes = scores.shape[:2]
+        self.kept = [target]
         self.struct = native.Inputs(
-            scores=_strided(scores),
             target=target.data_ptr(),
             target_stride=target.stride(0),
             images=images,
             classes=classes,
-            length=length,
+            length=target.shape[-1],
             bins=bins,
             ignore_index=0 if ignore_index is None else ignore_index,
             lse=lse.data_ptr(),
@@ -346,9 +378,24 @@ class _Inputs:
             target_class_stride=target.stride(1) if target.dim() == 3 else 0,
             link=_LINKS[link],
         )
+        if scores.dim() == 3:
+            self._read(scores if _in_place(scores) else scores.contiguous())
         if clouds is not None:
             self.struct.offsets, self.struct.clouds = clouds.offsets.data_ptr(), clouds.number
             self.kept.append(clouds.offsets)
+
+    def _read(self, scores: Tensor) -> None:
+        self.struct.scores = _strided(scores)
+        self.kept.append(scores)
+
+    def add_upsampling(self, scores: Tensor, mode: str, size: Sequence[int]) -> None:
+        """Scores (N, C, d, h, w), of which the kernels read contiguous floats."""
+        if scores.dtype != torch.float32 or not scores.is_contiguous():
+            scores = torch.empty(scores.shape, dtype=torch.float32).copy_(scores)
+        self.struct.score_type = _SCORE_TYPES[scores.dtype]
+        self.struct.upsample = _UPSAMPLE[mode]
+        self.struct.source[:], self.struct.size[:] = scores.shape[2:], size
+        self._read(scores.flatten(2))
 
     def add_cross_entropy(self, class_weight: Tensor | None, smoothing: float) -> None:
         """Ask for cross-entropy."""

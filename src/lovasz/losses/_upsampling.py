@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lovasz.core.options import Options
@@ -40,5 +41,7 @@ def with_three_axes(scores: Tensor) -> Tensor:
 
 def three_sizes(size: tuple[int, ...]) -> tuple[int, int, int]:
     """The same for the sizes to interpolate to."""
+    if torch.jit.is_tracing():  # they are tensors, and torch takes lists of numbers alone
+        size = tuple(int(number) for number in size)
     depth, height, width = (1,) * (MOST_AXES - len(size)) + size
     return depth, height, width

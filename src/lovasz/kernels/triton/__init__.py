@@ -30,7 +30,7 @@ def histogram(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] | None = None,
+    size: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
     launch = None if upsample or bins == 0 else _launches("histograms", scores)
@@ -64,7 +64,7 @@ def sort_and_extend(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] | None = None,
+    size: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
     launch = None if upsample else _launches("sorting", scores)
@@ -96,7 +96,7 @@ def backward(
     segment_ids: Tensor | None = None,
     pixel_weight: Tensor | None = None,
     upsample: str | None = None,
-    size: Sequence[int] | None = None,
+    size: Sequence[int] = (),
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
     alone = slopes.dim() == 4 and slopes.shape[3] == 0
