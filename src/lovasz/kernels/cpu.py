@@ -378,15 +378,13 @@ class _Inputs:
             target_class_stride=target.stride(1) if target.dim() == 3 else 0,
             link=_LINKS[link],
         )
-        if scores.dim() == 3:
-            self._read(scores if _in_place(scores) else scores.contiguous())
+        if scores.dim() == 3:  # else see `add_upsampling`
+            scores = scores if _in_place(scores) else scores.contiguous()
+            self.struct.scores = _strided(scores)
+            self.kept.append(scores)
         if clouds is not None:
             self.struct.offsets, self.struct.clouds = clouds.offsets.data_ptr(), clouds.number
             self.kept.append(clouds.offsets)
-
-    def _read(self, scores: Tensor) -> None:
-        self.struct.scores = _strided(scores)
-        self.kept.append(scores)
 
     def add_upsampling(self, scores: Tensor, mode: str, size: Sequence[int]) -> None:
         """Scores (N, C, d, h, w), of which the kernels read contiguous floats."""
@@ -395,7 +393,8 @@ class _Inputs:
         self.struct.score_type = _SCORE_TYPES[scores.dtype]
         self.struct.upsample = _UPSAMPLE[mode]
         self.struct.source[:], self.struct.size[:] = scores.shape[2:], size
-        self._read(scores.flatten(2))
+        self.struct.scores = _strided(scores.flatten(2))
+        self.kept.append(scores)
 
     def add_cross_entropy(self, class_weight: Tensor | None, smoothing: float) -> None:
         """Ask for cross-entropy."""
