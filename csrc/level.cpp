@@ -57,7 +57,7 @@ struct Span {
   }
   template <int T, class Visit>
   void tiles_of(Visit visit) const {
-    if (grid != nullptr) return upsampled_tiles(visit);
+    if (grid != nullptr) return upsampled_tiles<T / 2>(visit);  // there is more beside them
     switch (inputs.score_type) {
       case LOVASZ_FLOAT32:
         return each_tile<T, float>(visit);
@@ -105,10 +105,11 @@ struct Span {
     }
     columns.finish();
   }
-  // The span is of whole depths, or of whole rows of one, or of a part of one row.
-  template <class Visit>
+  // The span is of whole depths, or of whole rows of one, or of a part of one row. The last columns
+  // are taken in narrow tiles.
+  template <int T, class Visit>
   void upsampled_tiles(Visit visit) const {
-    constexpr int64_t wide = 64, narrow = 32;
+    constexpr int64_t narrow = 32;
     const int64_t height = grid->axes[1].size, width = grid->axes[2].size;
     const int64_t rows = (last - 1) / width + 1 - first / width;
     const int64_t begin = rows == 1 ? first % width : 0;
@@ -117,8 +118,8 @@ struct Span {
     const int64_t bottom = top + (rows < height ? rows : height);
     for (int64_t z = first / width / height; z * height * width < last; ++z) {
       int64_t x = begin;
-      for (; end - x > wide - narrow; x += wide) {
-        columns_of<wide>(z, top, bottom, x, end - x < wide ? end - x : wide, visit);
+      for (; end - x > T - narrow; x += T) {
+        columns_of<T>(z, top, bottom, x, end - x < T ? end - x : T, visit);
       }
       for (; x < end; x += narrow) {
         columns_of<narrow>(z, top, bottom, x, end - x < narrow ? end - x : narrow, visit);
@@ -221,7 +222,7 @@ void keys(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, i
 void argmax(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, int64_t first,
             int64_t last, const lovasz_labels *labels, float *memory) {
   const Span span(inputs, grid, image, first, last, memory);
-  span.upsampled_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+  span.upsampled_tiles<lovasz_tile_pixels / 2>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
     argmax_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *labels);
   });
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
+#include <new>
 
 #include "grid.h"
 
@@ -98,15 +99,25 @@ struct Pass {
   const lovasz_grid *const grid;  // of scores that are interpolated, or null
   const Chunks chunks;
   std::atomic<int64_t> next{0};
-  int64_t end;                      // of the chunks that are taken now
-  std::atomic<bool> failed{false};  // no memory
+  int64_t stop;              // of the chunks that are taken now
+  std::atomic<bool> failed;  // no memory
 
   explicit Pass(const lovasz_inputs &read)
       : inputs(read),
-        bands(read.upsample == LOVASZ_AS_GIVEN ? nullptr : new Grid(read)),
+        bands(grid_of(read)),
         grid(bands ? &bands->tables : nullptr),
         chunks(read, bands.get()),
-        end(chunks.total) {}
+        stop(chunks.total),
+        failed(read.upsample != LOVASZ_AS_GIVEN && grid == nullptr) {}
+  // Null where scores are as given, or without memory.
+  static std::unique_ptr<const Grid> grid_of(const lovasz_inputs &inputs) {
+    if (inputs.upsample == LOVASZ_AS_GIVEN) return nullptr;
+    try {
+      return std::make_unique<const Grid>(inputs);
+    } catch (const std::bad_alloc &) {
+      return nullptr;
+    }
+  }
   // Of an image that is not made of clouds.
   int64_t group(int64_t image) const { return inputs.per_image ? image : 0; }
   int status() const { return failed ? LOVASZ_NO_MEMORY : LOVASZ_OK; }
@@ -121,7 +132,7 @@ struct Pass {
       failed = true;
       return;
     }
-    for (int64_t i = next++; i < end; i = next++) {
+    for (int64_t i = next++; i < stop; i = next++) {
       visit(i, chunks.image(i), chunks.first(i), chunks.last(i), scratch.aligned<float>());
     }
   }
@@ -145,15 +156,16 @@ struct Pass {
   // Calls work() on as many threads as find something to do.
   template <class Work>
   void on_threads(int32_t threads, Work work) {
+    if (failed) return;
     run(threads, chunks.workers(threads), [&](int64_t, int64_t) { work(); });
   }
   // The same for work that adds to what neighbouring chunks add to as well.
   template <class Work>
   void in_halves(int32_t threads, Work work) {
-    end = chunks.first_half();
+    stop = chunks.first_half();
     on_threads(threads, work);
-    next = end;
-    end = chunks.total;
+    next = stop;
+    stop = chunks.total;
     on_threads(threads, work);
   }
 };
