@@ -60,9 +60,12 @@ def test_plain_torch_interpolates_as_its_own_function(source, size, mode):
     torch.testing.assert_close(shrink(gradient, source, size, mode), expected)
 
 
-@pytest.mark.parametrize("link", LOSSES)
+@pytest.mark.parametrize(
+    ("source", "size", "link"),
+    [(*sizes, "softmax") for sizes in SIZES]
+    + [(*sizes, link) for sizes in (SIZES[1], SIZES[10]) for link in LOSSES[1:]],
+)
 @pytest.mark.parametrize("mode", KERNEL_MODES)
-@pytest.mark.parametrize(("source", "size"), SIZES)
 def test_both_passes_are_those_of_plain_torch(level, source, size, mode, link):
     scores, target, weight = made(source, size, link)
     fused = link in ("softmax", "sigmoid")
@@ -233,3 +236,52 @@ def test_many_images_and_bands():
         got = cpu.backward(scores, target, lse, slopes, *tail)
         want = reference.backward(scores, target, lse, slopes, *tail)
         assert relative(got, want) < 1e-3
+
+
+@pytest.mark.parametrize("mode", KERNEL_MODES)
+def test_operators_pass_opcheck(mode):
+    source, size = (1, 4, 5), (1, 9, 11)
+    scores, target, weight = made(source, size)
+    ops, how = torch.ops.lovasz, (weight, None, 1, mode, size)
+    head = (16, IGNORE, True, "softmax", True, torch.rand(CLASSES), 0.1, *how)
+    torch.library.opcheck(ops.histogram, (scores, target, *head))
+    _, lse, _, _ = ops.histogram(scores, target, *head)
+    torch.library.opcheck(ops.sort, (scores, target, IGNORE, True, "softmax", *how[1:]))
+    torch.library.opcheck(
+        ops.sort_and_extend, (scores, target, IGNORE, True, "softmax", 1.0, 1.0, True, *how)
+    )
+    for slopes in (
+        torch.rand(IMAGES, CLASSES, 2, 16),
+        torch.rand(IMAGES, CLASSES, 99),
+        torch.empty(1, CLASSES, 2, 0),
+    ):
+        tail = (None, IGNORE, "softmax", torch.tensor(0.3), None, 0.1, None, weight, mode, size)
+        torch.library.opcheck(ops.backward, (scores, target, lse, slopes, *tail))
+    torch.library.opcheck(ops.argmax, (scores, size, mode, True))
+
+
+BAD = [
+    {"scores": torch.zeros(2, 5, 20)},
+    {"scores": torch.zeros(2, 5, 1, 0, 5)},
+    {"size": (9, 11)},
+    {"size": (1, 9, 0)},
+    {"size": ()},
+    {"size": (1, 9, 10)},
+    {"upsample": "bilinear"},
+    {"upsample": None},
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_does_not_fit_has_a_sentence(bad):
+    scores, target, _ = made((1, 4, 5), (1, 9, 11))
+    given = {"upsample": LINEAR, "size": (1, 9, 11), "scores": scores, **bad}
+    with pytest.raises(ValueError, match=r"lovasz::histogram: expected .* got "):
+        torch.ops.lovasz.histogram(
+            target=target, bins=8, ignore_index=None, per_image=False, link="softmax", **given
+        )
+
+
+def test_too_many_classes_for_a_byte_have_a_sentence():
+    with pytest.raises(ValueError, match="1 to 255 classes for uint8, got 256"):
+        torch.ops.lovasz.argmax(torch.zeros(1, 256, 1, 2, 2), (1, 4, 4), LINEAR, True)
