@@ -60,6 +60,7 @@ class Columns {
         upper_lane[i] = upper[i] - static_cast<int32_t>(begin);
       }
     }
+    if (gradient != nullptr) find_runs();
   }
   Columns(const Columns &) = delete;
   Columns &operator=(const Columns &) = delete;
@@ -122,6 +123,7 @@ class Columns {
     release(side);
     held[side] = source;
     for (int64_t c = 0; c < inputs.classes; ++c) {
+      fetch_after_row(c, source);
       enlarge(source_row(c, source), memory.rows[side] + c * padded<T>);
       if (gradient == nullptr) continue;
       float *__restrict sums = memory.gradients[side] + c * padded<T>;
@@ -143,6 +145,13 @@ class Columns {
   int64_t place(int64_t c, int64_t depth, int64_t source) const {
     return (depth * inputs.source[1] + source) * inputs.source[2] + source_first +
            c * inputs.scores.class_stride + image * inputs.scores.image_stride;
+  }
+
+  // Asks for the next row: those of other classes lie between.
+  void fetch_after_row(int64_t c, int64_t source) const {
+    const float *scores = static_cast<const float *>(inputs.scores.data);
+    const float *next = scores + place(c, grid.axes[0].lower[z], source + 1);
+    fetch_memory(reinterpret_cast<uintptr_t>(next), static_cast<uintptr_t>(sources) * sizeof *next);
   }
 
   const float *source_row(int64_t c, int64_t source) const {
@@ -202,19 +211,74 @@ class Columns {
     }
   }
 
-  // The reverse of `enlarge`, added. Columns with the same sources follow each other: their sum is
-  // taken first, because an addition to memory has to wait for the one before it.
-  void shrink(const float *__restrict sums, float *__restrict out) const {
-    for (int64_t t = 0; t < size;) {
+  // The reverse of `enlarge`, added.
+  void shrink(const float *sums, float *out) const {
+    switch (run) {
+      case 2:
+        return shrink_runs<2>(sums, out);
+      case 4:
+        return shrink_runs<4>(sums, out);
+      case 8:
+        return shrink_runs<8>(sums, out);
+      default:
+        shrink_columns(0, size, sums, out);
+    }
+  }
+
+  // Columns [t, end). Those with the same sources follow each other: their sum is taken first,
+  // because an addition to memory has to wait for the one before it.
+  void shrink_columns(int64_t t, int64_t end, const float *__restrict sums,
+                      float *__restrict out) const {
+    while (t < end) {
       const int32_t source = lower[t], next = upper[t];
       float own = 0.0f, other = 0.0f;
-      for (; t < size && lower[t] == source; ++t) {
+      for (; t < end && lower[t] == source; ++t) {
         own += lower_weight[t] * sums[t];
         other += upper_weight[t] * sums[t];
       }
       out[source] += own;
       if (!grid.axes[2].single) out[next] += other;
     }
+  }
+
+  // The same where so many columns lie between two sources, for many sources at once.
+  template <int K>
+  void shrink_runs(const float *__restrict sums, float *__restrict out) const {
+    alignas(64) float own[T], other[T], owns[T / K], others[T / K];
+    for (int t = 0; t < T; ++t) {
+      own[t] = lower_weight[t] * sums[t];
+      other[t] = upper_weight[t] * sums[t];
+    }
+    const float *__restrict a = own + run_first, *__restrict b = other + run_first;
+    for (int64_t i = 0; i < runs; ++i) {
+      float left = a[K * i], right = b[K * i];
+      for (int k = 1; k < K; ++k) left += a[K * i + k];
+      for (int k = 1; k < K; ++k) right += b[K * i + k];
+      owns[i] = left;
+      others[i] = right;
+    }
+    shrink_columns(0, run_first, sums, out);
+    float *__restrict to = out + lower[run_first];
+    for (int64_t i = 0; i < runs; ++i) to[i] += owns[i];
+    for (int64_t i = 0; i < runs; ++i) to[i + 1] += others[i];
+    shrink_columns(run_first + K * runs, size, sums, out);
+  }
+
+  // From the first column with another source than the one before on, as many as each source has
+  // where it is 2, 4 or 8 for all of them, and how many such runs there are; else a run of 0.
+  void find_runs() {
+    run = runs = 0;
+    for (run_first = 1; run_first < size && lower[run_first] == lower[0]; ++run_first) continue;
+    int64_t end = run_first;
+    while (end < size && lower[end] == lower[run_first]) ++end;
+    const int64_t length = end - run_first;
+    if (grid.axes[2].single || end == size || (length != 2 && length != 4 && length != 8)) return;
+    for (int64_t t = run_first; t < size; ++t) {
+      const int64_t i = (t - run_first) / length;
+      if (lower[t] != lower[run_first] + i || upper[t] != lower[t] + 1) return;
+    }
+    run = length;
+    runs = (size - run_first) / length;
   }
 
   const lovasz_inputs &inputs;
@@ -224,6 +288,7 @@ class Columns {
   const int64_t source_first, sources;  // columns of the sources
   float *const gradient;                // (N, C, source), or null
   int64_t held[2] = {-1, -1};
+  int64_t run = 0, runs = 0, run_first = 0;          // see `find_runs`
   bool near;                                         // whether no lane is beyond the last one
   int32_t begins[T / lanes];                         // of each so many columns, the first source
   alignas(64) int32_t lower_lane[T], upper_lane[T];  // and from there on
