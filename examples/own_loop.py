@@ -11,7 +11,7 @@ import sys
 import torch
 from torch import nn
 
-from lovasz import CrossEntropyLovaszSoftmaxLoss
+from lovasz import CrossEntropyLovaszSoftmaxLoss, upsampled_argmax
 from lovasz.train.data.landcover import load_landcover
 
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
@@ -27,10 +27,9 @@ network = nn.Sequential(
     nn.Conv2d(32, 64, 5, stride=2, padding=2),
     nn.BatchNorm2d(64),
     nn.ReLU(),
-    nn.Conv2d(64, classes, 3, padding=1),
-    nn.Upsample(scale_factor=4, mode="bilinear"),
+    nn.Conv2d(64, classes, 3, padding=1),  # logits of a quarter of the resolution of the labels
 )
-criterion = CrossEntropyLovaszSoftmaxLoss(ignore_index=255)
+criterion = CrossEntropyLovaszSoftmaxLoss(ignore_index=255, upsample="bilinear")
 optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
 
 
@@ -54,7 +53,7 @@ for epoch in range(epochs):
 network.eval()
 with torch.no_grad():
     images, labels = batch(val, range(len(val)))
-    predicted = network(images).argmax(1)
+    predicted = upsampled_argmax(network(images), labels.shape[1:])
 intersection = torch.stack([((predicted == c) & (labels == c)).sum() for c in range(classes)])
 union = torch.stack([((predicted == c) | (labels == c)).sum() for c in range(classes)])
 present = torch.stack([(labels == c).any() for c in range(classes)])

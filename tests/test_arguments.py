@@ -37,6 +37,7 @@ GIVEN = {
     "dice": {"accept_nonconvex": True},
     "error_bound": {"bins": 1024},
     "relative_bound": {"bins": 1024},
+    "upsampled_argmax": {"logits": LOGITS.view(1, 3, 6, 1), "size": (9, 2)},
 }
 # Types, and functions of three tensors of counts that are called by the losses alone.
 NOT_CALLED = {"LabelCounts", "LossWeights", "SetFunction", "jaccard", "missed_positives"}
@@ -91,6 +92,8 @@ WRONG = {
     "accept_nonconvex": False,
     "num_samples": 0,
     "seed": -1,
+    "size": (9,),
+    "dtype": torch.int32,
 }
 
 

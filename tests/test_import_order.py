@@ -62,6 +62,7 @@ FLOORS = [
     ["losses.softmax", "losses.sigmoid", "losses.hinge"],
     ["losses.modules"],
     ["losses"],
+    ["predictions"],
     ["metrics.base"],
     ["metrics.iou"],
     ["metrics"],

@@ -212,7 +212,11 @@ WRONG_INPUTS = [
     ((LABELS.to("meta"), LABELS), ValueError, "expected target on the device of prediction, meta"),
     ((LABELS, LABELS + 3), ValueError, r"in \[0, 2\] or equal to ignore_index=None, got 3 \(and 7"),
     ((LABELS - 1, LABELS), ValueError, r"every predicted label to be in \[0, 2\], .* got -1"),
-    ((torch.full((2, 3, 4), torch.nan), LABELS), ValueError, "and no NaN among logits, got 0"),
+    (
+        (torch.full((2, 3, 4), torch.nan), LABELS),
+        ValueError,
+        r"and no NaN among logits \(.* as -1\), got -1 \(and 7",
+    ),
 ]
 
 
@@ -254,6 +258,82 @@ def test_no_value_is_read_elsewhere_than_on_the_cpu(kind):
     metric.update(LABELS.to("meta"), LABELS.to("meta"))
     metric.update(torch.zeros(2, 3, 4, device="meta"), LABELS.to("meta"))
     assert metric.compute().is_meta  # a meta tensor has no values: reading one would raise
+
+
+UPSAMPLED = [
+    ("bilinear", False, (4, 5), (11, 13)),
+    ("bilinear", True, (4, 5), (11, 13)),
+    ("bilinear", False, (11, 13), (4, 5)),  # labels of the lower resolution
+    ("nearest", False, (4, 5), (11, 13)),
+    ("linear", True, (7,), (30,)),
+    ("trilinear", False, (2, 3, 4), (5, 3, 9)),
+]
+
+
+@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize(("mode", "corners", "source", "size"), UPSAMPLED, ids=str)
+def test_logits_of_another_resolution(kind, mode, corners, source, size):
+    options = {"num_classes": C, "ignore_index": IGNORE}
+    upsampling = {"upsample": mode, "align_corners": corners}
+    usual, ours = kind(**options), kind(**options, **upsampling)
+    for seed in range(2):
+        logits = torch.randn(4, C, *source, generator=torch.Generator().manual_seed(seed))
+        _, truth = images(4, (math.prod(size), 1), seed)
+        truth = truth.reshape(4, *size)
+        align = {} if mode == "nearest" else {"align_corners": corners}
+        enlarged = torch.nn.functional.interpolate(logits, size, mode=mode, **align)
+        usual.update(enlarged, truth)
+        ours.update(logits, truth.to(torch.uint8))
+        ours.update(enlarged, truth)  # of the same size: nothing is interpolated
+        usual.update(enlarged.argmax(1), truth)
+        ours.update(enlarged.argmax(1), truth)  # labels have the size of the target
+        usual.update(enlarged, truth)
+    assert torch.equal(ours.compute(), usual.compute())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_upsampled_logits_of_any_dtype_and_layout(dtype):
+    logits, truth = torch.randn(2, C, 5, 4).to(dtype), torch.randint(C, (2, 11, 9))
+    enlarged = torch.nn.functional.interpolate(logits.double(), (11, 9), mode="bilinear")
+    metric = DatasetIoU(C, upsample="bilinear", reduction="none")
+    for layout in (logits, logits.contiguous(memory_format=torch.channels_last)):
+        metric.reset()
+        expected = value(DatasetIoU(C, reduction="none"), (enlarged, truth))
+        torch.testing.assert_close(value(metric, (layout, truth)), expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_what_does_not_fit_for_upsampling(kind):
+    name, (logits, target) = kind.__name__, (torch.zeros(2, 3, 4, 5), torch.zeros(2, 8, 9).long())
+    with pytest.raises(ValueError, match=f'^{name}: .*other resolution .* upsample="bilinear"$'):
+        kind(3).update(logits, target)
+    metric = kind(3, upsample="bilinear")
+    with pytest.raises(ValueError, match=f"^{name}: expected labels .* of the shape of target"):
+        metric.update(logits.argmax(1), target)
+    with pytest.raises(ValueError, match=rf"^{name}: expected target of shape \(2, any size, any"):
+        metric.update(logits, target[:1])
+    with pytest.raises(ValueError, match=f"^{name}: expected prediction with spatial axes for ups"):
+        metric.update(logits[:, :, 0, 0], target[:, 0, 0])
+    with pytest.raises(
+        ValueError, match=f"^{name}: expected prediction with 1 spatial axes .for 2"
+    ):
+        kind(3, upsample="linear").update(logits, target)
+    with pytest.raises(ValueError, match=f"^{name}: expected logits with num_classes=4"):
+        kind(4, upsample="bilinear").update(logits, target)
+    logits[1, 2, 3, 4] = torch.nan
+    with pytest.raises(ValueError, match=f"^{name}: .* and no NaN among logits .* got -1"):
+        metric.update(logits, target)
+    assert value(metric, (target, target)) == 1
+    with pytest.raises(ValueError, match=f"^{name}: expected upsample to be .* got 'cubic'"):
+        kind(3, upsample="cubic")
+    with pytest.raises(ValueError, match=f"^{name}: expected align_corners=True with upsample of"):
+        kind(3, align_corners=True)
+
+
+def test_upsampling_reads_no_value_elsewhere_than_on_the_cpu():
+    metric = DatasetIoU(3, upsample="bilinear").to("meta")
+    metric.update(torch.zeros(2, 3, 4, 5, device="meta"), torch.zeros(2, 8, 9, device="meta").int())
+    assert metric.compute().is_meta
 
 
 def test_the_package_does_not_need_torchmetrics():

@@ -43,6 +43,7 @@ __all__ = [
     "missed_positives",
     "relative_bound",
     "tversky",
+    "upsampled_argmax",
 ]
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         lovasz_softmax_from_probabilities,
     )
     from lovasz.losses.window import Window
+    from lovasz.predictions import upsampled_argmax
 else:
     # Type checkers read the imports above, and would take any name for good if they saw this.
     _MODULES = {
@@ -102,6 +104,7 @@ else:
         "missed_positives": "core.set_functions",
         "relative_bound": "core.bins",
         "tversky": "core.set_functions",
+        "upsampled_argmax": "predictions",
     }
 
     def __getattr__(name):

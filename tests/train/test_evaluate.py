@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from lovasz.train.data import IGNORE, DataSet
+from lovasz.train.data import IGNORE, DataSet, normalise
 from lovasz.train.evaluate import Interrupted, Scores, evaluate, pictures, predict
 from lovasz.train.loop import make_fabric
 from tests import oracle
@@ -99,7 +100,94 @@ def test_evaluation_can_be_interrupted(train_config):
 def test_the_sliding_window_covers_every_pixel():
     images = torch.randint(0, 256, (1, 3, 30, 50), dtype=torch.uint8)
     whole = predict(Brightness(), images, 64)
-    assert torch.equal(predict(Brightness(), images, 16).argmax(1), whole.argmax(1))
+    assert torch.equal(whole, (normalise(images)[:, 0] > 0).long())
+    assert torch.equal(predict(Brightness(), images, 16), whole)
+
+
+class Coarse(nn.Module):
+    """Logits of so many rows and columns, whatever the size of the image."""
+
+    def __init__(self, *size):
+        super().__init__()
+        self.size = size
+
+    def forward(self, images):
+        return torch.cat(
+            [
+                F.adaptive_avg_pool2d(images, self.size),
+                images.new_zeros(1).expand(len(images), 1, *self.size),
+            ],
+            dim=1,
+        )
+
+
+class Enlarged(Coarse):
+    def forward(self, images):
+        return F.interpolate(super().forward(images), images.shape[2:], mode="bilinear")
+
+
+WINDOW = 13
+COARSE = [(1, 1), (4, 6), (7, 7), (13, 5), (13, 13)]
+
+
+@pytest.mark.parametrize("size", COARSE, ids=str)
+@pytest.mark.parametrize("shape", [(13, 13), (12, 7), (5, 13), (29, 9), (31, 24)], ids=str)
+def test_logits_of_a_lower_resolution(size, shape):
+    """The same labels as of a network that enlarges its logits itself."""
+    images = torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8)
+    labels = predict(Coarse(*size), images, WINDOW)
+    assert labels.shape == (2, *shape)
+    assert torch.equal(labels, predict(Enlarged(*size), images, WINDOW))
+
+
+@pytest.mark.parametrize("size", COARSE, ids=str)
+def test_labels_of_one_window_are_those_of_the_enlarged_logits(size):
+    images = torch.randint(0, 256, (2, 3, WINDOW, WINDOW), dtype=torch.uint8)
+    expected = Enlarged(*size)(normalise(images)).argmax(1)
+    assert torch.equal(predict(Coarse(*size), images, WINDOW), expected)
+    # A smaller image is in the middle of zeros, which are the mean of the normalised colours.
+    blank = normalise(images[:, :, 2:10, 3:10])
+    expected = Enlarged(*size)(F.pad(blank, (3, 3, 2, 3)))[:, :, 2:10, 3:10].argmax(1)
+    assert torch.equal(predict(Coarse(*size), images[:, :, 2:10, 3:10], WINDOW), expected)
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (20, 9)], ids=str)
+def test_evaluation_and_pictures_of_coarse_logits_and_of_a_network_that_diverged(
+    train_config, shape
+):
+    config, part = train_config(), example([shape] * 3)
+    data = DataSet("", ["0", "1", "2", "3"], {"val": part})
+    fabric = make_fabric(config)
+    scores, kept = [], []
+    for network in (Coarse(5, 4), Enlarged(5, 4)):
+        scores.append(
+            evaluate(fabric, network, data, part="val", config=config, stop=lambda: False).as_dict()
+        )
+        kept.append(pictures(fabric, network, part, config.crop))
+    assert scores[0] == scores[1]
+    assert all((kept[0][name] == kept[1][name]).all() for name in kept[0])
+
+    class Diverged(Coarse):
+        def forward(self, images):
+            return super().forward(images) * torch.nan
+
+    scores = evaluate(fabric, Diverged(5, 4), data, part="val", config=config, stop=lambda: False)
+    assert scores.confusion[:, 1:].sum() == 0
+    assert scores.confusion.sum() == 3 * (shape[0] * shape[1] - 1)
+
+
+def test_an_infinite_logit_stays_where_it_is():
+    class Masked(nn.Module):
+        """Never class 0 where the image is bright."""
+
+        def forward(self, images):
+            logits = torch.zeros_like(images[:, :2])
+            return logits.index_fill(1, torch.tensor(1), -1).masked_fill(
+                (images[:, :1] > 0) & (torch.arange(2).view(2, 1, 1) == 0), -torch.inf
+            )
+
+    images = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
+    assert torch.equal(predict(Masked(), images, 16), (normalise(images)[:, 0] > 0).long())
 
 
 def test_absent_classes_do_not_count():

@@ -172,6 +172,34 @@ def test_resume_restores_random_numbers_of_dropout(train_config, tmp_path, monke
     assert_same(outcome(broken), outcome(straight))
 
 
+@pytest.mark.parametrize("crop", [12, 20])  # images of 16 x 16: a sliding window, and padding
+def test_logits_of_a_lower_resolution_train_as_enlarged_ones(
+    train_config, tmp_path, monkeypatch, crop
+):
+    (tmp_path / "coarse.py").write_text(
+        "from torch import nn\n"
+        "def net(in_channels, num_classes, size=None):\n"
+        "    network = nn.Sequential(nn.Conv2d(in_channels, 8, 5, stride=5), nn.ReLU(),\n"
+        "                            nn.Conv2d(8, num_classes, 1))\n"
+        "    if size:\n"
+        "        network.append(nn.Upsample((size, size), mode='bilinear'))\n"
+        "    return network\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    results = []
+    for name, model_args in (("coarse", {}), ("enlarged", {"size": crop})):
+        config = train_config(
+            model="coarse:net", model_args=model_args, crop=crop, out=str(tmp_path / name)
+        )
+        run(config)
+        result, log, state = outcome(config)
+        results.append((json.loads(log.splitlines()[-1])["loss"], state["model"], result["miou"]))
+    (loss, weights, miou), (usual_loss, usual_weights, usual_miou) = results
+    assert loss == pytest.approx(usual_loss, rel=1e-3)
+    assert miou == pytest.approx(usual_miou, abs=0.02)
+    torch.testing.assert_close(weights, usual_weights, rtol=1e-2, atol=1e-3)
+
+
 def test_workers_do_not_change_the_run(train_config, tmp_path):
     alone, helped = train_config(), train_config(workers=1, out=str(tmp_path / "helped"))
     run(alone)

@@ -32,6 +32,27 @@ def test_losses_by_name(train_config, batches, name, momentum, cross_entropy):
         assert loss(logits, target).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["cross-entropy", "lovasz-softmax", "both", "both-windowed"])
+def test_every_loss_takes_logits_of_a_lower_resolution(train_config, name):
+    loss, usual = (build_loss(train_config(loss=name), 3) for _ in range(2))
+    for size in ((3, 4), (5, 2), (7, 9)):
+        logits, target = torch.randn(2, 3, *size), torch.randint(0, 3, (2, 7, 9))
+        pair = []
+        for criterion, enlarge in ((loss, False), (usual, True)):
+            leaf = logits.clone().requires_grad_()
+            scores = F.interpolate(leaf, (7, 9), mode="bilinear") if enlarge else leaf
+            value = criterion(scores, target)
+            pair.append((value, *torch.autograd.grad(value, leaf)))
+        torch.testing.assert_close(pair[0], pair[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("option", [{"upsample": None}, {"align_corners": True}])
+@pytest.mark.parametrize("name", ["lovasz-softmax", "both"])
+def test_the_interpolation_is_that_of_the_evaluation(train_config, name, option):
+    with pytest.raises(UserError, match=f"lovasz_args: .*multiple values.* '{next(iter(option))}'"):
+        build_loss(train_config(loss=name, lovasz_args=option), 3)
+
+
 def test_the_momentum_stands_in_one_place(train_config):
     config = train_config(loss="windowed", lovasz_args={"momentum": 0.5})
     with pytest.raises(UserError, match=r"lovasz_args: .*momentum"):

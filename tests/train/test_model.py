@@ -2,16 +2,23 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from lovasz.train.data import IGNORE
 from lovasz.train.errors import UserError
+from lovasz.train.losses import build_loss
 from lovasz.train.model import build_model
 
 FACTORIES = """
 from torch import nn
 
-class Halved(nn.Module):
+class Returns(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
     def forward(self, x):
-        return x[:, :1, ::2, ::2]
+        return self.change(x.repeat(1, 2, 1, 1)[:, :5])
 
 class Broken(nn.Module):
     def forward(self, x):
@@ -19,7 +26,12 @@ class Broken(nn.Module):
 
 def good(in_channels, num_classes, kernel=1):
     return nn.Conv2d(in_channels, num_classes, kernel, padding=kernel // 2)
-def halved(in_channels, num_classes): return Halved()
+def third(in_channels, num_classes): return Returns(lambda x: x[:, :, ::3, :7])
+def single(in_channels, num_classes): return Returns(lambda x: x[:, :1, ::2, ::2])
+def doubled(in_channels, num_classes): return Returns(lambda x: x.repeat(1, 1, 2, 1))
+def nothing(in_channels, num_classes): return Returns(lambda x: x[:, :, :0])
+def flat(in_channels, num_classes): return Returns(lambda x: x.flatten(2))
+def several(in_channels, num_classes): return Returns(lambda x: (x, x))
 def broken(in_channels, num_classes): return Broken()
 def text(in_channels, num_classes): return "a network"
 def other(channels): return None
@@ -41,6 +53,33 @@ def test_a_factory_of_the_user_gets_its_arguments(train_config):
 
 
 @pytest.mark.usefixtures("factories")
+def test_logits_may_be_of_any_lower_resolution(train_config):
+    model = build_model(train_config(model="factories:third", model_args={}), 5)
+    assert model(torch.zeros(2, 3, 12, 12)).shape == (2, 5, 4, 7)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_the_unet_has_half_the_resolution_and_the_loss_of_the_enlarged_logits(train_config, norm):
+    config = train_config(norm=norm, loss="both")
+    torch.manual_seed(5)
+    model = build_model(config, 3).train()
+    images, labels = torch.randn(2, 3, 12, 12), torch.randint(0, 3, (2, 12, 12))
+    labels[0, :3] = IGNORE
+    results = []
+    for scale in (1, 2):
+        logits = model(images)
+        assert logits.shape == (2, 3, 6, 6)
+        if scale == 2:  # as the network itself did it once
+            logits = F.interpolate(logits, scale_factor=2, mode="bilinear")
+        loss = build_loss(config, 3)(logits, labels)
+        results.append((loss, *torch.autograd.grad(loss, model.parameters())))
+    for ours, usual in zip(*results, strict=True):
+        torch.testing.assert_close(ours, usual, rtol=1e-4, atol=1e-5)
+    # Checkpoints of that time know the weights by these names.
+    assert all(name.startswith("unet.model.") for name in model.state_dict())
+
+
+@pytest.mark.usefixtures("factories")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -53,10 +92,14 @@ def test_a_factory_of_the_user_gets_its_arguments(train_config):
         ({"model": "factories:text"}, r"to return a torch.nn.Module, got str"),
         ({"model": "factories:broken"}, r"failed on an image of shape .*: no such layer"),
         (
-            {"model": "factories:halved"},
-            r"logits of shape \(1, 5, 12, 12\) for an image of shape \(1, 3, 12, 12\), "
-            r"got \(1, 1, 6, 6\)",
+            {"model": "factories:single"},
+            r"to return logits of shape \(1, 5, h, w\), h and w from 1 to 12, for an image of shape"
+            r" \(1, 3, 12, 12\), got \(1, 1, 6, 6\)",
         ),
+        ({"model": "factories:doubled"}, r"h and w from 1 to 12, .*, got \(1, 5, 24, 12\)"),
+        ({"model": "factories:nothing"}, r"h and w from 1 to 12, .*, got \(1, 5, 0, 12\)"),
+        ({"model": "factories:flat"}, r"to return logits of shape .*, got \(1, 5, 144\)"),
+        ({"model": "factories:several"}, r"to return logits of shape .*, got tuple"),
         ({"model": "unet", "model_args": {"depth": 3}}, r"model: unet\(.*depth=3\) failed: TypeE"),
         ({"model": "factories:good", "norm": "group"}, r"norm: expected batch with --model fact"),
         ({"model": "unet", "crop": 13}, r"model: unet failed on an image of shape \(1, 3, 13, 13"),

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.options import check_choice, check_classes, check_ignore_index
-from lovasz.core.shapes import INTEGRAL, dtype_name
+from lovasz.core.options import check_choice, check_classes, check_ignore_index, check_upsample
+from lovasz.core.shapes import INTEGRAL, dtype_name, multiclass
 from lovasz.kernels.precision import float64_device
 from lovasz.losses._classes import class_mask
-from lovasz.losses._inputs import check_pair
+from lovasz.losses._inputs import check_tensors
+from lovasz.predictions import argmax, upsampled_argmax
 
 try:
     from torchmetrics import Metric
@@ -37,6 +38,8 @@ class IoU(Metric):
     classes: str | Sequence[int]
     ignore_index: int | None
     reduction: str
+    upsample: str | None
+    align_corners: bool
     invalid: Tensor
 
     def __init__(
@@ -46,6 +49,8 @@ class IoU(Metric):
         classes: str | Sequence[int] = "present",
         ignore_index: int | None = None,
         reduction: str = "mean",
+        upsample: str | None = None,
+        align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -58,10 +63,13 @@ class IoU(Metric):
         class_mask(self._name, classes, num_classes, torch.device("cpu"))
         check_ignore_index(self._name, ignore_index)
         check_choice(self._name, "reduction", reduction, ("mean", "none"))
+        check_upsample(self._name, upsample, align_corners)
         self.num_classes = num_classes
         self.classes = classes
         self.ignore_index = ignore_index
         self.reduction = reduction
+        self.upsample = upsample
+        self.align_corners = align_corners
         # On the CPU such pixels raise; elsewhere that would wait for the device.
         self.add_state("invalid", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -71,12 +79,12 @@ class IoU(Metric):
 
     def count(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Hits, unions and true pixels of each image and class, (N, C, 3) int64."""
-        labels, truth, undecided = _read(self._name, self.num_classes, prediction, target)
+        labels, truth = self._read(prediction, target)
         kept = torch.ones_like(truth, dtype=torch.bool)
         if self.ignore_index is not None:
             kept = truth != self.ignore_index
         right = (truth >= 0) & (truth < self.num_classes)
-        decided = (labels >= 0) & (labels < self.num_classes) & ~undecided
+        decided = (labels >= 0) & (labels < self.num_classes)
         bad = kept & ~(right & decided)
         if bad.device.type == "cpu" and bool(bad.any()):
             self._complain(truth[kept & ~right], labels[kept & ~decided])
@@ -92,6 +100,28 @@ class IoU(Metric):
         hits, found, true = tables
         return torch.stack((hits, found + true - hits, true), dim=-1)
 
+    def _read(self, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
+        """Predicted labels, -1 where logits decide nothing, and truth, both (N, L) int64."""
+        if isinstance(prediction, Tensor) and not prediction.is_floating_point():
+            labels, truth = _check_labels(self._name, prediction, target)
+            return labels.long(), truth.long()
+        check_tensors(self._name, "prediction", prediction, target)
+        layout = multiclass(
+            self._name, "prediction", prediction, target, upsample=self.upsample, has_upsample=True
+        )
+        if prediction.shape[1] != self.num_classes:
+            raise ValueError(
+                f"{self._name}: expected logits with num_classes={self.num_classes} on axis 1, got"
+                f" shape {tuple(prediction.shape)}"
+            )
+        if not layout.upsampled:
+            return _rows(argmax(prediction)), _rows(target.long())
+        assert self.upsample is not None  # or the sizes would have to agree
+        labels = upsampled_argmax(
+            prediction, target.shape[1:], upsample=self.upsample, align_corners=self.align_corners
+        )
+        return _rows(labels), _rows(target.long())
+
     def _complain(self, truth: Tensor, labels: Tensor) -> None:
         """Raise for the first pixel that does not fit."""
         wanted = f"in [0, {self.num_classes - 1}]"
@@ -102,8 +132,8 @@ class IoU(Metric):
                 f" (and {truth.numel() - 1} more outside)"
             )
         raise ValueError(
-            f"{self._name}: expected every predicted label to be {wanted}, and no NaN among logits,"
-            f" got {labels[0].item()} (and {labels.numel() - 1} more)"
+            f"{self._name}: expected every predicted label to be {wanted}, and no NaN among logits"
+            f" (which counts as -1), got {labels[0].item()} (and {labels.numel() - 1} more)"
         )
 
     def iou(self, counts: Tensor) -> Tensor:
@@ -120,23 +150,6 @@ class IoU(Metric):
     def settle(self, values: Tensor) -> Tensor:
         """NaN for all if a pixel did not fit."""
         return torch.where((self.invalid > 0).to(values.device), torch.nan, values)
-
-
-def _read(
-    name: str, num_classes: int, prediction: Any, target: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Predicted labels, truth, both (N, L) int64, and where logits decide nothing."""
-    if isinstance(prediction, Tensor) and not prediction.is_floating_point():
-        labels, truth = _check_labels(name, prediction, target)
-        return labels.long(), truth.long(), torch.zeros_like(labels, dtype=torch.bool)
-    check_pair(name, "prediction", prediction, target)
-    if prediction.shape[1] != num_classes:
-        raise ValueError(
-            f"{name}: expected logits with num_classes={num_classes} on axis 1, got shape"
-            f" {tuple(prediction.shape)}"
-        )
-    top, labels = prediction.max(1)  # NaN is the largest
-    return _rows(labels), _rows(target.long()), _rows(top.isnan())
 
 
 def _check_labels(name: str, prediction: Tensor, target: Any) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,11 @@ class DatasetIoU(IoU):
             class indices, as for `lovasz_softmax`.
         ignore_index: label of pixels to leave out, any integer, or None.
         reduction: "mean", or "none" for the IoU of each class.
+        upsample: for logits of another resolution than the labels, as for `lovasz_softmax`: each
+            pixel is of the class that `upsampled_argmax` gives it, and the enlarged logits are
+            never stored. None: the sizes have to agree. Predictions that are labels already are
+            not interpolated.
+        align_corners: of ``upsample``, as for `lovasz_softmax`.
         **kwargs: Options of `torchmetrics.Metric`.
 
     Shape:
@@ -64,16 +69,27 @@ class DatasetIoU(IoU):
         classes: str | Sequence[int] = "present",
         ignore_index: int | None = None,
         reduction: str = "mean",
+        upsample: str | None = None,
+        align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            num_classes, classes=classes, ignore_index=ignore_index, reduction=reduction, **kwargs
+            num_classes,
+            classes=classes,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            upsample=upsample,
+            align_corners=align_corners,
+            **kwargs,
         )
         zeros = torch.zeros(num_classes, 3, dtype=torch.int64)
         self.add_state("counts", zeros, dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add images: logits (N, C, *) or (P, C), or labels (N, *) or (P,); target as a loss's."""
+        """Add images: logits (N, C, *) or (P, C), or labels (N, *) or (P,); target as a loss's.
+
+        With ``upsample`` the target of logits may have other spatial sizes than they.
+        """
         self.counts += self.count(prediction, target).sum(0)
 
     def compute(self) -> Tensor:
@@ -95,17 +111,28 @@ class _PerImage(IoU):
         ignore_index: int | None = None,
         reduction: str = "mean",
         worst: float | Sequence[float] = 100,
+        upsample: str | None = None,
+        align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            num_classes, classes=classes, ignore_index=ignore_index, reduction=reduction, **kwargs
+            num_classes,
+            classes=classes,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            upsample=upsample,
+            align_corners=align_corners,
+            **kwargs,
         )
         self.worst = worst
         self._shares = _shares(self._name, worst)
         self.add_state("counts", [], dist_reduce_fx="cat")
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add images: logits (N, C, *) or (P, C), or labels (N, *) or (P,); target as a loss's."""
+        """Add images: logits (N, C, *) or (P, C), or labels (N, *) or (P,); target as a loss's.
+
+        With ``upsample`` the target of logits may have other spatial sizes than they.
+        """
         assert isinstance(self.counts, list)  # a tensor only between sync and unsync
         self.counts.append(self.count(prediction, target))
 
@@ -148,6 +175,8 @@ class ImageIoU(_PerImage):
         reduction: "mean", or "none" for the IoU of each image.
         worst: q, in (0, 100] percent; of several the mean over q, ``range(10, 101, 10)`` being
             the paper's.
+        upsample: as for `DatasetIoU`.
+        align_corners: likewise.
         **kwargs: Options of `torchmetrics.Metric`.
 
     Shape:
@@ -201,6 +230,8 @@ class ClassIoU(_PerImage):
         ignore_index: label of pixels to leave out, any integer, or None.
         reduction: "mean", or "none" for the value of each class.
         worst: q, in (0, 100] percent; of several the mean over q.
+        upsample: as for `DatasetIoU`.
+        align_corners: likewise.
         **kwargs: Options of `torchmetrics.Metric`.
 
     Shape:

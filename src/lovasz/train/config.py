@@ -35,6 +35,7 @@ class Config:
             public data sets bring their own.
         model: `unet`, a small U-Net of MONAI, or `package.module:factory`, which is called as
             factory(in_channels=3, num_classes=...) and returns a torch.nn.Module.
+            Its logits may have a lower resolution than the image.
         norm: Normalisation in `unet`: over the batch, or over groups of channels of one image,
             which small batches need.
         model_args: Further keyword arguments for the model, for example '{"channels": [32, 64]}'.

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from lovasz import upsampled_argmax
 from lovasz.metrics import ClassIoU, ImageIoU
 from lovasz.train.data import IGNORE, DataSet, Part, normalise
 
@@ -79,12 +81,45 @@ class Scores:
 
 
 def predict(model: nn.Module, images: Tensor, window: int) -> Tensor:
-    """Logits for images of any size: at once if they fit the window, else a window slides."""
+    """Labels (N, H, W) of images of any size: at once if they fit the window, else it slides.
+
+    The logits may have a lower resolution than the window; the labels are those of their bilinear
+    interpolation, which the loss is of too.
+    """
+    height, width = images.shape[2:]
     normal = normalise(images)
-    if tuple(images.shape[2:]) == (window, window):
-        return model(normal)  # type: ignore[no-any-return]
+    if max(height, width) > window:
+        labels = upsampled_argmax(_slide(model, normal, window), (height, width))
+    else:
+        # Smaller images stand amid zeros, as in the sliding window of MONAI.
+        top, left = (window - height) // 2, (window - width) // 2
+        zeros = (left, window - width - left, top, window - height - top)
+        whole = upsampled_argmax(model(F.pad(normal, zeros)), (window, window))
+        labels = whole[:, top : top + height, left : left + width]
+    # A network that has diverged, with NaN for every class, is of the first, as for torch.argmax.
+    return labels.clamp(min=0)
+
+
+def _slide(model: nn.Module, images: Tensor, window: int) -> Tensor:
+    """Logits of the resolution of the images, blended from those of overlapping windows.
+
+    Each window is interpolated as in training, and then blended: windows begin at any pixel, so
+    that logits of a lower resolution would lie between each other's.
+    """
+
+    def full_resolution(tiles: Tensor) -> Tensor:
+        logits: Tensor = model(tiles)
+        if logits.shape[2:] == tiles.shape[2:]:
+            return logits
+        return F.interpolate(logits, tiles.shape[2:], mode="bilinear")
+
     logits = sliding_window_inference(
-        normal, (window, window), sw_batch_size=4, predictor=model, overlap=0.25, mode="gaussian"
+        images,
+        (window, window),
+        sw_batch_size=4,
+        predictor=full_resolution,
+        overlap=0.25,
+        mode="gaussian",
     )
     assert isinstance(logits, Tensor)
     return logits
@@ -118,7 +153,7 @@ def evaluate(
     for images, labels in _batches(data.parts[part], mine, config.batch_size):
         if alone and stop():
             raise Interrupted
-        predicted = predict(model, images.to(fabric.device), config.crop).argmax(1)
+        predicted = predict(model, images.to(fabric.device), config.crop)
         truth = labels.to(fabric.device).long()
         confusion.update(predicted, truth)
         fine.update(predicted, truth)
@@ -153,7 +188,7 @@ def pictures(
     count = min(PICTURES, len(part))
     for k in range(count):
         image, labels = part[(2 * k + 1) * len(part) // (2 * count)]
-        predicted = predict(model, image[None].to(fabric.device), window).argmax(1)[0].cpu()
+        predicted = predict(model, image[None].to(fabric.device), window)[0].cpu()
         step = -(-max(labels.shape) // _PICTURE_SIDE)  # every step-th pixel: labels have no mean
         kept[f"image{k}"] = image.movedim(0, -1)[::step, ::step].numpy()
         kept[f"truth{k}"] = labels[::step, ::step].numpy()

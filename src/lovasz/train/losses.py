@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # What the two losses of a sum need, because their parts are computed together.
 _TOGETHER = {"method": "histogram", "reduction": "mean"}
+# For logits of a lower resolution than the labels. What `evaluate.predict` does is the same.
+_UPSAMPLING: dict[str, Any] = {"upsample": "bilinear", "align_corners": False}
 
 
 def set_epoch(criterion: nn.Module, config: TrainConfig, epoch: float) -> None:
@@ -90,7 +92,11 @@ def build_loss(
     group = processes().group
     if config.loss == "cross-entropy":
         return CrossEntropyLovaszSoftmaxLoss(
-            lovasz_weight=0.0, weight=by_pixel, ignore_index=IGNORE, process_group=group
+            lovasz_weight=0.0,
+            weight=by_pixel,
+            ignore_index=IGNORE,
+            process_group=group,
+            **_UPSAMPLING,
         )
     options: dict[str, Any] = {"process_group": group, **config.lovasz_args}
     if by_class is not None:
@@ -100,7 +106,7 @@ def build_loss(
     momentum = config.momentum if "windowed" in config.loss else None
 
     def lovasz() -> LovaszSoftmaxLoss:
-        return LovaszSoftmaxLoss(ignore_index=IGNORE, momentum=momentum, **options)
+        return LovaszSoftmaxLoss(ignore_index=IGNORE, momentum=momentum, **_UPSAMPLING, **options)
 
     _try_once(lovasz, config, num_classes)
     if "both" not in config.loss:
@@ -116,6 +122,7 @@ def build_loss(
         lovasz_class_weight=options.pop("weight", None),
         ignore_index=IGNORE,
         momentum=momentum,
+        **_UPSAMPLING,
         **options,
     )
 

@@ -27,10 +27,11 @@ GROUPS = 8  # of channels, in a layer whose number of channels they divide
 
 
 class HalfResolutionUNet(nn.Module):
-    """MONAI's U-Net on 2 x 2 pixels at a time; its logits are enlarged bilinearly.
+    """MONAI's U-Net on 2 x 2 pixels at a time, with logits of half the resolution of the image.
 
     Most segmentation networks predict at a lower resolution than that of the image. It saves
-    time for more epochs, and the checkerboards of transposed convolutions.
+    time for more epochs, and the checkerboards of transposed convolutions. Loss and evaluation
+    interpolate, so that the enlarged logits are never stored.
     """
 
     def __init__(self, in_channels: int, num_classes: int, channels: Sequence[int]) -> None:
@@ -41,9 +42,10 @@ class HalfResolutionUNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, in_channels, H, W) to logits (N, num_classes, H, W)."""
+        """Images (N, in_channels, H, W) to logits (N, num_classes, H / 2, W / 2)."""
         blocks = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
-        return F.interpolate(self.unet(blocks), scale_factor=2, mode="bilinear")
+        logits: Tensor = self.unet(blocks)
+        return logits
 
 
 def unet(
@@ -78,7 +80,7 @@ def build_model(config: Config, num_classes: int) -> nn.Module:
 
     Raises:
         UserError: If the factory cannot be imported or called, or its network does not return
-            logits of shape (N, num_classes, H, W).
+            logits (N, num_classes, h, w) of at most the resolution of the image.
     """
     if config.model == "unet":
         factory: Callable[..., Any] = partial(unet, norm=config.norm)
@@ -128,8 +130,8 @@ def _import_factory(name: str) -> Callable[..., Any]:
 
 
 def _check_output(model: nn.Module, config: Config, num_classes: int) -> None:
-    expected = (1, num_classes, config.crop, config.crop)
-    blank = torch.zeros(1, CHANNELS, config.crop, config.crop)
+    side = config.crop
+    blank = torch.zeros(1, CHANNELS, side, side)
     model.eval()  # so that the trial changes no statistics and draws no random numbers
     try:
         with torch.no_grad():
@@ -139,9 +141,11 @@ def _check_output(model: nn.Module, config: Config, num_classes: int) -> None:
             f"model: {config.model} failed on an image of shape {tuple(blank.shape)}: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
-    got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if got != expected:
+    got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else ()
+    fits = len(got) == 4 and got[:2] == (1, num_classes)
+    if not (fits and min(got[2:]) >= 1 and max(got[2:]) <= side):
         raise UserError(
-            f"model: expected {config.model} to return logits of shape {expected} for an image "
-            f"of shape {tuple(blank.shape)}, got {got}"
+            f"model: expected {config.model} to return logits of shape (1, {num_classes}, h, w),"
+            f" h and w from 1 to {side}, for an image of shape {tuple(blank.shape)},"
+            f" got {got or type(logits).__name__}"
         )
