@@ -66,16 +66,17 @@ class Workload(NamedTuple):
 
 
 CITYSCAPES = (512, 1024)
+# From 1/4, 1/8 and 1/2 of the resolution, and by ratios that are no integers.
 WORKLOADS = {
-    "cityscapes, 1/4": Workload((2, 19, 128, 256), CITYSCAPES, compiled=True),
-    "ade, 1/4": Workload((2, 150, 128, 128), (512, 512), compiled=True),
-    "ade of 4, 1/4": Workload((4, 150, 128, 128), (512, 512), compiled=True),
-    "voc, 1/4": Workload((8, 21, 128, 128), (512, 512)),
-    "cityscapes, 1/8": Workload((2, 19, 64, 128), CITYSCAPES),
-    "cityscapes, 150 × 300": Workload((2, 19, 150, 300), CITYSCAPES),
-    "769 from 97, align_corners": Workload((2, 19, 97, 97), (769, 769), align_corners=True),
-    "volume, 1/2": Workload((1, 4, 48, 48, 48), (96, 96, 96)),
-    "cityscapes, 1/4, bfloat16": Workload(
+    "cityscapes": Workload((2, 19, 128, 256), CITYSCAPES, compiled=True),
+    "ade": Workload((2, 150, 128, 128), (512, 512), compiled=True),
+    "ade-of-4": Workload((4, 150, 128, 128), (512, 512), compiled=True),
+    "voc": Workload((8, 21, 128, 128), (512, 512)),
+    "cityscapes-8": Workload((2, 19, 64, 128), CITYSCAPES),
+    "ratio": Workload((2, 19, 150, 300), CITYSCAPES),
+    "corners": Workload((2, 19, 97, 97), (769, 769), align_corners=True),
+    "volume": Workload((1, 4, 48, 48, 48), (96, 96, 96)),
+    "bfloat16": Workload(
         (2, 19, 128, 256), CITYSCAPES, dtype="bfloat16", memory_format="channels_last"
     ),
 }
@@ -241,7 +242,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--only", nargs="+", default=list(WORKLOADS), help="keeps the others")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
-    found: dict = {"about": about(), "rounds": options.rounds, "workloads": {}}
+    found: dict = {"about": {**about(), "rounds": options.rounds}, "workloads": {}}
     if options.only != list(WORKLOADS) and options.output.exists():
         found["workloads"] = json.loads(options.output.read_text())["workloads"]
     for name, workload in (QUICK if options.quick else WORKLOADS).items():
@@ -249,7 +250,7 @@ def main(arguments: list[str]) -> None:
             continue
         found["workloads"][name] = measure(workload, options)
         # What is there so far: all of it takes a quarter of an hour.
-        one = {"workloads": {name: found["workloads"][name]}}
+        one = {**found, "workloads": {name: found["workloads"][name]}}
         print(times_table(one) + "\n\n" + memory_table(one) + "\n", flush=True)
         options.output.write_text(json.dumps(found, indent=1) + "\n")
 

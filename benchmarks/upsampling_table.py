@@ -22,21 +22,25 @@ LOSSES = {
     BOTH: "both, `upsample=`",
     ALONE: "cross-entropy, `upsample=`",
 }
-SHOWN = "ade of 4, 1/4"
+SHOWN = "ade-of-4"
 
 
 def times_table(found: dict) -> str:
     """One row for each workload, number of threads and kind of memory; ratios after the first."""
     losses = {**LOSSES, ENLARGED: "cross-entropy, already enlarged"}
     heads = [*losses.values(), "`interpolate` + `argmax`", "`upsampled_argmax`"]
+    about = found["about"]
     lines = [
+        f"{about['machine']}, kernels {about['level']}, torch {about['torch']}, {about['date']};"
+        f" {about['rounds']} rounds.",
+        "",
         "| workload | threads | memory | " + " | ".join(heads) + " |",
         "|---" * (3 + len(heads)) + "|",
     ]
     for name, entry in found["workloads"].items():
         for run in entry["runs"]:
             kept = run["ways"]
-            cells = [name, str(run["threads"]), run["memory"]]
+            cells = [_described(name, entry), str(run["threads"]), run["memory"]]
             for way in (*losses, ARGMAX, LABELS):
                 if way in (PAIR, ARGMAX):
                     cells.append(f"{kept[way]['ms']:.3g} ms")
@@ -44,6 +48,20 @@ def times_table(found: dict) -> str:
                     cells.append(_ratio(kept[way], way == BOTH) if way in kept else "")
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _described(name: str, entry: dict) -> str:
+    """A workload's name, shape of its logits, sizes of its labels, and what is unusual about it."""
+    parts = [f"{name}: {_sizes(entry['shape'])} to {_sizes(entry['size'])}"]
+    if entry["align_corners"]:
+        parts.append("`align_corners`")
+    if entry["dtype"] != "float32":
+        parts += [entry["dtype"], f"`{entry['memory_format']}`"]
+    return ", ".join(parts)
+
+
+def _sizes(sizes: list[int]) -> str:
+    return " × ".join(map(str, sizes))
 
 
 def _ratio(kept: dict, with_spread: bool) -> str:
@@ -60,7 +78,7 @@ def memory_table(found: dict) -> str:
     ]
     for name, entry in found["workloads"].items():
         peaks, scores = entry["peak_bytes"], entry["scores"]
-        cells = [name, f"{scores / 1e6:,.1f} million"]
+        cells = [_described(name, entry), f"{scores / 1e6:,.1f} million"]
         cells += [
             f"{peaks[way] / 1e6:,.1f} MB, {peaks[way] / scores:.2g}" if way in peaks else ""
             for way in ways
@@ -70,15 +88,18 @@ def memory_table(found: dict) -> str:
 
 
 def picture(found: dict, path: Path) -> None:
-    """Time, in one thread with fresh memory, and memory of every way to a loss of one workload."""
+    """Time and memory of every way to a loss, of one workload in its first run."""
     import matplotlib as mpl  # noqa: PLC0415 - only this command draws
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     name = SHOWN if SHOWN in found["workloads"] else next(iter(found["workloads"]))
     entry = found["workloads"][name]
-    kept = entry["runs"][0]["ways"]
+    run = entry["runs"][0]
+    kept = run["ways"]
     shown = [way for way in LOSSES if way in kept]
-    titles = [LOSSES[way].replace("`", "") for way in shown]
+    titles = [
+        LOSSES[way].replace("`", "").replace("both", "cross-entropy + Lovász") for way in shown
+    ]
     colours = ["tab:orange" if "upsample=" in title else "tab:gray" for title in titles]
     panels = (
         ("forward + backward, ms", [kept[way]["ms"] for way in shown]),
@@ -94,6 +115,7 @@ def picture(found: dict, path: Path) -> None:
             axes.set_xlabel(label)
             axes.spines[["top", "right"]].set_visible(False)
         axes.invert_yaxis()
-        shape, size = (" × ".join(map(str, entry[key])) for key in ("shape", "size"))
-        figure.suptitle(f"logits {shape}, labels of {size}")
+        sizes = (_sizes(entry[key]) for key in ("shape", "size"))
+        threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
+        figure.suptitle("logits {}, labels of {}, ".format(*sizes) + threads)
         figure.savefig(path, metadata={"Date": None})
