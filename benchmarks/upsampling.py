@@ -52,7 +52,7 @@ class Workload(NamedTuple):
     align_corners: bool = False
     dtype: str = "float32"
     memory_format: str = "contiguous_format"
-    compiled: bool = False  # torch.compile as well, which takes 5 s in every process
+    compiled: bool = False  # torch.compile as well: 5 to 10 s more in every process
 
     @property
     def mode(self) -> str:
@@ -85,6 +85,8 @@ QUICK = {
     "volume": Workload((1, 3, 4, 4, 5), (8, 8, 9), align_corners=True),
     "bfloat16": Workload((1, 5, 4, 6), (9, 13), dtype="bfloat16", memory_format="channels_last"),
 }
+
+LARGE = 50_000_000  # scores: a round of these takes a minute, and one less will do
 
 
 def draw(workload: Workload) -> tuple[Tensor, Tensor]:
@@ -224,9 +226,10 @@ def restored(workload: list) -> Workload:
 def measure(workload: Workload, options: argparse.Namespace) -> dict:
     """Everything about one workload."""
     entry: dict = {**workload._asdict(), "scores": workload.scores, "runs": []}
+    rounds = options.rounds - (options.rounds > 2 and workload.scores > LARGE)
     for threads in options.threads:
         for kind, environment in MEMORY.items():
-            asked = {"workload": workload, "threads": threads, "rounds": options.rounds}
+            asked = {"workload": workload, "threads": threads, "rounds": rounds}
             found = child("upsampling", {"measure": "times", **asked}, environment)
             entry["runs"].append({"threads": threads, "memory": kind, "ways": found})
     entry["peak_bytes"] = child("upsampling", {"measure": "memory", "workload": workload})

@@ -32,7 +32,7 @@ def times_table(found: dict) -> str:
     about = found["about"]
     lines = [
         f"{about['machine']}, kernels {about['level']}, torch {about['torch']}, {about['date']};"
-        f" {about['rounds']} rounds.",
+        f" up to {about['rounds']} rounds.",
         "",
         "| workload | threads | memory | " + " | ".join(heads) + " |",
         "|---" * (3 + len(heads)) + "|",
