@@ -10,6 +10,7 @@ COMMANDS = {
     "speed": "time and memory against F.cross_entropy, on published workloads",
     "multilabel": "time of the multilabel losses against F.binary_cross_entropy_with_logits",
     "clouds": "time and memory of a loss of each cloud of points, against one cloud",
+    "upsampling": "time and memory of losses of upsampled logits, against F.interpolate and torch",
     "compat": "time of compat and of losses of probabilities against the published algorithm",
     "gpu": "time and memory on a CUDA or ROCm device",
     "gpu-session": "tests, sanitizers, times and tuning on a device, one after the other",
@@ -20,7 +21,7 @@ COMMANDS = {
     "ranks": "the loss of the global batch of several processes against that of their own",
     "window": "windowed Lovász-Softmax at small batch sizes, a training study",
     "momenta": "the window study at several momenta, one table",
-    "tables": "the tables and plots of docs/performance.md, from the results",
+    "tables": "the tables and plots of the docs, from the results",
     "picture": "the picture of the README, from a finished make demo",
 }
 

@@ -6,13 +6,14 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import clouds
+from benchmarks import clouds, upsampling_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 GPU = ROOT / "docs" / "gpu-kernels.md"
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
+UPSAMPLING = ROOT / "docs" / "upsampling.md"
 METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
@@ -197,6 +198,8 @@ def main(arguments: list[str]) -> None:
         ("compat", "compat", compat_table, PERFORMANCE),
         ("gpu", "gpu", gpu_table, GPU),
         ("accuracy", "accuracy", accuracy_table, MATHEMATICS),
+        ("upsampling", "upsampling", upsampling_table.times_table, UPSAMPLING),
+        ("upsampling memory", "upsampling", upsampling_table.memory_table, UPSAMPLING),
     )
     for name, source, render, file in tables:
         path = RESULTS / f"{source}.json"
@@ -209,3 +212,5 @@ def main(arguments: list[str]) -> None:
         file.write_text(head + start + "\n" + render(found) + "\n\n" + end + rest.partition(end)[2])
         if name == "scaling":
             plot(found, ROOT / "docs" / "scaling.svg")
+        if name == "upsampling":
+            upsampling_table.picture(found, ROOT / "docs" / "upsampling.svg")

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import clouds, compat, gpu, multilabel, ranks, scaling, speed, tables
+from benchmarks import (
+    clouds,
+    compat,
+    gpu,
+    multilabel,
+    ranks,
+    scaling,
+    speed,
+    tables,
+    upsampling,
+    upsampling_table,
+)
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
@@ -67,6 +78,60 @@ def test_compat_runs_and_writes_its_table():
     torch.set_num_threads(before)
     rows = tables.compat_table({"cases": cases}).splitlines()[2:]
     assert len(rows) == sum(1 + len(case.others) for case in compat.CASES.values())
+
+
+def test_upsampling_runs_and_writes_its_tables(tmp_path):
+    # in this process: starting one for each way and kind of memory takes longer than all the rest
+    before = torch.get_num_threads()
+    about = {"machine": "none", "level": "v3", "torch": "2", "date": "today", "rounds": 2}
+    found = {"about": about, "workloads": {}}
+    for name, workload in upsampling.QUICK.items():
+        chosen = workload._replace(compiled=False)
+        ways = upsampling.times(list(chosen), 1, 2)
+        found["workloads"][name] = {
+            **workload._asdict(),
+            "scores": workload.scores,
+            "runs": [{"threads": 1, "memory": "fresh", "ways": ways}],
+            "peak_bytes": {way: upsampling.peak(chosen, way) for way in upsampling.ways(chosen)},
+        }
+    torch.set_num_threads(before)
+    assert upsampling_table.times_table(found).count("\n") == 6
+    assert upsampling_table.memory_table(found).count("\n") == 4
+    upsampling_table.picture(found, tmp_path / "picture.svg")
+    assert "cross-entropy, upsample=" in (tmp_path / "picture.svg").read_text()
+
+
+@pytest.mark.parametrize("name", upsampling.QUICK)
+def test_upsampling_compares_what_is_equal(name):
+    workload = upsampling.QUICK[name]._replace(dtype="float32", compiled=False)
+    logits, target = upsampling.draw(workload)
+    ways = upsampling.ways(workload)
+    for stored, fused in (("PAIR", "ALONE"), ("STORED", "BOTH")):
+        values = [ways[getattr(upsampling_table, way)](logits, target) for way in (stored, fused)]
+        torch.testing.assert_close(*values, rtol=1e-5, atol=0)
+        gradients = [torch.autograd.grad(value, logits)[0] for value in values]
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+    labels = [call(logits.detach()) for call in upsampling.argmaxes(workload).values()]
+    assert labels[0].equal(labels[1])
+
+
+def test_upsampling_measures_the_memory_of_every_way():
+    workload = upsampling.QUICK["volume"]
+    peaks = upsampling.child("upsampling", {"measure": "memory", "workload": workload})
+    assert peaks.keys() == {*upsampling.ways(workload), "interpolate, argmax", "upsampled argmax"}
+
+
+def test_upsampling_keeps_what_was_measured_before(tmp_path, monkeypatch):
+    output = tmp_path / "upsampling.json"
+    output.write_text(json.dumps({"workloads": {"earlier": 1}}))
+    monkeypatch.setattr(
+        upsampling, "measure", lambda workload, options: {"scores": workload.scores}
+    )
+    monkeypatch.setattr(upsampling, "times_table", str)
+    monkeypatch.setattr(upsampling, "memory_table", str)
+    upsampling.main(["--only", "volume", "--output", str(output)])
+    kept = json.loads(output.read_text())["workloads"]
+    assert kept == {"earlier": 1, "volume": {"scores": 4 * 96**3}}
 
 
 class StandIn:
