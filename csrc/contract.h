@@ -78,9 +78,9 @@ inline bool upsampled(const lovasz_inputs &inputs, const lovasz_strided &scores)
     pixels *= inputs.size[axis];
   }
   return within(inputs.upsample, LOVASZ_LINEAR, LOVASZ_NEAREST) && pixels == inputs.length &&
-         inputs.score_type == LOVASZ_FLOAT32 && scores.data != nullptr &&
-         scores.pixel_stride == 1 && scores.image_stride >= 0 && scores.class_stride >= 0 &&
-         inputs.offsets == nullptr && inputs.cloud_ids == nullptr;
+         inputs.link < LOVASZ_PROBABILITIES && inputs.score_type == LOVASZ_FLOAT32 &&
+         scores.data != nullptr && scores.pixel_stride == 1 && scores.image_stride >= 0 &&
+         scores.class_stride >= 0 && inputs.offsets == nullptr && inputs.cloud_ids == nullptr;
 }
 
 // What every pass reads; `bins` is at least this.

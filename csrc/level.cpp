@@ -57,7 +57,6 @@ struct Span {
   }
   template <int T, class Visit>
   void tiles_of(Visit visit) const {
-    if (grid != nullptr) return upsampled_tiles<T / 2>(visit);  // there is more beside them
     switch (inputs.score_type) {
       case LOVASZ_FLOAT32:
         return each_tile<T, float>(visit);
@@ -69,14 +68,25 @@ struct Span {
   }
   // How wide tiles are is a constant inside the kernels, so that their loops have no remainders.
   // Wide ones bring the histograms of the classes into the first cache less often; narrow ones are
-  // for passes that keep two arrays from one loop over the classes to the next.
+  // for passes that keep two arrays from one loop over the classes to the next. With interpolation
+  // there is more beside them.
   template <class Visit>
   void wide_tiles(Visit visit) const {
+    if (grid != nullptr) return upsampled_tiles<lovasz_tile_pixels / 2, 32>(visit);
     tiles_of<lovasz_tile_pixels>(visit);
   }
   template <class Visit>
   void narrow_tiles(Visit visit) const {
+    if (grid != nullptr) return upsampled_tiles<lovasz_tile_pixels / 4, 32>(visit);
     tiles_of<lovasz_tile_pixels / 2>(visit);
+  }
+  // For links of channels, of which there are many to compile; probabilities are not interpolated.
+  template <int32_t Link, class Visit>
+  void channel_tiles(Visit visit) const {
+    if constexpr (!of_probabilities<Link>) {
+      if (grid != nullptr) return upsampled_tiles<64, 64>(visit);
+    }
+    tiles_of<lovasz_tile_pixels>(visit);
   }
 
   // Tiles of scores that are interpolated are parts of the rows of an image.
@@ -107,9 +117,8 @@ struct Span {
   }
   // The span is of whole depths, or of whole rows of one, or of a part of one row. The last columns
   // are taken in narrow tiles.
-  template <int T, class Visit>
+  template <int T, int Narrow, class Visit>
   void upsampled_tiles(Visit visit) const {
-    constexpr int64_t narrow = 32;
     const int64_t height = grid->axes[1].size, width = grid->axes[2].size;
     const int64_t rows = (last - 1) / width + 1 - first / width;
     const int64_t begin = rows == 1 ? first % width : 0;
@@ -118,11 +127,11 @@ struct Span {
     const int64_t bottom = top + (rows < height ? rows : height);
     for (int64_t z = first / width / height; z * height * width < last; ++z) {
       int64_t x = begin;
-      for (; end - x > T - narrow; x += T) {
+      for (; end - x > T - Narrow; x += T) {
         columns_of<T>(z, top, bottom, x, end - x < T ? end - x : T, visit);
       }
-      for (; x < end; x += narrow) {
-        columns_of<narrow>(z, top, bottom, x, end - x < narrow ? end - x : narrow, visit);
+      for (; x < end; x += Narrow) {
+        columns_of<Narrow>(z, top, bottom, x, end - x < Narrow ? end - x : Narrow, visit);
       }
     }
   }
@@ -159,8 +168,9 @@ void histogram(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t ima
                int64_t last, lovasz_histograms *histograms, float *memory) {
   const Span span(inputs, grid, image, first, last, memory);
   const bool channels = with_link(*inputs, [&](auto link) {
-    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
-      constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
+    constexpr int32_t link_of = decltype(link)::value;
+    span.channel_tiles<link_of>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      constexpr int T = decltype(tile)::pixels;
       histogram_channels_tile<T, link_of>(*inputs, x, image, pixel, size, *histograms);
     });
   });
@@ -182,8 +192,9 @@ void backward(const lovasz_inputs *inputs, const lovasz_grid *grid, const lovasz
               float *memory) {
   const Span span(inputs, grid, image, first, last, memory, gradient);
   const bool channels = with_link(*inputs, [&](auto link) {
-    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
-      constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
+    constexpr int32_t link_of = decltype(link)::value;
+    span.channel_tiles<link_of>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      constexpr int T = decltype(tile)::pixels;
       backward_channels_tile<T, link_of>(*inputs, x, *slopes, image, pixel, size, span.scratch,
                                          tile);
     });
@@ -207,8 +218,9 @@ void keys(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, i
           int64_t last, lovasz_histograms *histograms, uint32_t *out, float *memory) {
   const Span span(inputs, grid, image, first, last, memory);
   const bool channels = with_link(*inputs, [&](auto link) {
-    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
-      constexpr int T = decltype(tile)::pixels, link_of = decltype(link)::value;
+    constexpr int32_t link_of = decltype(link)::value;
+    span.channel_tiles<link_of>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      constexpr int T = decltype(tile)::pixels;
       channel_keys_tile<T, link_of>(*inputs, x, image, pixel, size, *histograms, out);
     });
   });
@@ -222,9 +234,10 @@ void keys(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, i
 void argmax(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, int64_t first,
             int64_t last, const lovasz_labels *labels, float *memory) {
   const Span span(inputs, grid, image, first, last, memory);
-  span.upsampled_tiles<lovasz_tile_pixels / 2>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
-    argmax_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *labels);
-  });
+  span.upsampled_tiles<lovasz_tile_pixels / 2, 32>(
+      [&](auto tile, Rows x, int64_t pixel, int64_t size) {
+        argmax_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *labels);
+      });
 }
 
 template <class Slope>
