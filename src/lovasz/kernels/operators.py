@@ -78,6 +78,7 @@ def _define() -> torch.library.Library:
     for key, module in (("CPU", cpu), ("CUDA", triton)):
         for name in ("histogram", "extend", "sort_and_extend"):
             library.impl(name, checked(name, getattr(module, name)), key)
+    library.impl("argmax", checked("argmax", triton.argmax), "CUDA")
     for key, module in ((fallback, reference), ("CPU", cpu), ("CUDA", triton)):
         library.impl("backward", checked("backward", module.backward), key)
         library.impl("reduce", checked_reduction(module.reduce), key)
