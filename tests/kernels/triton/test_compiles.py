@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tools.launches import (
+    Upsampled,
     Workload,
     compile_for,
     instructions_of,
@@ -147,6 +148,51 @@ def test_registers_and_memory_suffice(work, monkeypatch):
         assert usage.spilled <= LARGEST_SPILL
         # A launch asks for no more than what every program can have.
         assert usage.shared + compiled.metadata.shared <= 48 * 1024
+
+
+# Every mode, number of axes, dtype and layout, positions of 64 bits, and sizes of 1; cross-entropy
+# alone, whose passes are compiled here too.
+UPSAMPLED = {
+    "images": Upsampled(19, (1, 128, 256), (1, 512, 1024), "linear", images=2),
+    "channels last": Upsampled(
+        150, (1, 65, 33), (1, 512, 257), "linear_align_corners",
+        adjacent_classes=True, dtype=torch.bfloat16,
+    ),
+    "signals": Upsampled(3, (1, 1, 1000), (1, 1, 7777), "nearest", dtype=torch.float16),
+    "volumes": Upsampled(4, (32, 24, 24), (64, 96, 96), "linear", images=2),
+    "a size of 1": Upsampled(1, (1, 5, 1), (1, 20, 1), "linear_align_corners"),
+    "positions of 64 bits": Upsampled(2, (1, 1, 2**20), (1, 1, 2**22), "linear", bins=0),
+    "cross-entropy alone": Upsampled(
+        19, (1, 64, 64), (1, 256, 256), "linear", dtype=torch.bfloat16, bins=0
+    ),
+    "cross-entropy of many classes": Upsampled(150, (1, 64, 64), (1, 256, 256), "nearest", bins=0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("work", UPSAMPLED.values(), ids=UPSAMPLED.keys())
+def test_upsampling_compiles(work, monkeypatch):
+    """The kernels of a low resolution, and those that count nothing."""
+    launches = launches_of(work, monkeypatch)
+    names = [launch.kernel.__name__.removesuffix("_kernel") for launch in launches]
+    chunks = names.count("shrink")
+    assert names.count("enlarge") == 2 * chunks
+    assert names[-1] == "argmax"
+    assert names[:2] == ["enlarge", "lse_and_positives" if work.bins == 0 else "histogram_shared"]
+    targets = ["sm_90"]
+    if os.environ.get("LOVASZ_EVERY_TARGET"):
+        targets += ["sm_80", "sm_100", "gfx942"]
+    new = ("enlarge", "shrink", "argmax")
+    for name, launch in zip(names, launches, strict=True):
+        assert launch.grid[0] < 2**31
+        if name not in new and work.bins > 0:
+            continue
+        for target in targets:
+            compiled = compile_for(launch, target_of(target))
+            assert compiled.metadata.shared <= LARGEST_SHARED
+            if target == "sm_90":
+                usage = usage_of(compiled)
+                assert usage.spilled <= LARGEST_SPILL
+                assert usage.shared + compiled.metadata.shared <= 48 * 1024
 
 
 TABLES = {
