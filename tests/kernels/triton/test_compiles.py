@@ -102,6 +102,7 @@ def kernels_of(work, shared):
 # Bytes of shared memory that leave room for several programs on a processor.
 LARGEST_SHARED = 32 * 1024
 LARGEST_SPILL = 64
+EVERY_TARGET = bool(os.environ.get("LOVASZ_EVERY_TARGET"))
 
 
 def target_of(name):
@@ -114,7 +115,7 @@ def target_of(name):
 
 def devices_of(index, work):
     """NVIDIA's older and newer devices take turns; every kernel is compiled for both."""
-    if not os.environ.get("LOVASZ_EVERY_TARGET"):
+    if not EVERY_TARGET:
         return ["sm_90"]
     others = ["sm_80", "sm_100"] if work.pixel_weights else [("sm_80", "sm_100")[index % 2]]
     return ["sm_90", *others, "gfx942"]
@@ -169,30 +170,34 @@ UPSAMPLED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("work", UPSAMPLED.values(), ids=UPSAMPLED.keys())
-def test_upsampling_compiles(work, monkeypatch):
+UPSAMPLED_ON = [
+    pytest.param(work, name, id=f"{title}-{name}")
+    for title, work in UPSAMPLED.items()
+    for name in ("sm_90", "sm_80", "sm_100", "gfx942")[: None if EVERY_TARGET else 1]
+]
+
+
+@pytest.mark.parametrize(("work", "target"), UPSAMPLED_ON)
+def test_upsampling_compiles(work, target, monkeypatch):
     """The kernels of a low resolution, and those that count nothing."""
-    launches = launches_of(work, monkeypatch)
+    shared = target.startswith("sm")
+    launches = launches_of(work, monkeypatch, shared=shared)
     names = [launch.kernel.__name__.removesuffix("_kernel") for launch in launches]
-    chunks = names.count("shrink")
-    assert names.count("enlarge") == 2 * chunks
+    assert names.count("enlarge") == 2 * names.count("shrink") > 0
     assert names[-1] == "argmax"
-    assert names[:2] == ["enlarge", "lse_and_positives" if work.bins == 0 else "histogram_shared"]
-    targets = ["sm_90"]
-    if os.environ.get("LOVASZ_EVERY_TARGET"):
-        targets += ["sm_80", "sm_100", "gfx942"]
+    counting = "histogram_shared" if shared and work.bins > 0 else "lse_and_positives"
+    assert names[:2] == ["enlarge", counting]
     new = ("enlarge", "shrink", "argmax")
     for name, launch in zip(names, launches, strict=True):
         assert launch.grid[0] < 2**31
         if name not in new and work.bins > 0:
             continue
-        for target in targets:
-            compiled = compile_for(launch, target_of(target))
-            assert compiled.metadata.shared <= LARGEST_SHARED
-            if target == "sm_90":
-                usage = usage_of(compiled)
-                assert usage.spilled <= LARGEST_SPILL
-                assert usage.shared + compiled.metadata.shared <= 48 * 1024
+        compiled = compile_for(launch, target_of(target))
+        assert compiled.metadata.shared <= LARGEST_SHARED
+        if target == "sm_90":
+            usage = usage_of(compiled)
+            assert usage.spilled <= LARGEST_SPILL
+            assert usage.shared + compiled.metadata.shared <= 48 * 1024
 
 
 TABLES = {
