@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import subprocess
 import tempfile
@@ -78,6 +79,26 @@ class Workload(NamedTuple):
         return meta(self.shape, self.dtype)
 
 
+class Upsampled(NamedTuple):
+    """Scores of a lower resolution, layout and options; all that is new to the launches."""
+
+    classes: int
+    source: tuple[int, int, int]
+    size: tuple[int, int, int]
+    mode: str
+    images: int = 1
+    adjacent_classes: bool = False
+    dtype: torch.dtype = torch.float32
+    bins: int = DEFAULT_BINS
+
+    @property
+    def scores(self) -> Tensor:
+        """Without storage."""
+        if self.adjacent_classes:
+            return meta((self.images, *self.source, self.classes), self.dtype).movedim(-1, 1)
+        return meta((self.images, self.classes, *self.source), self.dtype)
+
+
 def meta(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     """A tensor without storage."""
     return torch.empty(shape, dtype=dtype, device="meta")
@@ -98,6 +119,7 @@ def kernels() -> list[tuple[Any, str]]:
         "sorting": ("mark_runs", "start_runs", "extend_runs", "sum_clouds"),
         "extension": ("extend",),
         "reduction": ("reduce",),
+        "upsampling": ("enlarge", "shrink", "argmax"),
     }
     return [
         (importlib.import_module(f"lovasz.kernels.triton.{module}"), f"{name}_kernel")
@@ -107,7 +129,7 @@ def kernels() -> list[tuple[Any, str]]:
 
 
 def launches_of(
-    work: Workload, monkeypatch: pytest.MonkeyPatch, shared: bool = True
+    work: Workload | Upsampled, monkeypatch: pytest.MonkeyPatch, shared: bool = True
 ) -> list[Launch]:
     """Launches of every operator on a workload, on an H200's number of processors."""
     from lovasz.kernels.triton import blocks
@@ -118,8 +140,11 @@ def launches_of(
         patch.setattr(blocks, "has_ptx", lambda device: shared)
         for module, name in kernels():
             patch.setattr(module, name, Recorder(getattr(module, name), launches))
-        _launch_passes(work)
-        _launch_extension(work)
+        if isinstance(work, Upsampled):
+            _launch_upsampled(work)
+        else:
+            _launch_passes(work)
+            _launch_extension(work)
     return launches
 
 
@@ -146,6 +171,17 @@ def _launch_passes(work: Workload) -> None:
         _, slopes, *_ = gpu.sort_and_extend(scores, target, *common, work.pixel_weights, *groups)
         tail = (None, None, 0.0, ids)
         gpu.backward(scores, target, lse, slopes, factors, IGNORE, work.link, *tail)
+
+
+def _launch_upsampled(work: Upsampled) -> None:
+    scores, length = work.scores, math.prod(work.size)
+    target, upsampled = meta((work.images, length), torch.uint8), (work.mode, work.size)
+    options = (work.bins, IGNORE, False, "softmax", True, None, 0.0, None, None, 1)
+    counts, lse, _, _ = gpu.histogram(scores, target, *options, *upsampled)
+    slopes, factors = meta(counts.shape), meta(counts.shape[:2])
+    tail = (factors, IGNORE, "softmax", meta(()), None, 0.0, None, None, *upsampled)
+    gpu.backward(scores, target, lse, slopes, *tail)
+    gpu.argmax(scores, work.size, work.mode, work.classes < 256)
 
 
 def _launch_extension(work: Workload) -> None:

@@ -185,7 +185,7 @@ def run(
     parameters = code.program.parameters
     assert len(arguments) == len(parameters), "parameters that nobody has set"
     values = {
-        name: TYPES[type_].type(value)
+        name: np.asarray(value).astype(TYPES[type_])[()]  # numbers below 0 as bits
         for (type_, name), value in zip(parameters, arguments, strict=True)
     }
     meter = Meter()

@@ -76,9 +76,8 @@ def _define() -> torch.library.Library:
         # A program from which a compiler has taken ``detach`` must not look for a gradient.
         library.impl(name, torch.library.fallthrough_kernel, "Autograd")
     for key, module in (("CPU", cpu), ("CUDA", triton)):
-        for name in ("histogram", "extend", "sort_and_extend"):
+        for name in ("histogram", "extend", "sort_and_extend", "argmax"):
             library.impl(name, checked(name, getattr(module, name)), key)
-    library.impl("argmax", checked("argmax", cpu.argmax), "CPU")
     for key, module in ((fallback, reference), ("CPU", cpu), ("CUDA", triton)):
         library.impl("backward", checked("backward", module.backward), key)
         library.impl("reduce", checked_reduction(module.reduce), key)

@@ -45,6 +45,12 @@ LOSSES = {
         x, torch.nn.functional.one_hot(y % 5, 5).movedim(-1, 1), multilabel=True, symmetric=True
     ),
     "hinge": lambda x, y: lovasz.lovasz_hinge(x[:, :1], y % 2),
+    "upsampled": lambda x, y: lovasz.lovasz_softmax(
+        x, y.repeat_interleave(2, 1)[:, 1:], ignore_index=255, upsample="bilinear", per_image=True
+    ),
+    "cross-entropy of upsampled logits alone": lambda x, y: lovasz.cross_entropy_lovasz_softmax(
+        x, y[:, ::2, 1:], ignore_index=255, upsample="bilinear", lovasz_weight=0.0
+    ),
     "binary with cross-entropy": lambda x, y: lovasz.binary_cross_entropy_lovasz_sigmoid(
         x[:, :1], y % 2
     ),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tools.launches import (
+    Upsampled,
     Workload,
     compile_for,
     instructions_of,
@@ -101,6 +102,7 @@ def kernels_of(work, shared):
 # Bytes of shared memory that leave room for several programs on a processor.
 LARGEST_SHARED = 32 * 1024
 LARGEST_SPILL = 64
+EVERY_TARGET = bool(os.environ.get("LOVASZ_EVERY_TARGET"))
 
 
 def target_of(name):
@@ -113,7 +115,7 @@ def target_of(name):
 
 def devices_of(index, work):
     """NVIDIA's older and newer devices take turns; every kernel is compiled for both."""
-    if not os.environ.get("LOVASZ_EVERY_TARGET"):
+    if not EVERY_TARGET:
         return ["sm_90"]
     others = ["sm_80", "sm_100"] if work.pixel_weights else [("sm_80", "sm_100")[index % 2]]
     return ["sm_90", *others, "gfx942"]
@@ -147,6 +149,55 @@ def test_registers_and_memory_suffice(work, monkeypatch):
         assert usage.spilled <= LARGEST_SPILL
         # A launch asks for no more than what every program can have.
         assert usage.shared + compiled.metadata.shared <= 48 * 1024
+
+
+# Every mode, number of axes, dtype and layout, positions of 64 bits, and sizes of 1; cross-entropy
+# alone, whose passes are compiled here too.
+UPSAMPLED = {
+    "images": Upsampled(19, (1, 128, 256), (1, 512, 1024), "linear", images=2),
+    "channels last": Upsampled(
+        150, (1, 65, 33), (1, 512, 257), "linear_align_corners",
+        adjacent_classes=True, dtype=torch.bfloat16,
+    ),
+    "signals": Upsampled(3, (1, 1, 1000), (1, 1, 7777), "nearest", dtype=torch.float16),
+    "volumes": Upsampled(4, (32, 24, 24), (64, 96, 96), "linear", images=2),
+    "a size of 1": Upsampled(1, (1, 5, 1), (1, 20, 1), "linear_align_corners"),
+    "positions of 64 bits": Upsampled(2, (1, 1, 2**20), (1, 1, 2**22), "linear", bins=0),
+    "cross-entropy alone": Upsampled(
+        19, (1, 64, 64), (1, 256, 256), "linear", dtype=torch.bfloat16, bins=0
+    ),
+    "cross-entropy of many classes": Upsampled(150, (1, 64, 64), (1, 256, 256), "nearest", bins=0),
+}  # fmt: skip
+
+
+UPSAMPLED_ON = [
+    pytest.param(work, name, id=f"{title}-{name}")
+    for title, work in UPSAMPLED.items()
+    for name in ("sm_90", "sm_80", "sm_100", "gfx942")[: None if EVERY_TARGET else 1]
+]
+
+
+@pytest.mark.parametrize(("work", "target"), UPSAMPLED_ON)
+def test_upsampling_compiles(work, target, monkeypatch):
+    """The kernels of a low resolution, and those that count nothing."""
+    shared = target.startswith("sm")
+    launches = launches_of(work, monkeypatch, shared=shared)
+    names = [launch.kernel.__name__.removesuffix("_kernel") for launch in launches]
+    assert names.count("enlarge") == 2 * names.count("shrink") > 0
+    assert names[-1] == "argmax"
+    counting = "histogram_shared" if shared and work.bins > 0 else "lse_and_positives"
+    assert names[:2] == ["enlarge", counting]
+    new = ("enlarge", "shrink", "argmax")
+    for name, launch in zip(names, launches, strict=True):
+        assert launch.grid[0] < 2**31
+        if name not in new and work.bins > 0:
+            continue
+        compiled = compile_for(launch, target_of(target))
+        assert compiled.metadata.shared <= LARGEST_SHARED
+        if target == "sm_90":
+            usage = usage_of(compiled)
+            assert usage.spilled <= LARGEST_SPILL
+            assert usage.shared + compiled.metadata.shared <= 48 * 1024
 
 
 TABLES = {

@@ -69,6 +69,9 @@ def test_double_precision_and_probabilities_go_to_the_reference():
     gpu.histogram(scores.softmax(1), target, 64, None, False, "probabilities")
 
 
-@pytest.mark.parametrize("name", ["histogram", "sort_and_extend", "extend", "reduce", "backward"])
+@pytest.mark.parametrize(
+    "name",
+    ["histogram", "sort_and_extend", "extend", "reduce", "backward", "argmax"],
+)
 def test_the_dispatcher_knows_the_kernels(name):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lovasz::{name}", "CUDA")

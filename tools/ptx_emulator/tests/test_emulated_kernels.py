@@ -10,13 +10,19 @@ import re
 import pytest
 import torch
 
+from lovasz.core.upsampling import KERNEL_MODES, LINEAR, NEAREST
 from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.fixed_point import SCALE
 from lovasz.kernels.triton import blocks
 from tests.kernels import multilabel_checks
 from tests.kernels.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of
-from tests.kernels.triton import interpreted, interpreted_extension, interpreted_multilabel
+from tests.kernels.triton import (
+    interpreted,
+    interpreted_extension,
+    interpreted_multilabel,
+    interpreted_upsampling,
+)
 from tests.kernels.triton.interpreted import (  # noqa: F401
     BINS,
     DTYPES,
@@ -196,6 +202,25 @@ def test_errors_of_one_are_in_the_last_bin(classes):
     assert counts[0, 0, 0, -1] == 40
     assert counts[0, -1, 1, -1] == 40
     assert torch.equal(counts, reference.histogram(scores, target, BINS, None, False, "softmax")[0])
+
+
+@pytest.mark.parametrize("mode", KERNEL_MODES)
+def test_scores_of_another_resolution(mode):
+    sizes = ((1, 2, 3), (1, 5, 9))
+    interpreted_upsampling.test_enlarged_scores_and_shrunk_gradients(*sizes, mode)
+    interpreted_upsampling.test_argmax(sizes, "classes", mode, torch.bfloat16, narrow=True)
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_losses_of_another_resolution(link, monkeypatch):
+    options = (link, 3, LINEAR, link == "softmax", link == "sigmoid")
+    interpreted_upsampling.test_the_cross_entropy_alone(*options, monkeypatch)
+    sizes = ((1, 3, 4), (1, 7, 12))
+    if link == "softmax":
+        options = (LINEAR, torch.bfloat16, "classes", True, 3000)
+        interpreted_upsampling.test_both_passes(sizes, *options, monkeypatch)
+    else:
+        interpreted_upsampling.test_channels(sizes, NEAREST, link, False, 900, monkeypatch)
 
 
 def all_kernels(scores, target):

@@ -33,7 +33,7 @@ def histogram(
     size: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
-    launch = None if upsample or bins == 0 else _launches("histograms", scores)
+    launch = _launches("chunks" if upsample else "histograms", scores)
     if launch is None:
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
@@ -43,10 +43,14 @@ def histogram(
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
         clouds = Clouds.of(segment_ids, segments)
-        weights = Weights.of(pixel_weight, labels, clouds)
-        counts, lse, invalid, sums = launch.histogram(
-            scores, labels, bins, per_image, link, added, weights, clouds
-        )
+        options = (bins, per_image, link, added)
+        if upsample is not None:
+            counts, lse, invalid, sums = launch.histogram(
+                scores, upsample, size, labels, *options, pixel_weight, clouds
+            )
+        else:
+            weights = Weights.of(pixel_weight, labels, clouds)
+            counts, lse, invalid, sums = launch.histogram(scores, labels, *options, weights, clouds)
         invalid = invalid if clouds is None else invalid + clouds.unknown
     return counts, lse, invalid, sums
 
@@ -67,16 +71,17 @@ def sort_and_extend(
     size: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
-    launch = None if upsample else _launches("sorting", scores)
+    launch = _launches("chunks" if upsample else "sorting", scores)
     if launch is None:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
         return reference.sort_and_extend(scores, target, *options, *segmented)
     with torch.cuda.device_of(scores):
+        inputs = (scores,) if upsample is None else (scores, upsample, size)
         labels, clouds = Labels.of(target, ignore_index), Clouds.of(segment_ids, segments)
         weights = Weights.of(pixel_weight, labels, clouds)
         losses, slopes, positives, pixels, lse, invalid = launch.sort_and_extend(
-            scores, labels, per_image, link, alpha, beta, symmetric, weights, clouds
+            *inputs, labels, per_image, link, alpha, beta, symmetric, weights, clouds
         )
         invalid = invalid if clouds is None else invalid + clouds.unknown
     return losses, slopes, positives, pixels, lse, invalid
@@ -100,7 +105,7 @@ def backward(
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
     alone = slopes.dim() == 4 and slopes.shape[3] == 0
-    launch = None if upsample or alone else _launches("gradient", scores)
+    launch = _launches("chunks" if upsample else "gradient", scores)
     if launch is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         upsampled = (upsample, size)
@@ -110,9 +115,9 @@ def backward(
         labels = Labels.of(target, ignore_index)
         rows = slopes if slopes.dim() == 4 else factors
         clouds = None if rows is None else Clouds.of(segment_ids, rows.shape[0])
-        gradient: Tensor = launch.backward(
-            scores, labels, lse, slopes, factors, link, scale, added, pixel_weight, clouds
-        )
+        inputs = (scores,) if upsample is None else (scores, upsample, size)
+        tail = (factors, link, scale, added, pixel_weight, clouds)
+        gradient: Tensor = launch.backward(*inputs, labels, lse, None if alone else slopes, *tail)
     return gradient
 
 
@@ -152,6 +157,16 @@ def reduce(
     with torch.cuda.device_of(active):
         total, factors, cross_entropy, by_sum = launch.reduce(*arguments)
     return total, factors, cross_entropy, by_sum
+
+
+def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> Tensor:
+    """``lovasz::argmax`` for CUDA tensors."""
+    launch = _launches("upsampling", scores)
+    if launch is None:
+        return reference.argmax(scores, size, upsample, narrow)
+    with torch.cuda.device_of(scores):
+        labels: Tensor = launch.argmax(scores, size, upsample, narrow=narrow)
+    return labels
 
 
 def _launches(module: str, scores: Tensor) -> ModuleType | None:

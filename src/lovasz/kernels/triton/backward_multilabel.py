@@ -17,7 +17,7 @@ def backward_multilabel(
     gradient: Tensor,
     labels: Labels,
     link: str,
-    slopes: Tensor,
+    slopes: Tensor | None,
     factors: Tensor | None,
     per_image: bool,
     scale: Tensor | None,
@@ -26,7 +26,7 @@ def backward_multilabel(
 ) -> None:
     """Fill ``gradient``; slopes and factors are float32, as the kernel reads them."""
     images, classes, length = scores.shape
-    by_pixel = slopes.dim() == 3
+    by_pixel = slopes is not None and slopes.dim() == 3
     block_c, block_t = blocks.loop_block(scores)
     programs = images * blocks.ceil_div(classes, block_c) * blocks.ceil_div(length, block_t)
     class_weight = None if cross_entropy is None else cross_entropy.class_weight
@@ -39,10 +39,10 @@ def backward_multilabel(
         *scores.stride(),
         *labels.strides,
         *gradient.stride(),
-        *(slopes.stride() if by_pixel else (0, 0, 0)),
+        *(slopes.stride() if slopes is not None and by_pixel else (0, 0, 0)),
         labels.ignore_index,
         LINK=link,
-        BINS=0 if by_pixel else slopes.shape[3],
+        BINS=0 if slopes is None or by_pixel else slopes.shape[3],
         IGNORES=labels.ignores,
         PER_IMAGE=per_image,
         BLOCK_C=block_c,
@@ -65,7 +65,8 @@ def backward_multilabel_kernel(
         scores: (N, C, L) float32, bfloat16 or float16, any strides
         gradient: (N, C, L), written, any strides; of float32 where weights are yet to multiply it
         target: (N, C, L), or (N, L) of classes, integers or bytes, any strides
-        slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides
+        slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides;
+            or None, all 0
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it
         class_weight: (C,) float32, of positives in the cross-entropy; or None, all 1
@@ -80,7 +81,7 @@ def backward_multilabel_kernel(
 
     Constants:
         LINK: how scores become errors
-        BINS: B, or 0 with slopes by pixel
+        BINS: B, or 0 with slopes by pixel or none
         PER_IMAGE: whether G is N
         BLOCK_C, BLOCK_T: channels and pixels of a tile
     """
@@ -102,12 +103,15 @@ def backward_multilabel_kernel(
         row = group_of(image, PER_IMAGE) * classes + c
     else:
         row = clouds_of(segment_ids, pixel, pixel < length) * classes + c
-    if BINS == 0:
-        at = image * slope_n + c * slope_c + pixel * slope_l
+    if slopes is None:
+        slope = tl.zeros_like(margin)
     else:
-        bins = bin_of_margin(margin, LINK, BINS)
-        at = (row * 2 + positive.to(tl.int64)) * BINS + bins
-    slope = tl.load(slopes + at, mask=counted, other=0.0)
+        if BINS == 0:
+            at = image * slope_n + c * slope_c + pixel * slope_l
+        else:
+            bins = bin_of_margin(margin, LINK, BINS)
+            at = (row * 2 + positive.to(tl.int64)) * BINS + bins
+        slope = tl.load(slopes + at, mask=counted, other=0.0)
     if factors is not None:
         slope *= tl.load(factors + row, mask=c < classes, other=0.0)
     result = slope * derivative_of(margin, LINK)

@@ -25,7 +25,7 @@ def backward_softmax(
     gradient: Tensor,
     labels: Labels,
     lse: Tensor,
-    slopes: Tensor,
+    slopes: Tensor | None,
     factors: Tensor | None,
     per_image: bool,
     scale: Tensor | None,
@@ -34,7 +34,7 @@ def backward_softmax(
 ) -> None:
     """Fill ``gradient``; slopes and factors are float32, as the kernel reads them."""
     images, classes, length = scores.shape
-    by_pixel = slopes.dim() == 3
+    by_pixel = slopes is not None and slopes.dim() == 3
     class_weight, smoothing = (None, 0.0) if cross_entropy is None else cross_entropy
     weight_sum = None if class_weight is None else class_weight.sum()
     multiple = blocks.multiple_of(scores, gradient)
@@ -50,10 +50,10 @@ def backward_softmax(
         *blocks.strides_in(scores, multiple),
         *labels.target.stride(),
         *blocks.strides_in(gradient, multiple),
-        *(slopes.stride() if by_pixel else (0, 0, 0)),
+        *(slopes.stride() if slopes is not None and by_pixel else (0, 0, 0)),
         labels.ignore_index,
         smoothing,
-        BINS=0 if by_pixel else slopes.shape[3],
+        BINS=0 if slopes is None or by_pixel else slopes.shape[3],
         IGNORES=labels.ignores,
         PER_IMAGE=per_image,
         PTX=blocks.has_ptx(scores.device),
@@ -80,7 +80,8 @@ def backward_softmax_kernel(
         gradient: (N, C, L), written, any strides; of float32 where weights are yet to multiply it
         target: (N, L) integers or bytes, any strides
         lse: (N, L) float64, contiguous
-        slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides
+        slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides;
+            or None, all 0
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it
         class_weight, weight_sum: (C,) and () float32, of the cross-entropy; or None, all 1
@@ -96,7 +97,7 @@ def backward_softmax_kernel(
         smoothing: label smoothing of the cross-entropy
 
     Constants:
-        BINS: B, or 0 with slopes by pixel
+        BINS: B, or 0 with slopes by pixel or none
         PER_IMAGE: whether G is N
         PTX: whether to use PTX
         WHOLE: whether a block holds all classes, whose scores and slopes are then read once;
@@ -114,7 +115,9 @@ def backward_softmax_kernel(
         first = group_of(image, PER_IMAGE) * classes
     else:
         first = clouds_of(segment_ids, pixel, inside) * classes
-    if BINS == 0:
+    if slopes is None:
+        rows = None
+    elif BINS == 0:
         rows = slopes + image * slope_n + pixel * slope_l
     else:
         rows = slopes + first * 2 * BINS + pixel * 0
@@ -141,10 +144,11 @@ def backward_softmax_kernel(
         _write(out, p, s, excess, added, written, c, classes, out_c, scale is not None)
     else:
         sum_ps = tl.zeros((BLOCK_T,), tl.float32)
-        for start in range(0, classes, BLOCK_C):
-            c = class_offsets(start, BLOCK_C)
-            p, s = _read(column, rows, factor, pixels, c, classes, strides, BINS, PTX)
-            sum_ps += tl.sum(p * s, 0)
+        if rows is not None:
+            for start in range(0, classes, BLOCK_C):
+                c = class_offsets(start, BLOCK_C)
+                p, s = _read(column, rows, factor, pixels, c, classes, strides, BINS, PTX)
+                sum_ps += tl.sum(p * s, 0)
         for start in range(0, classes, BLOCK_C):
             c = class_offsets(start, BLOCK_C)
             p, s = _read(column, rows, factor, pixels, c, classes, strides, BINS, PTX)
@@ -163,7 +167,8 @@ def _read(column, rows, factor, pixels, c, classes, strides, BINS: tl.constexpr,
     # One for each class, or with clouds for each class and pixel.
     rate = 1.0 if factor is None else tl.load(factor + c, mask=c < classes, other=0.0)
     pixels = (most[None, :], rest[None, :], label[None, :], slope[None, :], there)
-    return derivatives_of(x, rows[None, :], rate, pixels, c, slope_c, BINS, PTX)
+    rows = None if rows is None else rows[None, :]
+    return derivatives_of(x, rows, rate, pixels, c, slope_c, BINS, PTX)
 
 
 @triton.jit

@@ -22,7 +22,7 @@ def backward_unrolled(
     gradient: Tensor,
     labels: Labels,
     lse: Tensor,
-    slopes: Tensor,
+    slopes: Tensor | None,
     factors: Tensor | None,
     per_image: bool,
     scale: Tensor | None,
@@ -31,7 +31,7 @@ def backward_unrolled(
 ) -> None:
     """Fill ``gradient``; slopes and factors are float32, as the kernel reads them."""
     images, classes, length = scores.shape
-    by_pixel = slopes.dim() == 3
+    by_pixel = slopes is not None and slopes.dim() == 3
     class_weight, smoothing = (None, 0.0) if cross_entropy is None else cross_entropy
     weight_sum = None if class_weight is None else class_weight.sum()
     tensors = (scores, gradient, labels.target, lse.contiguous(), slopes, factors, scale)
@@ -43,11 +43,11 @@ def backward_unrolled(
         *scores.stride(),
         *labels.target.stride(),
         *gradient.stride(),
-        *(slopes.stride() if by_pixel else (0, 0, 0)),
+        *(slopes.stride() if slopes is not None and by_pixel else (0, 0, 0)),
         labels.ignore_index,
         smoothing,
         CLASSES=classes,
-        BINS=0 if by_pixel else slopes.shape[3],
+        BINS=0 if slopes is None or by_pixel else slopes.shape[3],
         IGNORES=labels.ignores,
         PER_IMAGE=per_image,
         PTX=blocks.has_ptx(scores.device),
@@ -71,7 +71,8 @@ def backward_unrolled_kernel(
         gradient: (N, C, L), written, any strides; of float32 where weights are yet to multiply it
         target: (N, L) integers or bytes, any strides
         lse: (N, L) float64, contiguous
-        slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides
+        slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides;
+            or None, all 0
         factors: (G, C) float32, that of each class in the loss; or None, all 1
         scale: () float32, factor of the cross-entropy; or None, without it
         class_weight, weight_sum: (C,) and () float32, of the cross-entropy; or None, all 1
@@ -85,7 +86,7 @@ def backward_unrolled_kernel(
         smoothing: label smoothing of the cross-entropy
 
     Constants:
-        CLASSES, BINS: C, and B or 0 with slopes by pixel
+        CLASSES, BINS: C, and B or 0 with slopes by pixel or none
         PER_IMAGE: whether G is N
         PTX: whether to use PTX
         BLOCK_T: pixels of a tile
@@ -95,7 +96,9 @@ def backward_unrolled_kernel(
     out = gradient + image * out_n + pixel * out_l
     # Where the slopes of a pixel begin: its own, or those of the bins of its group.
     first = group_of(image, PER_IMAGE) * CLASSES
-    if BINS == 0:
+    if slopes is None:
+        rows = None
+    elif BINS == 0:
         rows = slopes + image * slope_n + pixel * slope_l
     else:
         rows = slopes + first * 2 * BINS + pixel * 0
@@ -185,7 +188,9 @@ def derivatives_of(x, rows, rate, pixels, c, slope_c, BINS: tl.constexpr, PTX: t
     most, rest, label, slope, there = pixels
     p = probability_of(x, most, rest, PTX)
     # The error of a positive falls as its probability rises.
-    if BINS == 0:
+    if rows is None:
+        s = tl.zeros_like(p)
+    elif BINS == 0:
         s = tl.load(rows + c * slope_c, mask=there, other=0.0) * rate
         s = tl.where(label == c, -s, s)
     else:

@@ -56,10 +56,25 @@ EXTEND_BLOCK, EXTEND_PROGRAMS = 256, 16
 #: classes of groups that are reduced at once, 32 for each thread, and by the one program, which
 #: would take long with more of them
 REDUCE_BLOCK, REDUCE_MOST = 4096, 2**16
+#: bytes of scores that are enlarged at a time to the resolution of the labels: they stay in the
+#: second-level cache of a data-centre GPU until they are read
+CHUNK_BYTES = 2**25
+#: bytes of the copies of the histogram of such a chunk, which has few pixels for them
+CHUNK_COPIES_BYTES = 2**23
+#: sources times classes of a program that shrinks a gradient: few, as it reads many outputs of each
+SHRINK_BLOCK = 1024
+#: outputs of a program that finds the classes with the largest scores: 2 for each thread
+ARGMAX_BLOCK = 256
 
 
 def new_copies(
-    scores: Tensor, groups: int, bins: int, *, weighted: bool, few: bool
+    scores: Tensor,
+    groups: int,
+    bins: int,
+    *,
+    weighted: bool,
+    few: bool,
+    most_bytes: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Copies of the histogram (copies, cells), and invalid pixels (G,): zeros, by one fill."""
     images, classes, length = scores.shape
@@ -67,14 +82,14 @@ def new_copies(
     width = torch.int64 if weighted or images * length >= 2**31 else torch.int32
     cells = groups * classes * 2 * bins  # an even number
     most = FEW_COPIES if few else MOST_COPIES
-    number = max(1, min(most, COPIES_BYTES // (cells * width.itemsize)))
+    number = max(1, min(most, (most_bytes or COPIES_BYTES) // max(cells * width.itemsize, 1)))
     zeros = scores.new_zeros(number * cells * width.itemsize // 8 + groups, dtype=torch.int64)
     return zeros[:-groups].view(width).view(number, cells), zeros[-groups:]
 
 
-def sum_copies(copies: Tensor, classes: int, bins: int) -> Tensor:
+def sum_copies(copies: Tensor, groups: int, classes: int, bins: int) -> Tensor:
     """The histogram, (G, C, 2, B) int64."""
-    return copies.sum(0, dtype=torch.int64).view(-1, classes, 2, bins)
+    return copies.sum(0, dtype=torch.int64).view(groups, classes, 2, bins)
 
 
 def new_sums(scores: Tensor, programs: int, cross_entropy: bool) -> Tensor:
@@ -220,6 +235,18 @@ def whole_block(scores: Tensor) -> tuple[bool, int, int]:
         return True, classes, BLOCK // max(classes, 4)
     block_c, block_t = loop_block(scores)
     return False, block_c, block_t
+
+
+def enlarge_block(classes: int) -> tuple[int, int]:
+    """Classes, which share the positions, and outputs of a program that enlarges."""
+    block_c = min(power_of_two(classes), 16)
+    return block_c, BLOCK // max(block_c, 4)
+
+
+def shrink_block(classes: int) -> tuple[int, int]:
+    """Classes, which share the weights, and sources of a program that shrinks."""
+    block_c = min(power_of_two(classes), 8)
+    return block_c, SHRINK_BLOCK // max(block_c, 4)
 
 
 def _adjacent_classes(scores: Tensor) -> bool:

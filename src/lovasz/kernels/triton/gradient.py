@@ -17,7 +17,7 @@ def backward(
     scores: Tensor,
     labels: Labels,
     lse: Tensor,
-    slopes: Tensor,
+    slopes: Tensor | None,
     factors: Tensor | None,
     link: str,
     scale: Tensor | None = None,
@@ -25,16 +25,22 @@ def backward(
     pixel_weight: Tensor | None = None,
     clouds: Clouds | None = None,
 ) -> Tensor:
-    """Gradient of the scores from slopes by bin (G, C, 2, B), or by pixel (N, C, L)."""
-    slopes = slopes.to(torch.float32)
-    slopes = slopes.contiguous() if slopes.dim() > 3 else slopes
+    """Gradient of the scores from slopes by bin (G, C, 2, B), or by pixel (N, C, L).
+
+    Without slopes it is that of the cross-entropy alone.
+    """
+    if slopes is None:
+        factors = clouds = None
+    else:
+        slopes = slopes.to(torch.float32)
+        slopes = slopes.contiguous() if slopes.dim() > 3 else slopes
     if factors is not None:
         factors = factors.to(torch.float32).contiguous()
     scale = None if scale is None else scale.to(torch.float32)
     # In float32 where it is multiplied before it is rounded.
     dtype = scores.dtype if pixel_weight is None else torch.float32
     gradient = torch.empty_like(scores, dtype=dtype)
-    per_image = clouds is None and by_image(slopes, factors)
+    per_image = slopes is not None and clouds is None and by_image(slopes, factors)
     tail = (slopes, factors, per_image, scale, cross_entropy)
     block_t = blocks.unrolled_block(scores) if clouds is None else 0
     if link != "softmax":

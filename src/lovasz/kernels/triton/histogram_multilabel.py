@@ -117,7 +117,7 @@ def histogram_multilabel_kernel(
 
     Constants:
         LINK: how scores become errors
-        COPIES, BINS: number of copies, and of bins
+        COPIES, BINS: number of copies, and of bins; of 0 bins nothing is counted
         WINDOW: bins of either side that the program holds, a power of two
         CELLS: of the table in shared memory; 0 to hold the bins in registers
         PER_IMAGE: whether G is N
@@ -155,10 +155,11 @@ def histogram_multilabel_kernel(
         at, bad = _in_group(
             row, bad, invalid, counted & wrong, segment_ids, pixel, inside, classes * 2 * BINS
         )
-        b = bin_of_margin(margin, LINK, BINS)
-        held = _count(
-            held, b, positive, counted, at, fixed_weight, plane + pixel, BINS, WINDOW, CELLS
-        )
+        if BINS > 0:
+            b = bin_of_margin(margin, LINK, BINS)
+            held = _count(
+                held, b, positive, counted, at, fixed_weight, plane + pixel, BINS, WINDOW, CELLS
+            )
         if CROSS_ENTROPY:
             w = tl.full((BLOCK_T,), 1.0, tl.float32)
             if pixel_weight is not None:
@@ -170,7 +171,7 @@ def histogram_multilabel_kernel(
 
     if CELLS > 0:
         flush_table(held, row, 0, BINS, WINDOW, 2 * WINDOW)
-    elif fixed_weight is None:
+    elif (BINS > 0) & (fixed_weight is None):
         cell = tl.arange(0, 2 * WINDOW)
         cell = row + (cell // WINDOW) * BINS + cell % WINDOW
         tl.atomic_add(cell, held.to(copies.dtype.element_ty), mask=held > 0, sem="relaxed")

@@ -30,31 +30,42 @@ def histogram(
     cross_entropy: CrossEntropy | None = None,
     weights: Weights | None = None,
     clouds: Clouds | None = None,
+    copies_bytes: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Histogram (G, C, 2, B), log-sum-exp, invalid pixels and sums, as the operator has them."""
+    """Histogram (G, C, 2, B), log-sum-exp, invalid pixels and sums, as the operator has them.
+
+    Of 0 bins for a cross-entropy alone, for which nothing is counted. ``copies_bytes`` is how much
+    the copies of the histogram may take, if less than usual.
+    """
     if link != "softmax":
         largest = LARGEST_ERROR if link in UNBOUNDED else 2.0
         counts, invalid, sums = count_multilabel(
-            scores, labels, bins, per_image, link, largest, cross_entropy, weights, clouds
+            *(scores, labels, bins, per_image, link, largest, cross_entropy, weights, clouds),
+            copies_bytes=copies_bytes,
         )
-        if weights is not None:
+        if weights is not None and bins > 0:
             _fill_first_bin(counts, labels, weights, per_image, link, clouds)
         return counts, scores.new_empty(0, dtype=torch.float64), invalid, sums
     images, classes, _ = scores.shape
     groups = groups_of(images, per_image, clouds)
-    shared = weights is None and blocks.has_ptx(scores.device)
+    shared = weights is None and bins > 0 and blocks.has_ptx(scores.device)
     few = shared and blocks.owns_pixels(scores)
-    copies, invalid = blocks.new_copies(scores, groups, bins, weighted=weights is not None, few=few)
+    weighted = weights is not None
+    copies, invalid = blocks.new_copies(
+        scores, groups, bins, weighted=weighted, few=few, most_bytes=copies_bytes
+    )
     arguments = (scores, labels, copies, invalid, bins, per_image, cross_entropy)
     if shared:
         lse, sums = histogram_shared(*arguments)
-        return blocks.sum_copies(copies, classes, bins), lse, invalid, sums
+        return blocks.sum_copies(copies, groups, classes, bins), lse, invalid, sums
     lse, sums = lse_and_positives(*arguments, weights, clouds)
+    if bins == 0:
+        return blocks.sum_copies(copies, groups, classes, bins), lse, invalid, sums
     if weights is None:
         histogram_registers(scores, labels, lse, copies, bins, per_image)
-        return blocks.sum_copies(copies, classes, bins), lse, invalid, sums
+        return blocks.sum_copies(copies, groups, classes, bins), lse, invalid, sums
     histogram_weighted(scores, labels, lse, copies, bins, per_image, weights, clouds)
-    counts = blocks.sum_copies(copies, classes, bins)
+    counts = blocks.sum_copies(copies, groups, classes, bins)
     # The weights of a class are those of all pixels, and what is in no other bin is in the first.
     whole = (
         weights.fixed.view(groups, -1).sum(1) if clouds is None else clouds.sum(weights.fixed[0])
@@ -73,19 +84,26 @@ def count_multilabel(
     cross_entropy: CrossEntropy | None = None,
     weights: Weights | None = None,
     clouds: Clouds | None = None,
+    copies_bytes: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Histogram, invalid pixels and sums without softmax; with weights without the first bin.
 
     Errors below ``largest`` are valid.
     """
     images, classes, _ = scores.shape
-    shared = weights is None and blocks.has_ptx(scores.device)
+    shared = weights is None and bins > 0 and blocks.has_ptx(scores.device)
+    groups = groups_of(images, per_image, clouds)
     copies, invalid = blocks.new_copies(
-        scores, groups_of(images, per_image, clouds), bins, weighted=weights is not None, few=shared
+        scores,
+        groups,
+        bins,
+        weighted=weights is not None,
+        few=shared,
+        most_bytes=copies_bytes,
     )
     arguments = (scores, labels, copies, invalid, bins, per_image, link, largest)
     sums = histogram_multilabel(*arguments, cross_entropy, weights, clouds, shared=shared)
-    return blocks.sum_copies(copies, classes, bins), invalid, sums
+    return blocks.sum_copies(copies, groups, classes, bins), invalid, sums
 
 
 def groups_of(images: int, per_image: bool, clouds: Clouds | None) -> int:

@@ -107,7 +107,7 @@ def lse_and_positives_kernel(
         smoothing: label smoothing of the cross-entropy, above 0 with SMOOTHED
 
     Constants:
-        COPIES, BINS: number of copies, and of bins
+        COPIES, BINS: number of copies, and of bins; of 0 bins nothing is counted
         PER_IMAGE: whether G is N
         MULTIPLE: a divisor of C and of strides: the compiler sees that they are multiples of it
         BLOCK_C, BLOCK_T: classes and pixels of a block
@@ -132,8 +132,9 @@ def lse_and_positives_kernel(
         group = clouds_of(segment_ids, pixel, inside)
         tl.atomic_add(invalid + group, bad.to(tl.int64), mask=bad, sem="relaxed")
 
-    copy = copies + (tl.program_id(0) % COPIES) * cells + group * classes * 2 * BINS
-    add_positives(copy, labels, own, lse_parts, fixed_weight, at, positive, BINS)
+    if BINS > 0:
+        copy = copies + (tl.program_id(0) % COPIES) * cells + group * classes * 2 * BINS
+        add_positives(copy, labels, own, lse_parts, fixed_weight, at, positive, BINS)
     if CROSS_ENTROPY:
         times = positive.to(tl.float32)
         if pixel_weight is not None:

@@ -1,0 +1,160 @@
+"""The operators on scores of a lower resolution than the labels, a chunk of the pixels at a time.
+
+The scores of a chunk are enlarged, and the launches of scores of full resolution read them while
+they are in the cache. Backward they are enlarged again, and the gradient of the chunk is added to
+that of low resolution. So memory is a few chunks, whatever the number of pixels, and the
+log-sum-exp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz.kernels.segments import by_image
+from lovasz.kernels.triton import blocks, gradient, histograms, sorting
+from lovasz.kernels.triton.axes import Upsampling
+from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.upsampling import enlarge, shrink
+
+
+class Chunk(NamedTuple):
+    """Whole images, or some of the pixels of one."""
+
+    images: slice
+    first: int
+    last: int
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Its part of a tensor (N, ..., L)."""
+        return tensor[self.images, ..., self.first : self.last]
+
+
+def chunks_of(scores: Tensor, upsampling: Upsampling) -> Iterator[Chunk]:
+    """All pixels: as many whole images as fit, or rows of one, or at the least a few pixels."""
+    images, classes = scores.shape[:2]
+    length, width = upsampling.length, upsampling.axes[2].size
+    most = max(blocks.CHUNK_BYTES // (4 * classes), 1)
+    if length <= most:
+        together = most // length
+        for image in range(0, images, together):
+            yield Chunk(slice(image, min(image + together, images)), 0, length)
+        return
+    step = width if width <= most else min(16, most)
+    parts = blocks.ceil_div(length, most // step * step)
+    size = blocks.ceil_div(blocks.ceil_div(length, parts), step) * step
+    for image in range(images):
+        for first in range(0, length, size):
+            yield Chunk(slice(image, image + 1), first, min(first + size, length))
+
+
+def histogram(
+    scores: Tensor,
+    mode: str,
+    size: Sequence[int],
+    labels: Labels,
+    bins: int,
+    per_image: bool,
+    link: str,
+    cross_entropy: CrossEntropy | None,
+    pixel_weight: Tensor | None,
+    clouds: Clouds | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As ``histograms.histogram``, of scores (N, C, d, h, w)."""
+    upsampling = Upsampling.of(scores, size, mode)
+    images, classes = scores.shape[:2]
+    groups = histograms.groups_of(images, per_image, clouds)
+    counts = scores.new_zeros((groups, classes, 2, bins), dtype=torch.int64)
+    invalid = scores.new_zeros(groups, dtype=torch.int64)
+    sums = scores.new_zeros(2 if cross_entropy is not None else 0, dtype=torch.float64)
+    shape = (images, upsampling.length) if link == "softmax" else (0,)
+    lse = scores.new_empty(shape, dtype=torch.float64)
+    by_group = per_image and clouds is None
+    for chunk in chunks_of(scores, upsampling):
+        enlarged = enlarge(scores[chunk.images], upsampling, chunk.first, chunk.last)
+        own, points = labels._replace(target=chunk.of(labels.target)), _clouds_of(chunk, clouds)
+        weights = Weights.of(None if pixel_weight is None else chunk.of(pixel_weight), own, points)
+        found = histograms.histogram(
+            *(enlarged, own, bins, per_image, link, cross_entropy, weights, points),
+            copies_bytes=blocks.CHUNK_COPIES_BYTES,
+        )
+        own_groups = chunk.images if by_group else slice(None)
+        counts[own_groups] += found[0]
+        invalid[own_groups] += found[2]
+        sums += found[3]
+        if link == "softmax":
+            chunk.of(lse).copy_(found[1])
+    return counts, lse, invalid, sums
+
+
+def sort_and_extend(
+    scores: Tensor,
+    mode: str,
+    size: Sequence[int],
+    labels: Labels,
+    per_image: bool,
+    link: str,
+    alpha: float,
+    beta: float,
+    symmetric: bool,
+    weights: Weights | None,
+    clouds: Clouds | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """As ``sorting.sort_and_extend``: all pixels at once, as all errors are sorted and stored."""
+    upsampling = Upsampling.of(scores, size, mode)
+    enlarged = enlarge(scores, upsampling, 0, upsampling.length)
+    return sorting.sort_and_extend(
+        enlarged, labels, per_image, link, alpha, beta, symmetric, weights, clouds
+    )
+
+
+def backward(
+    scores: Tensor,
+    mode: str,
+    size: Sequence[int],
+    labels: Labels,
+    lse: Tensor,
+    slopes: Tensor | None,
+    factors: Tensor | None,
+    link: str,
+    scale: Tensor | None,
+    cross_entropy: CrossEntropy | None,
+    pixel_weight: Tensor | None,
+    clouds: Clouds | None,
+) -> Tensor:
+    """As ``gradient.backward``, of scores (N, C, d, h, w)."""
+    upsampling = Upsampling.of(scores, size, mode)
+    by_group = slopes is not None and clouds is None and by_image(slopes, factors)
+    shrunk = torch.zeros_like(scores, dtype=torch.float32)
+    for chunk in chunks_of(scores, upsampling):
+        enlarged = enlarge(scores[chunk.images], upsampling, chunk.first, chunk.last)
+        rows, rates = slopes, factors
+        if slopes is not None and slopes.dim() == 3:
+            rows = chunk.of(slopes)
+        elif slopes is not None and by_group:
+            rows = slopes[chunk.images]
+        if factors is not None and by_group:
+            rates = factors[chunk.images]
+        own, points = labels._replace(target=chunk.of(labels.target)), _clouds_of(chunk, clouds)
+        of_chunk = gradient.backward(
+            enlarged,
+            own,
+            chunk.of(lse) if link == "softmax" else lse,
+            rows,
+            rates,
+            link,
+            scale,
+            cross_entropy,
+            None if pixel_weight is None else chunk.of(pixel_weight),
+            points,
+        )
+        shrink(of_chunk, shrunk[chunk.images], upsampling, chunk.first, chunk.last)
+    return shrunk.to(scores.dtype)
+
+
+def _clouds_of(chunk: Chunk, clouds: Clouds | None) -> Clouds | None:
+    """The clouds of the pixels of a chunk of the only image."""
+    return None if clouds is None else clouds._replace(ids=clouds.ids[chunk.first : chunk.last])
