@@ -269,6 +269,7 @@ BAD = [
     {"size": (1, 9, 10)},
     {"upsample": "bilinear"},
     {"upsample": None},
+    {"segment_ids": torch.zeros(1, 99).long()},
 ]
 
 

@@ -286,9 +286,10 @@ def _check_pixels(
             f" {', '.join((*MULTICLASS, *MULTILABEL))}, got {link}"
         )
     images, classes, length = shape = _shape(operator, scores, upsample, size)
-    if segment_ids is not None and images != 1:
+    if segment_ids is not None and (images != 1 or upsample is not None):
         raise ValueError(
-            f"lovasz::{operator}: expected scores of one image with segment_ids, got {images}"
+            f"lovasz::{operator}: expected scores of one image with segment_ids, and without"
+            f" upsample, got {images} and {upsample}"
         )
     pixels = (images, length) if link in MULTICLASS else (images, classes, length)
     wanted: tuple[_Wanted, ...] = (

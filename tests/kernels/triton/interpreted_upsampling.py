@@ -211,22 +211,6 @@ def test_the_cross_entropy_alone_tells_what_is_wrong():
     assert gpu.histogram(scores, target, 0, IGNORE, True, "sigmoid", True)[2].tolist() == [1, 1]
 
 
-def test_clouds_of_the_only_image(monkeypatch):
-    monkeypatch.setattr(blocks, "CHUNK_BYTES", 400)
-    scores, size = scores_of((1, 1, 9), images=1), (1, 1, 50)
-    target, ids = labels_of(size, images=1), torch.randint(4, (1, 50))
-    arguments = (BINS, IGNORE, False, "softmax", False, None, 0.0, None, ids, 4, LINEAR, size)
-    counts, lse, invalid, _ = gpu.histogram(scores, target, *arguments)
-    expected = reference.histogram(scores.double(), target, *arguments)[0]
-    assert torch.equal(counts.sum(-1), expected.sum(-1))
-    assert invalid.tolist() == [0] * 4
-    slopes, factors = slopes_of(4, 3, BINS), factors_of(4, 3)
-    tail = (factors, IGNORE, "softmax", None, None, 0.0, ids, None, LINEAR, size)
-    gradient = gpu.backward(scores, target, lse, slopes, *tail)
-    expected = reference.backward(scores.double(), target, lse, slopes.double(), *tail)
-    assert relative(gradient, expected) < TOLERANCE[torch.float32]
-
-
 @pytest.mark.parametrize("mode", KERNEL_MODES)
 def test_sort(mode):
     source, size = (1, 5, 4), (1, 11, 16)

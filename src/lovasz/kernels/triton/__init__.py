@@ -46,7 +46,7 @@ def histogram(
         options = (bins, per_image, link, added)
         if upsample is not None:
             counts, lse, invalid, sums = launch.histogram(
-                scores, upsample, size, labels, *options, pixel_weight, clouds
+                scores, upsample, size, labels, *options, pixel_weight
             )
         else:
             weights = Weights.of(pixel_weight, labels, clouds)
@@ -77,12 +77,14 @@ def sort_and_extend(
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
         return reference.sort_and_extend(scores, target, *options, *segmented)
     with torch.cuda.device_of(scores):
-        inputs = (scores,) if upsample is None else (scores, upsample, size)
         labels, clouds = Labels.of(target, ignore_index), Clouds.of(segment_ids, segments)
         weights = Weights.of(pixel_weight, labels, clouds)
-        losses, slopes, positives, pixels, lse, invalid = launch.sort_and_extend(
-            *inputs, labels, per_image, link, alpha, beta, symmetric, weights, clouds
-        )
+        tail = (labels, per_image, link, alpha, beta, symmetric, weights)
+        if upsample is not None:
+            found = launch.sort_and_extend(scores, upsample, size, *tail)
+        else:
+            found = launch.sort_and_extend(scores, *tail, clouds)
+        losses, slopes, positives, pixels, lse, invalid = found
         invalid = invalid if clouds is None else invalid + clouds.unknown
     return losses, slopes, positives, pixels, lse, invalid
 
@@ -115,9 +117,11 @@ def backward(
         labels = Labels.of(target, ignore_index)
         rows = slopes if slopes.dim() == 4 else factors
         clouds = None if rows is None else Clouds.of(segment_ids, rows.shape[0])
-        inputs = (scores,) if upsample is None else (scores, upsample, size)
-        tail = (factors, link, scale, added, pixel_weight, clouds)
-        gradient: Tensor = launch.backward(*inputs, labels, lse, None if alone else slopes, *tail)
+        tail = (labels, lse, None if alone else slopes, factors, link, scale, added, pixel_weight)
+        if upsample is not None:
+            gradient: Tensor = launch.backward(scores, upsample, size, *tail)
+        else:
+            gradient = launch.backward(scores, *tail, clouds)
     return gradient
 
 

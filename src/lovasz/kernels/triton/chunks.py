@@ -17,7 +17,7 @@ from torch import Tensor
 from lovasz.kernels.segments import by_image
 from lovasz.kernels.triton import blocks, gradient, histograms, sorting
 from lovasz.kernels.triton.axes import Upsampling
-from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.inputs import CrossEntropy, Labels, Weights
 from lovasz.kernels.triton.upsampling import enlarge, shrink
 
 
@@ -61,27 +61,25 @@ def histogram(
     link: str,
     cross_entropy: CrossEntropy | None,
     pixel_weight: Tensor | None,
-    clouds: Clouds | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As ``histograms.histogram``, of scores (N, C, d, h, w)."""
     upsampling = Upsampling.of(scores, size, mode)
     images, classes = scores.shape[:2]
-    groups = histograms.groups_of(images, per_image, clouds)
+    groups = histograms.groups_of(images, per_image, None)
     counts = scores.new_zeros((groups, classes, 2, bins), dtype=torch.int64)
     invalid = scores.new_zeros(groups, dtype=torch.int64)
     sums = scores.new_zeros(2 if cross_entropy is not None else 0, dtype=torch.float64)
     shape = (images, upsampling.length) if link == "softmax" else (0,)
     lse = scores.new_empty(shape, dtype=torch.float64)
-    by_group = per_image and clouds is None
     for chunk in chunks_of(scores, upsampling):
         enlarged = enlarge(scores[chunk.images], upsampling, chunk.first, chunk.last)
-        own, points = labels._replace(target=chunk.of(labels.target)), _clouds_of(chunk, clouds)
-        weights = Weights.of(None if pixel_weight is None else chunk.of(pixel_weight), own, points)
+        own = labels._replace(target=chunk.of(labels.target))
+        weights = Weights.of(None if pixel_weight is None else chunk.of(pixel_weight), own, None)
         found = histograms.histogram(
-            *(enlarged, own, bins, per_image, link, cross_entropy, weights, points),
+            *(enlarged, own, bins, per_image, link, cross_entropy, weights),
             copies_bytes=blocks.CHUNK_COPIES_BYTES,
         )
-        own_groups = chunk.images if by_group else slice(None)
+        own_groups = chunk.images if per_image else slice(None)
         counts[own_groups] += found[0]
         invalid[own_groups] += found[2]
         sums += found[3]
@@ -101,13 +99,12 @@ def sort_and_extend(
     beta: float,
     symmetric: bool,
     weights: Weights | None,
-    clouds: Clouds | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """As ``sorting.sort_and_extend``: all pixels at once, as all errors are sorted and stored."""
     upsampling = Upsampling.of(scores, size, mode)
     enlarged = enlarge(scores, upsampling, 0, upsampling.length)
     return sorting.sort_and_extend(
-        enlarged, labels, per_image, link, alpha, beta, symmetric, weights, clouds
+        enlarged, labels, per_image, link, alpha, beta, symmetric, weights
     )
 
 
@@ -123,11 +120,10 @@ def backward(
     scale: Tensor | None,
     cross_entropy: CrossEntropy | None,
     pixel_weight: Tensor | None,
-    clouds: Clouds | None,
 ) -> Tensor:
     """As ``gradient.backward``, of scores (N, C, d, h, w)."""
     upsampling = Upsampling.of(scores, size, mode)
-    by_group = slopes is not None and clouds is None and by_image(slopes, factors)
+    by_group = slopes is not None and by_image(slopes, factors)
     shrunk = torch.zeros_like(scores, dtype=torch.float32)
     for chunk in chunks_of(scores, upsampling):
         enlarged = enlarge(scores[chunk.images], upsampling, chunk.first, chunk.last)
@@ -138,7 +134,7 @@ def backward(
             rows = slopes[chunk.images]
         if factors is not None and by_group:
             rates = factors[chunk.images]
-        own, points = labels._replace(target=chunk.of(labels.target)), _clouds_of(chunk, clouds)
+        own = labels._replace(target=chunk.of(labels.target))
         of_chunk = gradient.backward(
             enlarged,
             own,
@@ -149,12 +145,6 @@ def backward(
             scale,
             cross_entropy,
             None if pixel_weight is None else chunk.of(pixel_weight),
-            points,
         )
         shrink(of_chunk, shrunk[chunk.images], upsampling, chunk.first, chunk.last)
     return shrunk.to(scores.dtype)
-
-
-def _clouds_of(chunk: Chunk, clouds: Clouds | None) -> Clouds | None:
-    """The clouds of the pixels of a chunk of the only image."""
-    return None if clouds is None else clouds._replace(ids=clouds.ids[chunk.first : chunk.last])
