@@ -51,8 +51,8 @@ test: $(VENV)/.test
 
 # But for those that make test runs: tests/kernels/triton/test_interpreter.py
 interpret: $(VENV)/.test
-	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(PYTEST) -q \
-	  $(filter-out %_losses.py %_clouds.py,$(wildcard tests/kernels/triton/interpreted*.py))
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(PYTEST) -q benchmarks/tests/interpreted_tuning.py \
+	  $(filter-out %_clouds.py,$(wildcard tests/kernels/triton/interpreted*.py))
 	LOVASZ_EVERY_TARGET=1 $(PYTEST) -q tests/kernels/triton/test_compiles.py
 
 emulate: $(VENV)/.test

@@ -19,6 +19,7 @@ MOST = {
     "hinge": (4, 4),
     "elu": (4, 4),
     "binary cross-entropy": (5, 5),
+    "cross-entropy upsampled": (4, 5),
 }
 
 

@@ -1,4 +1,4 @@
-"""The sweep of the constants runs, in Triton's interpreter: run by ``test_benchmarks.py``."""
+"""The sweep of the constants runs, in Triton's interpreter: run by ``make interpret``."""
 
 import time
 

@@ -1,7 +1,6 @@
 """The benchmarks run, on tiny inputs; no time is asserted."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -187,20 +186,3 @@ def test_gpu_says_that_there_is_no_device():
     )
     assert result.returncode == 1
     assert "no CUDA or ROCm device" in result.stderr
-
-
-def test_gpu_tune_sweeps():
-    pytest.importorskip("triton", reason="Triton is not installed")
-    here = Path(__file__)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         here.with_name("interpreted_tuning.py")],
-        cwd=here.parents[2],
-        # Triton decides when it is imported whether it interprets.
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout

@@ -227,14 +227,14 @@ def _shape(
     operator: str, scores: Tensor, upsample: str | None, size: Sequence[int]
 ) -> tuple[int, int, int]:
     """Images, classes and pixels: of the scores, or of what they are interpolated to."""
-    if upsample is None and len(size) == 0:
+    if upsample is None and not size:  # a package of AOTInductor leaves out what is empty
         if scores.dim() == 3:
             images, classes, length = scores.shape
             return images, classes, length
         raise ValueError(
             f"lovasz::{operator}: expected scores of shape (N, C, L), got {tuple(scores.shape)}"
         )
-    if upsample not in KERNEL_MODES or len(size) != 3 or min(size) < 1:
+    if upsample not in KERNEL_MODES or not size or len(size) != 3 or min(size) < 1:
         raise ValueError(
             f"lovasz::{operator}: expected upsample to be one of {', '.join(KERNEL_MODES)} with a"
             f" size of three axes, got {upsample} and {size}"
