@@ -52,7 +52,7 @@ def passes(module, made, link, clouds, *, fused, by_pixel):
     scale = torch.tensor(0.3) if fused else None
     gradient = module.backward(
         scores, target, found[1], slopes, factors, IGNORED, link, scale, class_weight, smoothing,
-        ids, weight, None, (),
+        ids, weight, None, None,
     )  # fmt: skip
     return (*found, gradient)
 

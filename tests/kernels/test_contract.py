@@ -63,7 +63,7 @@ GOOD = {
         "link": "softmax",
         "smoothing": 0.0,
         "upsample": None,
-        "size": (),
+        "size": None,
     },
     "backward": {
         "scores": SCORES,
@@ -79,7 +79,7 @@ GOOD = {
         "segment_ids": None,
         "pixel_weight": torch.ones(2, 5),
         "upsample": None,
-        "size": (),
+        "size": None,
     },
 }
 # What the operators that read scores want with a link of multilabel.

@@ -151,7 +151,7 @@ def test_links_without_cross_entropy(link):
     with pytest.raises(ValueError, match=f"softmax or sigmoid alone, got {link}"):
         torch.ops.lovasz.histogram(scores, target, BINS, IGNORE, False, link, True)
     tail = (slopes_of(1, 2, BINS), None, IGNORE, link, torch.tensor(1.0), None, 0.0)
-    tail = (*tail, None, None, None, ())
+    tail = (*tail, None, None, None, None)
     with pytest.raises(ValueError, match=f"softmax or sigmoid alone, got {link}"):
         torch.ops.lovasz.backward(scores, target, NO_LSE, *tail)
 
@@ -162,14 +162,14 @@ def test_operators_pass_opcheck():
     counts = ops.histogram(scores, target, 16, IGNORE, True, "sigmoid")[0]
     slopes, by_pixel = torch.rand(counts.shape), torch.rand(scores.shape)
     torch.library.opcheck(ops.histogram, (scores, target, 16, IGNORE, True, "hinge"))
-    tail = (None, IGNORE, "elu", None, None, 0.0, None, None, None, ())
+    tail = (None, IGNORE, "elu", None, None, 0.0, None, None, None, None)
     torch.library.opcheck(ops.backward, (scores, target, NO_LSE, slopes, *tail))
     torch.library.opcheck(ops.backward, (scores, target, NO_LSE, by_pixel, *tail))
     torch.library.opcheck(ops.sort, (scores, target, IGNORE, True, "sigmoid"))
     torch.library.opcheck(ops.sort_and_extend, (scores, target, IGNORE, True, "hinge", 1.0, 1.0))
     scores, target = inputs_of((2, 3, 20), "pixels", torch.float32, 1.0, "probabilities")
     torch.library.opcheck(ops.histogram, (scores, target, 16, IGNORE, True, "probabilities"))
-    tail = (None, IGNORE, "probabilities", None, None, 0.0, None, None, None, ())
+    tail = (None, IGNORE, "probabilities", None, None, 0.0, None, None, None, None)
     torch.library.opcheck(ops.backward, (scores, target, NO_LSE, slopes, *tail))
 
 

@@ -98,7 +98,7 @@ def test_a_cross_entropy_alone_counts_nothing(level, upsample, link):
     source, size = (1, 9, 33), (1, 40, 130)
     scores, target, weight = made(source, size, link)
     if upsample is None:
-        scores, size = enlarge(scores, size, LINEAR), ()
+        scores, size = enlarge(scores, size, LINEAR), None
     options = (torch.rand(CLASSES), 0.1 if link == "softmax" else 0.0)
     how = (weight, None, 1, upsample, size)
     counts, lse, _, sums = cpu.histogram(

@@ -73,7 +73,7 @@ def _check_histogram(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> None:
     """Arguments of ``lovasz::histogram``; 0 bins for a cross-entropy alone."""
     if not 2 <= bins <= 2**20 and not (bins == 0 and cross_entropy):
@@ -95,7 +95,7 @@ def _check_sort(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> None:
     """Arguments of ``lovasz::sort``."""
     _check_pixels("sort", scores, target, link, upsample, size, segment_ids=segment_ids)
@@ -114,7 +114,7 @@ def _check_sort_and_extend(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> None:
     """Arguments of ``lovasz::sort_and_extend``."""
     _check_pixels(
@@ -137,7 +137,7 @@ def _check_backward(
     segment_ids: Tensor | None,
     pixel_weight: Tensor | None,
     upsample: str | None,
-    size: Sequence[int],
+    size: Sequence[int] | None,
 ) -> None:
     """Arguments of ``lovasz::backward``.
 
@@ -224,17 +224,17 @@ def _check_reduce(
 
 
 def _shape(
-    operator: str, scores: Tensor, upsample: str | None, size: Sequence[int]
+    operator: str, scores: Tensor, upsample: str | None, size: Sequence[int] | None
 ) -> tuple[int, int, int]:
     """Images, classes and pixels: of the scores, or of what they are interpolated to."""
-    if upsample is None and not size:  # a package of AOTInductor leaves out what is empty
+    if upsample is None and size is None:
         if scores.dim() == 3:
             images, classes, length = scores.shape
             return images, classes, length
         raise ValueError(
             f"lovasz::{operator}: expected scores of shape (N, C, L), got {tuple(scores.shape)}"
         )
-    if upsample not in KERNEL_MODES or not size or len(size) != 3 or min(size) < 1:
+    if upsample not in KERNEL_MODES or size is None or len(size) != 3 or min(size) < 1:
         raise ValueError(
             f"lovasz::{operator}: expected upsample to be one of {', '.join(KERNEL_MODES)} with a"
             f" size of three axes, got {upsample} and {size}"
@@ -253,7 +253,7 @@ def _check_pixels(
     target: Tensor,
     link: str,
     upsample: str | None,
-    size: Sequence[int],
+    size: Sequence[int] | None,
     *,
     lse: Tensor | None = None,
     pixel_weight: Tensor | None = None,

@@ -88,7 +88,7 @@ def histogram(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
@@ -139,7 +139,7 @@ def sort_and_extend(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
@@ -201,7 +201,7 @@ def backward(
     segment_ids: Tensor | None = None,
     pixel_weight: Tensor | None = None,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
@@ -386,8 +386,9 @@ class _Inputs:
             self.struct.offsets, self.struct.clouds = clouds.offsets.data_ptr(), clouds.number
             self.kept.append(clouds.offsets)
 
-    def add_upsampling(self, scores: Tensor, mode: str, size: Sequence[int]) -> None:
+    def add_upsampling(self, scores: Tensor, mode: str, size: Sequence[int] | None) -> None:
         """Scores (N, C, d, h, w), of which the kernels read contiguous floats."""
+        assert size is not None  # comes with the mode
         if scores.dtype != torch.float32 or not scores.is_contiguous():
             scores = torch.empty(scores.shape, dtype=torch.float32).copy_(scores)
         self.struct.score_type = _SCORE_TYPES[scores.dtype]

@@ -37,7 +37,7 @@ from lovasz.kernels.segments import Segments
 
 _WITHOUT_GRADIENT = ("histogram", "extend", "sort", "sort_and_extend", "argmax")
 _SEGMENTS = "Tensor? segment_ids=None, int segments=1"
-_UPSAMPLED = "str? upsample=None, SymInt[] size=[]"
+_UPSAMPLED = "str? upsample=None, SymInt[]? size=None"
 _SCHEMAS = (
     "histogram(Tensor scores, Tensor target, int bins, int? ignore_index, bool per_image, str link,"
     " bool cross_entropy=False, Tensor? class_weight=None, float smoothing=0.,"
@@ -56,11 +56,11 @@ _SCHEMAS = (
     # No defaults in what has a gradient: the dispatcher leaves out arguments equal to theirs.
     "backward(Tensor scores, Tensor target, Tensor lse, Tensor slopes, Tensor? factors,"
     " int? ignore_index, str link, Tensor? scale, Tensor? class_weight, float smoothing,"
-    " Tensor? segment_ids, Tensor? pixel_weight, str? upsample, SymInt[] size) -> Tensor",
+    " Tensor? segment_ids, Tensor? pixel_weight, str? upsample, SymInt[]? size) -> Tensor",
     "reduce(Tensor losses, Tensor active, Tensor invalid, Tensor? weight, bool normalize,"
     " str reduction, bool per_image, Tensor? sums, Tensor scores, Tensor target, Tensor lse,"
     " Tensor slopes, Tensor? class_weight, Tensor? segment_ids, Tensor? pixel_weight,"
-    " int? ignore_index, str link, float smoothing, str? upsample, SymInt[] size)"
+    " int? ignore_index, str link, float smoothing, str? upsample, SymInt[]? size)"
     " -> (Tensor value, Tensor factors, Tensor cross_entropy, Tensor by_sum)",
     "argmax(Tensor scores, SymInt[] size, str upsample, bool narrow) -> Tensor labels",
 )
@@ -103,7 +103,7 @@ def _(  # type: ignore[no-untyped-def]
     segment_ids=None,
     segments=1,
     upsample=None,
-    size=(),
+    size=None,
 ):
     images, classes = scores.shape[:2]
     groups = Segments(per_image, segment_ids, segments).count(images)
@@ -134,7 +134,7 @@ def _(  # type: ignore[no-untyped-def]
     segment_ids=None,
     segments=1,
     upsample=None,
-    size=(),
+    size=None,
 ):
     (images, classes), length = scores.shape[:2], target.shape[-1]
     groups = Segments(per_image, segment_ids, segments).count(images)
@@ -163,7 +163,7 @@ def _(  # type: ignore[no-untyped-def]
     segment_ids=None,
     segments=1,
     upsample=None,
-    size=(),
+    size=None,
 ):
     images, classes = scores.shape[:2]
     groups = Segments(per_image, segment_ids, segments).count(images)

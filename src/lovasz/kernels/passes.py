@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
     smoothing: float = 0.0  # likewise
     # With a mode of ``core.upsampling`` the scores are (N, C, d, h, w), and L is that of the size.
     upsample: str | None = None
-    size: tuple[int, ...] = ()
+    size: tuple[int, ...] | None = None  # and not empty: packages of AOTInductor lose such
 
     @property
     def groups(self) -> Segments:

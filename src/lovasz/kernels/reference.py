@@ -38,7 +38,7 @@ def histogram(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::histogram``."""
     scores = at_target(scores, upsample, size)
@@ -103,7 +103,7 @@ def sort(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::sort``."""
     groups, dtype = Segments(per_image, segment_ids, segments), compute_dtype(scores)
@@ -136,7 +136,7 @@ def sort_and_extend(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::sort_and_extend``."""
     groups = (segment_ids, segments)
@@ -162,7 +162,7 @@ def backward(
     segment_ids: Tensor | None = None,
     pixel_weight: Tensor | None = None,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> Tensor:
     """Reference of ``lovasz::backward``, differentiable in everything that is floating."""
     if factors is not None:

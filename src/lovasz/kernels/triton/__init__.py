@@ -30,7 +30,7 @@ def histogram(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
     launch = _launches("chunks" if upsample else "histograms", scores)
@@ -68,7 +68,7 @@ def sort_and_extend(
     segment_ids: Tensor | None = None,
     segments: int = 1,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
     launch = _launches("chunks" if upsample else "sorting", scores)
@@ -103,7 +103,7 @@ def backward(
     segment_ids: Tensor | None = None,
     pixel_weight: Tensor | None = None,
     upsample: str | None = None,
-    size: Sequence[int] = (),
+    size: Sequence[int] | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
     alone = slopes.dim() == 4 and slopes.shape[3] == 0
