@@ -1,4 +1,4 @@
-"""The six operators in plain torch: the specification, and the fallback of every device.
+"""The operators in plain torch: the specification, and the fallback of every device.
 
 No Python loop over classes and no host synchronisation (the checks that raise run on the CPU
 alone). Memory is a few tensors of the size of the scores. ``operators`` gives shapes and meanings
