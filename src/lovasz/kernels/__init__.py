@@ -1,4 +1,4 @@
-"""Who computes, for PyTorch: six operators, each in plain torch, in C++ and in Triton.
+"""Who computes, for PyTorch: operators, each in plain torch, in C++ and in Triton.
 
 ========================  ======================================================================
 ``operators``             schemas, and which implementation runs on which device
