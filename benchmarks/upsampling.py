@@ -225,8 +225,13 @@ def restored(workload: list) -> Workload:
 
 def measure(workload: Workload, options: argparse.Namespace) -> dict:
     """Everything about one workload."""
-    entry: dict = {**workload._asdict(), "scores": workload.scores, "runs": []}
     rounds = options.rounds - (options.rounds > 2 and workload.scores > LARGE)
+    entry: dict = {
+        **workload._asdict(),
+        "scores": workload.scores,
+        "rounds": rounds,
+        "runs": [],
+    }
     for threads in options.threads:
         for kind, environment in MEMORY.items():
             asked = {"workload": workload, "threads": threads, "rounds": rounds}
@@ -245,7 +250,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--only", nargs="+", default=list(WORKLOADS), help="keeps the others")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
-    found: dict = {"about": {**about(), "rounds": options.rounds}, "workloads": {}}
+    found: dict = {"about": about(), "workloads": {}}
     if options.only != list(WORKLOADS) and options.output.exists():
         found["workloads"] = json.loads(options.output.read_text())["workloads"]
     for name, workload in (QUICK if options.quick else WORKLOADS).items():

@@ -30,9 +30,10 @@ def times_table(found: dict) -> str:
     losses = {**LOSSES, ENLARGED: "cross-entropy, already enlarged"}
     heads = [*losses.values(), "`interpolate` + `argmax`", "`upsampled_argmax`"]
     about = found["about"]
+    rounds = sorted({entry["rounds"] for entry in found["workloads"].values()})
     lines = [
         f"{about['machine']}, kernels {about['level']}, torch {about['torch']}, {about['date']};"
-        f" up to {about['rounds']} rounds.",
+        f" rounds: {' to '.join(map(str, rounds))}.",
         "",
         "| workload | threads | memory | " + " | ".join(heads) + " |",
         "|---" * (3 + len(heads)) + "|",
@@ -43,7 +44,7 @@ def times_table(found: dict) -> str:
             cells = [_described(name, entry), str(run["threads"]), run["memory"]]
             for way in (*losses, ARGMAX, LABELS):
                 if way in (PAIR, ARGMAX):
-                    cells.append(f"{kept[way]['ms']:.3g} ms")
+                    cells.append(f"{kept[way]['ms']:,.0f} ms")
                 else:
                     cells.append(_ratio(kept[way], way == BOTH) if way in kept else "")
             lines.append("| " + " | ".join(cells) + " |")

@@ -82,7 +82,7 @@ def test_compat_runs_and_writes_its_table():
 def test_upsampling_runs_and_writes_its_tables(tmp_path):
     # in this process: starting one for each way and kind of memory takes longer than all the rest
     before = torch.get_num_threads()
-    about = {"machine": "none", "level": "v3", "torch": "2", "date": "today", "rounds": 2}
+    about = {"machine": "none", "level": "v3", "torch": "2", "date": "today"}
     found = {"about": about, "workloads": {}}
     for name, workload in upsampling.QUICK.items():
         chosen = workload._replace(compiled=False)
@@ -90,6 +90,7 @@ def test_upsampling_runs_and_writes_its_tables(tmp_path):
         found["workloads"][name] = {
             **workload._asdict(),
             "scores": workload.scores,
+            "rounds": 2,
             "runs": [{"threads": 1, "memory": "fresh", "ways": ways}],
             "peak_bytes": {way: upsampling.peak(chosen, way) for way in upsampling.ways(chosen)},
         }
