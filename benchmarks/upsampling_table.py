@@ -16,9 +16,9 @@ LABELS = "upsampled argmax"
 
 # What the pages call them.
 LOSSES = {
-    PAIR: "`interpolate` + cross-entropy",
+    PAIR: "`interpolate`, cross-entropy",
     COMPILED: "the same, compiled",
-    STORED: "`interpolate` + both",
+    STORED: "`interpolate`, both",
     BOTH: "both, `upsample=`",
     ALONE: "cross-entropy, `upsample=`",
 }
@@ -27,21 +27,21 @@ SHOWN = "ade-of-4"
 
 def times_table(found: dict) -> str:
     """One row for each workload, number of threads and kind of memory; ratios after the first."""
-    losses = {**LOSSES, ENLARGED: "cross-entropy, already enlarged"}
-    heads = [*losses.values(), "`interpolate` + `argmax`", "`upsampled_argmax`"]
+    losses = {**LOSSES, ENLARGED: "already enlarged"}
+    heads = [*losses.values(), "argmax", "`upsampled_argmax`"]
     about = found["about"]
     rounds = sorted({entry["rounds"] for entry in found["workloads"].values()})
     lines = [
         f"{about['machine']}, kernels {about['level']}, torch {about['torch']}, {about['date']};"
         f" rounds: {' to '.join(map(str, rounds))}.",
         "",
-        "| workload | threads | memory | " + " | ".join(heads) + " |",
-        "|---" * (3 + len(heads)) + "|",
+        "| workload | threads, memory | " + " | ".join(heads) + " |",
+        "|---" * (2 + len(heads)) + "|",
     ]
     for name, entry in found["workloads"].items():
         for run in entry["runs"]:
             kept = run["ways"]
-            cells = [_described(name, entry), str(run["threads"]), run["memory"]]
+            cells = [name, f"{run['threads']}, {run['memory']}"]
             for way in (*losses, ARGMAX, LABELS):
                 if way in (PAIR, ARGMAX):
                     cells.append(f"{kept[way]['ms']:,.0f} ms")
@@ -72,7 +72,7 @@ def _ratio(kept: dict, with_spread: bool) -> str:
 
 def memory_table(found: dict) -> str:
     """One row for each workload: megabytes, and bytes for each score of full resolution."""
-    ways = {**LOSSES, ARGMAX: "`interpolate` + `argmax`", LABELS: "`upsampled_argmax`"}
+    ways = {**LOSSES, ARGMAX: "`interpolate`, argmax", LABELS: "`upsampled_argmax`"}
     lines = [
         "| workload | scores, enlarged | " + " | ".join(ways.values()) + " |",
         "|---" * (2 + len(ways)) + "|",
