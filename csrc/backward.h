@@ -243,8 +243,8 @@ void backward_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slo
   }
 }
 
-// The same for a cross-entropy alone, of which every class is a class's own: one loop and no
-// memory.
+// The same for a cross-entropy alone: its gradient by a score needs that score and no other, so
+// that one loop over the classes is enough.
 template <int T, class Out>
 void cross_entropy_backward_tile(const lovasz_inputs &inputs, Rows x, double total, float scale,
                                  int64_t image, int64_t pixel, int64_t size, const Scratch &scratch,

@@ -38,18 +38,18 @@ void maxima(Rows x, int64_t classes, float *__restrict m) {
   }
 }
 
-// h = exp((x - m) / 2) and s = sum of h^2.
-template <int T>
+// h = exp((x - m) / 2), unless it is null and not kept, and s = sum of h^2.
+template <int T, bool Keep = true>
 void exponentials(Rows x, int64_t classes, const float *__restrict m, float *__restrict h,
                   float *__restrict s) {
   for (int t = 0; t < T; ++t) s[t] = 0.0f;
   for (int64_t c = 0; c < classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
-    float *__restrict out = h + c * padded<T>;
+    float *__restrict out = Keep ? h + c * padded<T> : nullptr;
     x.prefetch(c);
     for (int t = 0; t < T; ++t) {
       const float e = exp_half(row[t] - m[t]);
-      out[t] = e;
+      if (Keep) out[t] = e;
       s[t] += e * e;
     }
   }
@@ -105,15 +105,7 @@ void cross_entropy_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int6
   alignas(64) float m[T], s[T];
   load_labels<T>(inputs, image, pixel, size, label);
   maxima<T>(x, inputs.classes, m);
-  for (int t = 0; t < T; ++t) s[t] = 0.0f;
-  for (int64_t c = 0; c < inputs.classes; ++c) {
-    const float *__restrict row = x.data + c * x.stride;
-    x.prefetch(c);
-    for (int t = 0; t < T; ++t) {
-      const float e = exp_half(row[t] - m[t]);
-      s[t] += e * e;
-    }
-  }
+  exponentials<T, false>(x, inputs.classes, m, nullptr, s);
   finish_pixels<T>(inputs, x, label, m, s, image, pixel, size, histograms);
 }
 
