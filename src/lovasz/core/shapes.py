@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lovasz.core.set_functions import Array
-from lovasz.core.upsampling import AXES, check_sizes
+from lovasz.core.upsampling import LINEAR_MODES, check_sizes
 
 FLOATING = frozenset(("float64", "float32", "bfloat16", "float16"))
 _SIZES = (8, 16, 32, 64)
@@ -80,14 +80,12 @@ def multiclass(
     if shape[1] < 2:
         _check_channels(name, scores_name, shape, softmax)
     expected, got = (shape[0], *shape[2:]), tuple(target.shape)
+    spatial = len(shape) - 2
     if upsample is not None:
-        _check_upsampled(name, scores_name, upsample, shape, len(shape) - 2, expected, got)
+        _check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
     elif got != expected:
-        hint = _upsample_hint(expected, got, len(shape) - 2) if has_upsample else ""
-        raise ValueError(
-            f"{name}: expected target of shape {expected} to match {scores_name}"
-            f" {shape}, got {got}{hint}"
-        )
+        wanted, hint = str(expected), _upsample_hint(expected, got, spatial, has_upsample)
+        raise ValueError(_other_shape(name, scores_name, shape, wanted, got, hint))
     return Layout(points=len(shape) == 2, upsampled=got != expected)
 
 
@@ -127,12 +125,9 @@ def multilabel(
     if upsample is not None:
         _check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
     elif got != expected:
-        also = f" or {squeezed}" if one else ""
-        hint = _upsample_hint(expected, got, spatial) if has_upsample else ""
-        raise ValueError(
-            f"{name}: expected target of shape {shape}{also} to match {scores_name}"
-            f" {shape}, got {got}{hint}"
-        )
+        wanted = f"{shape} or {squeezed}" if one else str(shape)
+        hint = _upsample_hint(expected, got, spatial, has_upsample)
+        raise ValueError(_other_shape(name, scores_name, shape, wanted, got, hint))
     points = len(shape) == 1 or (channels and len(shape) == 2)
     return Layout(points, channels, without_axis, got != expected)
 
@@ -153,20 +148,39 @@ def _check_upsampled(
             f" got points, of shape {shape}"
         )
     before = len(expected) - spatial
-    if len(got) != len(expected) or got[:before] != expected[:before]:
+    if not _differ_in_resolution(expected, got, spatial):
         sizes = ", ".join((*map(str, expected[:before]), *(["any size"] * spatial)))
-        raise ValueError(
-            f"{name}: expected target of shape ({sizes}) to match {scores_name} {shape}, got {got}"
-        )
+        raise ValueError(_other_shape(name, scores_name, shape, f"({sizes})", got))
     check_sizes(name, scores_name, upsample, shape[-spatial:], got[before:])
 
 
-def _upsample_hint(expected: tuple[int, ...], got: tuple[int, ...], spatial: int) -> str:
-    """What to pass where the spatial sizes alone differ, of images that are not empty."""
-    mode = {axes: mode for mode, axes in AXES.items() if axes is not None}.get(spatial)
+def _differ_in_resolution(expected: tuple[int, ...], got: tuple[int, ...], spatial: int) -> bool:
+    """Whether two shapes are the same, but for so many sizes at their end."""
     before = len(expected) - spatial
-    same = len(got) == len(expected) and got[:before] == expected[:before]
-    if mode is None or not same or 0 in (*expected, *got):
+    return len(got) == len(expected) and got[:before] == expected[:before]
+
+
+def _other_shape(
+    name: str,
+    scores_name: str,
+    shape: tuple[int, ...],
+    wanted: str,
+    got: tuple[int, ...],
+    hint: str = "",
+) -> str:
+    """The sentence for a target that does not match scores of a shape."""
+    return (
+        f"{name}: expected target of shape {wanted} to match {scores_name} {shape}, got {got}{hint}"
+    )
+
+
+def _upsample_hint(
+    expected: tuple[int, ...], got: tuple[int, ...], spatial: int, has_upsample: bool
+) -> str:
+    """What to pass where the spatial sizes alone differ, of images that are not empty."""
+    mode = LINEAR_MODES.get(spatial)
+    same = _differ_in_resolution(expected, got, spatial)
+    if not has_upsample or mode is None or not same or 0 in (*expected, *got):
         return ""
     return f'; for labels of another resolution than the network\'s pass upsample="{mode}"'
 

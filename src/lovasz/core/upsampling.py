@@ -18,6 +18,7 @@ from __future__ import annotations
 
 # Number of spatial axes that a mode is for; "nearest" is for any.
 AXES = {"linear": 1, "bilinear": 2, "trilinear": 3, "nearest": None}
+LINEAR_MODES = {axes: mode for mode, axes in AXES.items() if axes is not None}
 MOST_AXES = 3
 
 # What the operators know: the names of the linear modes say no more than how many axes there are.
@@ -52,10 +53,9 @@ def check_sizes(
     """
     axes = AXES[upsample]
     if len(source) != axes if axes is not None else not 1 <= len(source) <= MOST_AXES:
-        fitting = {count: mode for mode, count in AXES.items() if count is not None}
         wanted = f"{axes} spatial axes" if axes is not None else f"1 to {MOST_AXES} spatial axes"
-        if len(source) in fitting:
-            wanted += f' (for {len(source)} pass upsample="{fitting[len(source)]}")'
+        if len(source) in LINEAR_MODES:
+            wanted += f' (for {len(source)} pass upsample="{LINEAR_MODES[len(source)]}")'
         raise ValueError(
             f'{name}: expected {scores_name} with {wanted} for upsample="{upsample}",'
             f" got {len(source)}, of sizes {source}"

@@ -25,10 +25,10 @@ def at_target(scores: Tensor, upsample: str | None, size: Any) -> Tensor:
 def enlarge(scores: Tensor, size: Any, mode: str) -> Tensor:
     """Scores of every pixel of (D, H, W), (N, C, L) in the compute dtype."""
     scores = to_compute(scores)
-    names, source, size, options = _how(scores.shape[2:], size, mode)
+    name, source, size, options = _how(scores.shape[2:], size, mode)
     if scores.numel() == 0:  # a batch without an image
         return scores.new_zeros((*scores.shape[:2], *size)).flatten(2)
-    operator = getattr(torch.ops.aten, names)
+    operator = getattr(torch.ops.aten, name)
     enlarged: Tensor = operator(scores.reshape(*scores.shape[:2], *source), size, *options)
     return enlarged.flatten(2)
 

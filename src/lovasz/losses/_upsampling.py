@@ -41,7 +41,7 @@ def with_three_axes(scores: Tensor) -> Tensor:
 
 def three_sizes(size: tuple[int, ...]) -> tuple[int, int, int]:
     """The same for the sizes to interpolate to."""
-    # Then they are tensors, and torch takes lists of numbers alone.
+    # While tracing, sizes are tensors, and operators take lists of numbers alone.
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         size = tuple(int(number) for number in size)
     depth, height, width = (1,) * (MOST_AXES - len(size)) + size
