@@ -61,6 +61,8 @@ REDUCE_BLOCK, REDUCE_MOST = 4096, 2**16
 CHUNK_BYTES = 2**25
 #: bytes of the copies of the histogram of such a chunk, which has few pixels for them
 CHUNK_COPIES_BYTES = 2**23
+#: programs that enlarge a chunk, for each multiprocessor, where there are classes enough
+ENLARGE_PROGRAMS = 8
 #: sources times classes of a program that shrinks a gradient: few, as it reads many outputs of each
 SHRINK_BLOCK = 1024
 #: outputs of a program that finds the classes with the largest scores: 2 for each thread
@@ -238,9 +240,16 @@ def whole_block(scores: Tensor) -> tuple[bool, int, int]:
 
 
 def enlarge_block(classes: int) -> tuple[int, int]:
-    """Classes, which share the positions, and outputs of a program that enlarges."""
-    block_c = min(power_of_two(classes), 16)
-    return block_c, BLOCK // max(block_c, 4)
+    """Classes at a time, and outputs of a program that enlarges: 4 for each thread."""
+    return min(power_of_two(classes), 4), BLOCK // 4
+
+
+def enlarged_classes(classes: int, tiles: int, device: torch.device) -> int:
+    """Classes of such a program, which share the positions: all, if there are many outputs."""
+    block_c, _ = enlarge_block(classes)
+    blocks_of_classes = ceil_div(classes, block_c)
+    parts = min(blocks_of_classes, ceil_div(ENLARGE_PROGRAMS * processors(device), tiles))
+    return ceil_div(blocks_of_classes, parts) * block_c
 
 
 def shrink_block(classes: int) -> tuple[int, int]:

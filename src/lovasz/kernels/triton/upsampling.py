@@ -23,11 +23,13 @@ def enlarge(scores: Tensor, upsampling: Upsampling, first: int, last: int) -> Te
     length = last - first
     enlarged = scores.new_empty((images, classes, length), dtype=torch.float32)
     block_c, block_t = blocks.enlarge_block(classes)
-    programs = images * blocks.ceil_div(classes, block_c) * blocks.ceil_div(length, block_t)
-    enlarge_kernel[(programs,)](
+    tiles = images * blocks.ceil_div(length, block_t)
+    part = blocks.enlarged_classes(classes, tiles, scores.device)
+    enlarge_kernel[(tiles * blocks.ceil_div(classes, part),)](
         scores,
         enlarged,
         classes,
+        part,
         first,
         length,
         *scores.stride(),
@@ -35,11 +37,19 @@ def enlarge(scores: Tensor, upsampling: Upsampling, first: int, last: int) -> Te
         MODE=upsampling.mode,
         AXES=upsampling.dimensions,
         WIDE=upsampling.wide,
+        FAR=_is_far(scores),
         BLOCK_C=block_c,
         BLOCK_T=block_t,
         num_warps=blocks.WARPS,
     )
     return enlarged
+
+
+def _is_far(scores: Tensor) -> bool:
+    """Whether places in an image need 64 bits."""
+    extents = zip(scores.shape[1:], scores.stride()[1:], strict=True)
+    # Classes beyond the last one are computed, and not read.
+    return sum((size + 16) * stride for size, stride in extents) >= 2**31
 
 
 def shrink(gradient: Tensor, shrunk: Tensor, upsampling: Upsampling, first: int, last: int) -> None:
@@ -97,20 +107,21 @@ def argmax(scores: Tensor, size: Sequence[int], mode: str, *, narrow: bool) -> T
 
 @triton.jit
 def enlarge_kernel(
-    scores, enlarged, classes, first, length, stride_n, stride_c, stride_d, stride_h, stride_w,
+    scores, enlarged, classes, part, first, length,
+    stride_n, stride_c, stride_d, stride_h, stride_w,
     depth, d, step_d, offset_d, whole_d, ratio_d, height, h, step_h, offset_h, whole_h, ratio_h,
     width, w, step_w, offset_w, whole_w, ratio_w,
-    MODE: tl.constexpr, AXES: tl.constexpr, WIDE: tl.constexpr,
+    MODE: tl.constexpr, AXES: tl.constexpr, WIDE: tl.constexpr, FAR: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """Scores of a tile of outputs and a block of classes.
+    """Scores of a tile of outputs and some of the classes.
 
     Tensors:
         scores: (N, C, d, h, w) float32, bfloat16 or float16, any strides
         enlarged: (N, C, length) float32, contiguous, written
 
     Numbers:
-        classes: C
+        classes, part: C, and those of a program, a multiple of BLOCK_C
         first, length: the first of the outputs, and how many they are
         stride_n, stride_c, stride_d, stride_h, stride_w: strides of scores
         depth, height, width: D, H, W
@@ -121,17 +132,26 @@ def enlarge_kernel(
         MODE: as the operators know it
         AXES: how many axes, from the last on, are interpolated
         WIDE: whether positions need 64 bits
-        BLOCK_C, BLOCK_T: classes and outputs of a tile
+        FAR: whether places in an image of scores need 64 bits
+        BLOCK_C, BLOCK_T: classes at a time, and outputs of a tile
     """
-    image, c, at = _block_of(classes, length, BLOCK_C, BLOCK_T)
+    program = tl.program_id(0)
+    tiles, parts = tl.cdiv(length, BLOCK_T), tl.cdiv(classes, part)
+    image = (program // tiles // parts).to(tl.int64)
+    lowest = (program // tiles) % parts * part
+    at = ((program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T))[None, :]
     z, y, x = _split(_position(first + at, WIDE), height, width, AXES)
-    inside = (c < classes) & (at < length)
-    column = scores + image * stride_n + c * stride_c
-    along_d = _sources(z, d, step_d, offset_d, whole_d, ratio_d, stride_d, MODE)
-    along_h = _sources(y, h, step_h, offset_h, whole_h, ratio_h, stride_h, MODE)
-    along_w = _sources(x, w, step_w, offset_w, whole_w, ratio_w, stride_w, MODE)
-    value = _interpolate(column, along_d, along_h, along_w, inside, MODE, AXES)
-    tl.store(enlarged + (image * classes + c) * length + at, value, mask=inside)
+    along_d = _sources(z, d, step_d, offset_d, whole_d, ratio_d, stride_d, MODE, FAR)
+    along_h = _sources(y, h, step_h, offset_h, whole_h, ratio_h, stride_h, MODE, FAR)
+    along_w = _sources(x, w, step_w, offset_w, whole_w, ratio_w, stride_w, MODE, FAR)
+    scores += image * stride_n
+    out = enlarged + image * classes * length + at
+    for start in range(lowest, tl.minimum(lowest + part, classes), BLOCK_C):
+        c = (start + tl.arange(0, BLOCK_C))[:, None]
+        inside = (c < classes) & (at < length)
+        place = c.to(tl.int64) * stride_c if FAR else c * stride_c
+        value = _interpolate(scores, place, along_d, along_h, along_w, inside, MODE, AXES)
+        tl.store(out + c.to(tl.int64) * length, value, mask=inside)
 
 
 @triton.jit
@@ -151,14 +171,14 @@ def argmax_kernel(
     """
     image, at, inside = tile_of(length, BLOCK_T)
     z, y, x = _split(_position(at, WIDE), height, width, AXES)
-    along_d = _sources(z, d, step_d, offset_d, whole_d, ratio_d, stride_d, MODE)
-    along_h = _sources(y, h, step_h, offset_h, whole_h, ratio_h, stride_h, MODE)
-    along_w = _sources(x, w, step_w, offset_w, whole_w, ratio_w, stride_w, MODE)
+    along_d = _sources(z, d, step_d, offset_d, whole_d, ratio_d, stride_d, MODE, True)
+    along_h = _sources(y, h, step_h, offset_h, whole_h, ratio_h, stride_h, MODE, True)
+    along_w = _sources(x, w, step_w, offset_w, whole_w, ratio_w, stride_w, MODE, True)
     column = scores + image * stride_n
     best = tl.full((BLOCK_T,), -float("inf"), tl.float32)
     label, number = tl.zeros((BLOCK_T,), tl.int32), inside
     for rival in range(0, classes):
-        value = _interpolate(column, along_d, along_h, along_w, inside, MODE, AXES)
+        value = _interpolate(column, 0, along_d, along_h, along_w, inside, MODE, AXES)
         above = value > best
         number = number & (above | (value <= best))  # neither is so of NaN
         label = tl.where(above, rival, label)
@@ -277,45 +297,55 @@ def _source_of(x, n, step, offset, whole, ratio, MODE: tl.constexpr):
 
 
 @triton.jit
-def _sources(x, n, step, offset, whole, ratio, stride, MODE: tl.constexpr):
+def _sources(x, n, step, offset, whole, ratio, stride, MODE: tl.constexpr, FAR: tl.constexpr):
     """Where in memory the sources of outputs x are, and their weights."""
     i, after, weight = _source_of(x, n, step, offset, whole, ratio, MODE)
-    return i.to(tl.int64) * stride, after.to(tl.int64) * stride, 1.0 - weight, weight
+    if FAR:
+        places = i.to(tl.int64) * stride, after.to(tl.int64) * stride
+    else:
+        places = i.to(tl.int32) * stride, after.to(tl.int32) * stride
+    return places[0], places[1], 1.0 - weight, weight
 
 
 @triton.jit
-def _interpolate(column, along_d, along_h, along_w, inside, MODE: tl.constexpr, AXES: tl.constexpr):
-    """Scores between the sources of each axis, in float32."""
+def _interpolate(
+    scores, place, along_d, along_h, along_w, inside, MODE: tl.constexpr, AXES: tl.constexpr
+):
+    """Scores between the sources of each axis, in float32; ``place`` is where those of a class begin.
+
+    Places are added before pointers, as they may have 32 bits.
+    """
     i, j, before, after = along_d
     if AXES < 3:
-        value = _in_plane(column, along_h, along_w, inside, MODE, AXES)
+        value = _in_plane(scores, place, along_h, along_w, inside, MODE, AXES)
     elif MODE == "nearest":
-        value = _in_plane(column + i, along_h, along_w, inside, MODE, AXES)
+        value = _in_plane(scores, place + i, along_h, along_w, inside, MODE, AXES)
     else:
-        value = before * _in_plane(column + i, along_h, along_w, inside, MODE, AXES)
-        value += after * _in_plane(column + j, along_h, along_w, inside, MODE, AXES)
+        value = before * _in_plane(scores, place + i, along_h, along_w, inside, MODE, AXES)
+        value += after * _in_plane(scores, place + j, along_h, along_w, inside, MODE, AXES)
     return value
 
 
 @triton.jit
-def _in_plane(column, along_h, along_w, inside, MODE: tl.constexpr, AXES: tl.constexpr):
+def _in_plane(scores, place, along_h, along_w, inside, MODE: tl.constexpr, AXES: tl.constexpr):
     i, j, before, after = along_h
     if AXES < 2:
-        value = _in_row(column, along_w, inside, MODE)
+        value = _in_row(scores, place, along_w, inside, MODE)
     elif MODE == "nearest":
-        value = _in_row(column + i, along_w, inside, MODE)
+        value = _in_row(scores, place + i, along_w, inside, MODE)
     else:
-        value = before * _in_row(column + i, along_w, inside, MODE)
-        value += after * _in_row(column + j, along_w, inside, MODE)
+        value = before * _in_row(scores, place + i, along_w, inside, MODE)
+        value += after * _in_row(scores, place + j, along_w, inside, MODE)
     return value
 
 
 @triton.jit
-def _in_row(column, along_w, inside, MODE: tl.constexpr):
+def _in_row(scores, place, along_w, inside, MODE: tl.constexpr):
     i, j, before, after = along_w
-    value = tl.load(column + i, mask=inside, other=0.0).to(tl.float32)
+    value = tl.load(scores + (place + i), mask=inside, other=0.0).to(tl.float32)
     if MODE != "nearest":
-        value = before * value + after * tl.load(column + j, mask=inside, other=0.0).to(tl.float32)
+        other = tl.load(scores + (place + j), mask=inside, other=0.0).to(tl.float32)
+        value = before * value + after * other
     return value
 
 
