@@ -59,6 +59,7 @@ FLOORS = [
         "kernels.triton.upsampling",
     ],
     [
+        "kernels.triton.shrinking",
         "kernels.triton.histogram_shared",
         "kernels.triton.backward_softmax",
         "kernels.triton.scan_soft",

@@ -153,7 +153,8 @@ def kernels() -> list[tuple[Any, str]]:
         "sorting": ("mark_runs", "start_runs", "extend_runs", "sum_clouds"),
         "extension": ("extend",),
         "reduction": ("reduce",),
-        "upsampling": ("enlarge", "shrink", "argmax"),
+        "upsampling": ("enlarge", "argmax"),
+        "shrinking": ("shrink", "shrink_rows", "shrink_columns"),
     }
     return [
         (importlib.import_module(f"lovasz.kernels.triton.{module}"), f"{name}_kernel")

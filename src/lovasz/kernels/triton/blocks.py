@@ -258,6 +258,18 @@ def shrink_block(classes: int) -> tuple[int, int]:
     return block_c, SHRINK_BLOCK // max(block_c, 4)
 
 
+def rows_block(classes: int, width: int) -> tuple[int, int]:
+    """Classes and columns of a program that shrinks rows, which are read 16 bytes at a time."""
+    block_x = min(power_of_two(width), BLOCK // 4)
+    return min(power_of_two(classes), BLOCK // block_x), block_x
+
+
+def columns_block(width: int) -> tuple[int, int]:
+    """Rows, which share the weights, and columns of a program that shrinks along the width."""
+    block_i = min(power_of_two(width), WARPS * 32)
+    return SHRINK_BLOCK // block_i, block_i
+
+
 def _adjacent_classes(scores: Tensor) -> bool:
     """Whether the classes of a pixel are neighbours in memory, and its neighbours are not."""
     return scores.stride(1) == 1 and scores.stride(2) != 1

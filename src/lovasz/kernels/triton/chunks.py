@@ -19,7 +19,8 @@ from lovasz.kernels.segments import by_image
 from lovasz.kernels.triton import blocks, gradient, histograms, soft, sorting
 from lovasz.kernels.triton.axes import Upsampling
 from lovasz.kernels.triton.inputs import CrossEntropy, Labels, SoftLabels, SoftWeights, Weights
-from lovasz.kernels.triton.upsampling import enlarge, shrink
+from lovasz.kernels.triton.shrinking import shrink
+from lovasz.kernels.triton.upsampling import enlarge
 
 
 class Chunk(NamedTuple):
