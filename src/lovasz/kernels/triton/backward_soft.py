@@ -31,6 +31,7 @@ COLUMNS = (0, 2, 3, 4)
 
 def backward_soft(
     scores: Tensor,
+    gradient: Tensor,
     labels: SoftLabels,
     lse: Tensor,
     slopes: Tensor | None,
@@ -42,10 +43,9 @@ def backward_soft(
     pixel_weight: Tensor | None,
     clouds: Clouds | None,
     by_regions: Tensor | None,
-) -> Tensor:
-    """Gradient; slopes and factors are float32, weights (N, 1 or C, L) with any strides."""
+) -> None:
+    """Fill ``gradient``; slopes and factors are float32, weights (N, 1 or C, L)."""
     images, classes, length = scores.shape
-    gradient = torch.empty_like(scores)
     by_pixel = slopes is not None and slopes.dim() == 3
     class_weight, smoothing = (None, 0.0) if cross_entropy is None else cross_entropy
     multiple = blocks.multiple_of(scores, gradient)
@@ -86,7 +86,6 @@ def backward_soft(
         BLOCK_T=block_t,
         num_warps=blocks.WARPS,
     )
-    return gradient
 
 
 @triton.jit

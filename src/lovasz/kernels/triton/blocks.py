@@ -56,11 +56,11 @@ EXTEND_BLOCK, EXTEND_PROGRAMS = 256, 16
 #: classes of groups that are reduced at once, 32 for each thread, and by the one program, which
 #: would take long with more of them
 REDUCE_BLOCK, REDUCE_MOST = 4096, 2**16
-#: bytes of scores that are enlarged at a time to the resolution of the labels: they stay in the
-#: second-level cache of a data-centre GPU until they are read
-CHUNK_BYTES = 2**25
-#: bytes of the copies of the histogram of such a chunk, which has few pixels for them
-CHUNK_COPIES_BYTES = 2**23
+#: bytes of scores that are enlarged at a time to the resolution of the labels: their pixels have to
+#: be enough for all multiprocessors; of fewer bytes more would stay in the second-level cache
+CHUNK_BYTES = 2**26
+#: bytes of the copies of the histogram of such a chunk, which are cleared and summed for each
+CHUNK_COPIES_BYTES = 2**22
 #: programs that enlarge a chunk, for each multiprocessor, where there are classes enough
 ENLARGE_PROGRAMS = 8
 #: sources times classes of a program that shrinks a gradient: few, as it reads many outputs of each

@@ -1,8 +1,8 @@
 """The operators on scores of a lower resolution than the labels, a chunk of the pixels at a time.
 
-The scores of a chunk are enlarged, and the launches of scores of full resolution read them while
-they are in the cache. Backward they are enlarged again, and the gradient of the chunk is added to
-that of low resolution. So memory is a few chunks, whatever the number of pixels, and the
+The scores of a chunk are enlarged, and the launches of scores of full resolution read them soon
+after. Backward they are enlarged again, their gradient takes their place, and is added to that of
+low resolution. So memory is little more than a chunk, whatever the number of pixels, and the
 log-sum-exp.
 """
 
@@ -174,9 +174,11 @@ def backward(
             by_sums = by_regions
             if by_regions is not None and len(by_regions) > 1:
                 by_sums = by_regions[chunk.images]
-            of_chunk = soft.backward(enlarged, chunk.of_soft(labels), *options, by_regions=by_sums)
+            soft.backward(
+                enlarged, chunk.of_soft(labels), *options, by_regions=by_sums, in_place=True
+            )
         else:
             own = labels._replace(target=chunk.of(labels.target))
-            of_chunk = gradient.backward(enlarged, own, *options)
-        shrink(of_chunk, shrunk[chunk.images], upsampling, chunk.first, chunk.last)
+            gradient.backward(enlarged, own, *options, in_place=True)
+        shrink(enlarged, shrunk[chunk.images], upsampling, chunk.first, chunk.last)
     return shrunk.to(scores.dtype)

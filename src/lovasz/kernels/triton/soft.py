@@ -95,8 +95,11 @@ def backward(
     pixel_weight: Tensor | None = None,
     clouds: Clouds | None = None,
     by_regions: Tensor | None = None,
+    *,
+    in_place: bool = False,
 ) -> Tensor:
     """As ``gradient.backward``, and by derivatives by the sums (1, N or clouds, C, 8)."""
+    gradient = scores if in_place else torch.empty_like(scores)
     if slopes is None:
         factors = None
     else:
@@ -108,7 +111,8 @@ def backward(
         pixel_weight = pixel_weight.unsqueeze(1)
     per_image = slopes is not None and clouds is None and by_image(slopes, factors)
     scale = None if scale is None else scale.to(torch.float32)
-    return backward_soft(
-        *(scores, labels, lse, slopes, factors, link, per_image, scale, cross_entropy),
+    backward_soft(
+        *(scores, gradient, labels, lse, slopes, factors, link, per_image, scale, cross_entropy),
         *(pixel_weight, clouds, by_regions),
     )
+    return gradient
