@@ -62,7 +62,7 @@ FLOORS = [
     ["losses._inputs"],
     ["losses._loss"],
     ["losses.softmax", "losses.sigmoid", "losses.hinge"],
-    ["losses.modules"],
+    ["losses.modules", "losses.deep_supervision"],
     ["losses"],
     ["predictions"],
     ["metrics.base"],

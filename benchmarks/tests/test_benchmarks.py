@@ -12,10 +12,12 @@ import torch
 from benchmarks import (
     clouds,
     compat,
+    deep_supervision,
     gpu,
     multilabel,
     ranks,
     scaling,
+    soft_theorem,
     speed,
     tables,
     upsampling,
@@ -49,6 +51,11 @@ def test_ranks_runs_and_writes_its_table(tmp_path):
     assert [row["bytes"] for row in rows] == [557072, 622608, 4915216]
 
 
+def test_the_theorem_prints_its_table(capsys):
+    soft_theorem.main(["--cases", "1000"])
+    assert capsys.readouterr().out.count("\n") == 15
+
+
 def test_clouds_run_and_write_their_table(tmp_path):
     output = tmp_path / "clouds.json"
     clouds.main(["--quick", "--threads", "1", "--output", str(output)])
@@ -64,6 +71,13 @@ def test_multilabel_runs_and_writes_its_table(tmp_path):
     rows = json.loads(output.read_text())["rows"]
     assert len(rows) == 8
     assert multilabel.table(rows).count("\n") == 9
+
+
+def test_deep_supervision_runs_and_prints_its_table(capsys):
+    before = torch.get_num_threads()
+    deep_supervision.main(["--quick", "--threads", "1"])
+    torch.set_num_threads(before)
+    assert capsys.readouterr().out.count("\n") == 2 + len(deep_supervision.LOSSES)
 
 
 def test_compat_runs_and_writes_its_table():

@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryCrossEntropyLovaszSigmoidLoss",
     "CrossEntropyLovaszSoftmaxLoss",
+    "DeepSupervision",
     "EquibatchSampler",
     "LabelCounts",
     "LossSchedule",
@@ -32,6 +33,7 @@ __all__ = [
     "class_weights",
     "count_labels",
     "cross_entropy_lovasz_softmax",
+    "deep_supervision",
     "dice",
     "error_bound",
     "jaccard",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from lovasz.data.label_counts import LabelCounts, count_labels
     from lovasz.data.labels import check_labels
     from lovasz.data.samplers import EquibatchSampler
+    from lovasz.losses.deep_supervision import DeepSupervision, deep_supervision
     from lovasz.losses.hinge import lovasz_hinge
     from lovasz.losses.modules import (
         BinaryCrossEntropyLovaszSigmoidLoss,
@@ -79,6 +82,7 @@ else:
     _MODULES = {
         "BinaryCrossEntropyLovaszSigmoidLoss": "losses.modules",
         "CrossEntropyLovaszSoftmaxLoss": "losses.modules",
+        "DeepSupervision": "losses.deep_supervision",
         "EquibatchSampler": "data.samplers",
         "LabelCounts": "data.label_counts",
         "LossSchedule": "losses.schedules",
@@ -93,6 +97,7 @@ else:
         "class_weights": "data.class_weights",
         "count_labels": "data.label_counts",
         "cross_entropy_lovasz_softmax": "losses.softmax",
+        "deep_supervision": "losses.deep_supervision",
         "dice": "core.set_functions",
         "error_bound": "core.bins",
         "jaccard": "core.set_functions",
