@@ -41,6 +41,8 @@ CHANNELS = {**IGNORE, "multilabel": True}
 LOSSES = {
     "softmax": (lovasz.lovasz_softmax, IGNORE, (2, 3), (2,), 3),
     "cross-entropy": (lovasz.cross_entropy_lovasz_softmax, IGNORE, (2, 3), (2,), 3),
+    "Dice": (lovasz.cross_entropy_dice, IGNORE, (2, 3), (2,), 3),
+    "smoothed": (lovasz.lovasz_softmax, {**IGNORE, "label_smoothing": 0.1}, (2, 3), (2,), 3),
     "sigmoid": (lovasz.lovasz_sigmoid, CHANNELS, (2, 3), (2, 3), 2),
     "hinge": (lovasz.lovasz_hinge, CHANNELS, (2, 3), (2, 3), 2),
     "one channel": (lovasz.binary_cross_entropy_lovasz_sigmoid, IGNORE, (2, 1), (2,), 2),
@@ -144,6 +146,34 @@ def test_soft_labels_are_averaged(size):
     assert torch.equal(seen_by_a_loss(size, target, labels="nearest")["target"], nearest)
     half = seen_by_a_loss(size, target.half())["target"]
     torch.testing.assert_close(half, want, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("loss", [lovasz.cross_entropy_lovasz_softmax, lovasz.cross_entropy_dice])
+def test_a_loss_of_soft_labels(loss):
+    scores, target = scores_of(2, 3), torch.rand(2, 3, *SIZES[0]).softmax(1)
+    mask = torch.rand(2, *SIZES[0]) < 0.2
+    got = deep_supervision(loss, scores, target, ignore_mask=mask)
+    want = 0.0
+    for weight, x, size in zip(WEIGHTS, scores, SIZES, strict=True):
+        counted = interpolate((~mask)[:, None].float(), size=size, mode="area")
+        mean = interpolate(torch.where(mask[:, None], 0.0, target), size=size, mode="area")
+        mean = torch.where(counted > 0, mean / counted, 0.0)
+        want = want + weight * loss(x, mean, ignore_mask=counted[:, 0] == 0)
+    torch.testing.assert_close(value_and_gradients(got, scores), value_and_gradients(want, scores))
+
+
+def test_a_loss_of_several_label_maps():
+    scores, maps = scores_of(2, 3), [labels_of(3, 2), labels_of(3, 2)]
+    criterion = DeepSupervision(lovasz.LovaszSoftmaxLoss(**IGNORE))
+    got = criterion(scores, maps, target_weight=[0.7, 0.3])
+    want = sum(
+        weight
+        * lovasz.lovasz_softmax(
+            x, [shrunk(y, size) for y in maps], target_weight=[0.7, 0.3], **IGNORE
+        )
+        for weight, x, size in zip(WEIGHTS, scores, SIZES, strict=True)
+    )
+    torch.testing.assert_close(got, want)
 
 
 def test_ignored_pixels_are_in_no_average():
