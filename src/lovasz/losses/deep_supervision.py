@@ -306,7 +306,10 @@ def _averaged(
     pixel_weight, mask = (options.get(key) for key in _OF_PIXELS)
     if pixel_weight is None and mask is None and ignore_index is None:
         return _area(wide, sizes), options
-    weight = torch.ones_like(wide) if pixel_weight is None else pixel_weight.to(wide.dtype)
+    of_pixels = wide if mask is None else mask  # one for each pixel, or for each label
+    weight = torch.ones_like(of_pixels, dtype=wide.dtype)
+    if pixel_weight is not None:
+        weight = pixel_weight.to(wide.dtype)
     if mask is not None:
         weight = torch.where(mask, 0.0, weight)
     # A weight for each pixel of soft labels of classes, or for each label of a channel.
