@@ -15,6 +15,8 @@ from benchmarks import (
     gpu,
     multilabel,
     ranks,
+    regions,
+    regions_table,
     scaling,
     speed,
     tables,
@@ -132,6 +134,39 @@ def test_upsampling_keeps_what_was_measured_before(tmp_path, monkeypatch):
     upsampling.main(["--only", "volume", "--output", str(output)])
     kept = json.loads(output.read_text())["workloads"]
     assert kept == {"earlier": 1, "volume": {"scores": 4 * 96**3}}
+
+
+def test_regions_run_and_write_their_tables():
+    # in this process: starting one for each kind of memory takes longer than all the rest
+    before = torch.get_num_threads()
+    about = {"machine": "none", "level": "v3", "torch": "2", "date": "today"}
+    found = {"about": about, "workloads": {}}
+    for name, shape in regions.QUICK.items():
+        ways = regions.times(list(shape), 1, 2)
+        found["workloads"][name] = {
+            "shape": shape,
+            "scores": 1000,
+            "rounds": 2,
+            "runs": [{"threads": 1, "memory": "fresh", "ways": ways}],
+            "peak_bytes": {way: regions.peak(shape, way) for way in regions.ways(shape)},
+        }
+    torch.set_num_threads(before)
+    assert regions_table.DICE in regions_table.shown_of(found)
+    assert regions_table.times_table(found).count("\n") == 5
+    assert regions_table.memory_table(found).count("\n") == 3
+
+
+def test_regions_are_compared_with_a_cross_entropy_where_no_peer_is():
+    shown = [regions_table.CROSS_ENTROPY, regions_table.DICE]
+    assert regions_table.compared(regions_table.DICE, shown) == ", / cross-entropy"
+    shown.append(regions_table.NNUNET)
+    assert regions_table.compared(regions_table.DICE, shown) == ", / nnU-Net"
+
+
+def test_regions_measure_the_memory_of_every_way():
+    shape = regions.QUICK["images"]
+    peaks = regions.child("regions", {"measure": "memory", "shape": shape})
+    assert peaks.keys() == regions.ways(shape).keys()
 
 
 class StandIn:
