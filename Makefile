@@ -116,7 +116,7 @@ peers:
 	  torch numpy hypothesis pytest monai==1.6.1 absl-py h5py ml-dtypes namex optree rich
 	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(PEERS)
 	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
-	build/peers/bin/python -m pytest --override-ini filterwarnings= -q tests/test_region_peers.py
+	build/peers/bin/python -m pytest --override-ini filterwarnings= -q tests/test_region_peers*.py
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json

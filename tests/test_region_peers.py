@@ -1,4 +1,4 @@
-"""The losses by sums are those of the libraries that have them, and where not, it is said how.
+"""The losses by sums are those of nnU-Net and MONAI, and where not, it is said how.
 
 `make peers` installs these libraries and runs this; elsewhere it tests those that are there.
 """
@@ -8,19 +8,18 @@ import torch
 from torch.nn import functional as F
 
 import lovasz
-from tools.peers import part_of
-
-CLASSES = 5
-SIZE = (3, CLASSES, 6, 5, 4)
-CHANNELS_LAST = (0, 2, 3, 4, 1)
-WEIGHT = [1.0, 0.5, 3.0, 0.25, 2.0]
-
-
-def library(package, part):
-    try:
-        return part_of(package, part)
-    except ImportError as error:
-        return pytest.skip(f"{package} is not installed ({error})")
+from tests.peers import (
+    CLASSES,
+    SIZE,
+    WEIGHT,
+    differ,
+    draw,
+    library,
+    one_hot,
+    same,
+    soft,
+    with_ignored,
+)
 
 
 @pytest.fixture
@@ -32,56 +31,6 @@ def nnunet():
 @pytest.fixture
 def monai():
     return pytest.importorskip("monai.losses")
-
-
-@pytest.fixture
-def smp():
-    return library("segmentation_models_pytorch", "losses")
-
-
-@pytest.fixture
-def keras():
-    return pytest.importorskip("keras.losses")
-
-
-def draw(dtype=torch.float32):
-    """Logits, and labels of all but the last class, which is absent."""
-    target = torch.randint(CLASSES - 1, (SIZE[0], *SIZE[2:]))
-    return (2 * torch.randn(SIZE)).to(dtype), target
-
-
-def one_hot(target):
-    return F.one_hot(target, CLASSES).movedim(-1, 1)
-
-
-def with_ignored(target, label=CLASSES):
-    return target.masked_fill(torch.rand(target.shape) < 0.3, label)
-
-
-def soft():
-    return (2 * torch.randn(SIZE)).softmax(1)
-
-
-def value_and_gradient(loss, logits):
-    logits = logits.detach().requires_grad_()
-    value = loss(logits)
-    return value.detach(), torch.autograd.grad(value, logits)[0]
-
-
-def relative(got, want):
-    return float((got.double() - want.double()).norm() / want.double().norm())
-
-
-def same(logits, ours, theirs, bound=1e-6):
-    """Both value and gradient, up to rounding."""
-    got, want = value_and_gradient(ours, logits), value_and_gradient(theirs, logits)
-    assert relative(got[0], want[0]) < bound
-    assert relative(got[1], want[1]) < bound
-
-
-def differ(logits, ours, theirs):
-    got, want = value_and_gradient(ours, logits), value_and_gradient(theirs, logits)
-    assert relative(got[0], want[0]) > 1e-3
 
 
 # nnU-Net: values are -ratio instead of 1 - ratio, all classes count, sums are of float32.
@@ -408,133 +357,3 @@ def test_monai_adds_the_cross_entropy_of_the_softmax_to_several_sigmoids(monai):
         lambda x: lovasz.binary_cross_entropy_dice(x, single, multilabel=True),
         lambda x: theirs(x, single),
     )
-
-
-# segmentation-models-pytorch: always the whole batch; a class that is absent has the loss 0, but is
-# one of those that the mean is taken over; and s of Dice counts twice.
-
-
-@pytest.mark.parametrize("ignored", [False, True])
-@pytest.mark.parametrize("kind", ["DiceLoss", "JaccardLoss", "TverskyLoss"])
-def test_smp(smp, kind, ignored):
-    logits, target = draw(torch.float64)
-    target = with_ignored(target, 255) if ignored else target
-    ignore_index = 255 if ignored else None
-    theirs = getattr(smp, kind)("multiclass", smooth=0.5, ignore_index=ignore_index)
-    options = {"classes": "present", "ignore_index": ignore_index, "reduction": "sum"}
-
-    def ours(x):
-        if kind == "DiceLoss":
-            return lovasz.dice_loss(x, target, smooth=1.0, **options) / CLASSES
-        if kind == "JaccardLoss":
-            return lovasz.jaccard_loss(x, target, smooth=0.5, **options) / CLASSES
-        return lovasz.tversky_loss(x, target, alpha=0.5, beta=0.5, smooth=0.5, **options) / CLASSES
-
-    same(logits, ours, lambda x: theirs(x, target))
-
-
-@pytest.mark.parametrize("ignored", [False, True])
-def test_smp_multilabel(smp, ignored):
-    logits, target = 2 * torch.randn(SIZE).double(), torch.randint(2, SIZE)
-    target = with_ignored(target, 255) if ignored else target
-    theirs = smp.DiceLoss("multilabel", ignore_index=255 if ignored else None)
-    same(
-        logits,
-        lambda x: lovasz.dice_loss(
-            x, target, activation="sigmoid", multilabel=True, smooth=0.0, ignore_index=255
-        ),
-        lambda x: theirs(x, target),
-    )
-
-
-def test_smp_class_weights_divide(smp):
-    logits, target = draw(torch.float64)
-    target[0, 0, 0, 0] = CLASSES - 1  # every class is there
-    theirs = smp.JaccardLoss("multiclass", class_weights=WEIGHT)
-    same(
-        logits,
-        lambda x: lovasz.jaccard_loss(x, target, smooth=0.0, weight=WEIGHT),
-        lambda x: theirs(x, target),
-    )
-
-
-def test_smp_soft_labels_are_jaccard_metric_losses(smp):
-    logits, target = 2 * torch.randn(SIZE).double(), torch.rand(SIZE).double()
-    theirs = smp.JaccardLoss("multilabel", smooth=0.5)
-    options = {"activation": "sigmoid", "multilabel": True}
-    same(
-        logits,
-        lambda x: lovasz.jaccard_metric_loss(x, target, smooth=1.0, **options),
-        lambda x: theirs(x, target),
-    )
-    differ(
-        logits,
-        lambda x: lovasz.jaccard_loss(x, target, smooth=0.5, **options),
-        lambda x: theirs(x, target),
-    )
-
-
-def test_smp_takes_the_power_of_the_mean(smp):
-    logits, target = draw(torch.float64)
-    target[0, 0, 0, 0] = CLASSES - 1
-    options = {"alpha": 0.3, "beta": 0.7}
-    theirs = smp.TverskyLoss("multiclass", gamma=0.5, **options)
-    same(
-        logits,
-        lambda x: lovasz.tversky_loss(x, target, smooth=0.0, **options) ** 0.5,
-        lambda x: theirs(x, target),
-    )
-    differ(
-        logits,
-        lambda x: lovasz.tversky_loss(x, target, smooth=0.0, gamma=0.5, **options),
-        lambda x: theirs(x, target),
-    )
-
-
-# Keras: classes last, probabilities, one ratio of everything unless axes are named, and 1e-7 in the
-# denominator.
-
-
-@pytest.mark.parametrize("pooled", [True, False])
-def test_keras_dice(keras, pooled):
-    logits, target = draw()
-    axes = None if pooled else (0, 1, 2, 3)
-    theirs = keras.Dice(axis=axes)
-    same(
-        logits,
-        lambda x: lovasz.dice_loss(x, target, pooled=pooled, smooth=(0.0, 1e-7)),
-        lambda x: theirs(
-            one_hot(target).permute(CHANNELS_LAST), x.softmax(1).permute(CHANNELS_LAST)
-        ),
-    )
-
-
-def test_keras_dice_by_image(keras):
-    logits, target = draw()
-    theirs = keras.Dice(axis=(1, 2, 3))
-    same(
-        logits,
-        lambda x: lovasz.dice_loss(x, target, per_image=True, smooth=(0.0, 1e-7)),
-        lambda x: theirs(
-            one_hot(target).permute(CHANNELS_LAST), x.softmax(1).permute(CHANNELS_LAST)
-        ),
-    )
-
-
-@pytest.mark.parametrize("pooled", [True, False])
-def test_keras_tversky_has_alpha_and_beta_the_other_way_round(keras, pooled):
-    logits, target = draw()
-    theirs = keras.Tversky(alpha=0.3, beta=0.7, axis=None if pooled else (0, 1, 2, 3))
-
-    def ours(x, alpha, beta):
-        return lovasz.tversky_loss(
-            x, target, alpha=alpha, beta=beta, pooled=pooled, smooth=(0.0, 1e-7)
-        )
-
-    def keras_of(x):
-        return theirs(one_hot(target).permute(CHANNELS_LAST), x.softmax(1).permute(CHANNELS_LAST))
-
-    # Its alpha is documented to be that of false positives.
-    same(logits, lambda x: ours(x, 0.7, 0.3), keras_of)
-    if not pooled:  # of all classes together there are as many of both kinds
-        differ(logits, lambda x: ours(x, 0.3, 0.7), keras_of)

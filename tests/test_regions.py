@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 import lovasz
 from tests import region_oracle as oracle
+from tests.gradients import relative, value_and_gradient
 
 CLASSES = 5
 SIZE = (3, CLASSES, 7, 6)
@@ -103,18 +104,6 @@ OPTIONS = {
         {"ignore_index": 255, "target_weight": [0.5, 0.3, 0.2], "label_smoothing": 0.1},
     ),
 }
-
-
-def value_and_gradient(loss, logits):
-    logits = logits.detach().requires_grad_()
-    value = loss(logits)
-    # Not all alike, so that no part of a value that is no number can hide.
-    mixed = (value * torch.arange(1, value.numel() + 1).view(value.shape)).sum()
-    return value.detach(), torch.autograd.grad(mixed, logits)[0]
-
-
-def relative(got, want):
-    return float((got.double() - want.double()).norm() / want.double().norm().clamp(min=1e-30))
 
 
 def compare(got, want, value=1e-6, gradient=1e-5):
