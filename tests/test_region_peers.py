@@ -357,3 +357,33 @@ def test_monai_adds_the_cross_entropy_of_the_softmax_to_several_sigmoids(monai):
         lambda x: lovasz.binary_cross_entropy_dice(x, single, multilabel=True),
         lambda x: theirs(x, single),
     )
+
+
+def test_monai_has_no_generalized_dice_of_images_of_background_alone(monai):
+    logits, target = 2 * torch.randn(SIZE).double(), torch.zeros(SIZE[0], *SIZE[2:]).long()
+    theirs = monai.GeneralizedDiceLoss(
+        softmax=True, to_onehot_y=True, include_background=False, batch=True
+    )
+    # Its classes have no weight at all then, whatever is predicted; here each has the weight 1.
+    assert theirs(logits, target.unsqueeze(1)) == 0
+    loss = lovasz.generalized_dice_loss(logits, target, classes="foreground")
+    assert loss > 0.999
+
+
+def test_sums_of_sixteen_bits_overflow_in_monai(monai):
+    logits, target = torch.zeros(1, 2, 400, 400).half(), torch.zeros(1, 400, 400).long()
+    theirs = monai.DiceLoss(softmax=True, to_onehot_y=True)
+    assert theirs(logits, target.unsqueeze(1)) == 1  # whatever is predicted: something by infinity
+    assert float(lovasz.dice_loss(logits, target)) == pytest.approx(2 / 3, rel=1e-6)
+
+
+def test_logits_of_ignored_pixels_may_be_anything_here(nnunet, monai):
+    logits, target = draw()
+    target[0, 0] = CLASSES
+    logits[0, :, 0] = torch.nan
+    mask, known = (target != CLASSES).unsqueeze(1), target.clamp(max=CLASSES - 1).unsqueeze(1)
+    dice = nnunet.MemoryEfficientSoftDiceLoss(nnunet.softmax_helper_dim1, ddp=False)
+    assert dice(logits, known, loss_mask=mask).isnan()
+    masked = monai.DiceLoss(softmax=True, to_onehot_y=True, ignore_index=CLASSES)
+    assert masked(logits, target.unsqueeze(1)).isnan()
+    assert lovasz.dice_loss(logits, target, ignore_index=CLASSES).isfinite()
