@@ -40,30 +40,49 @@ from benchmarks.regions_table import (
 )
 from benchmarks.speed import MEMORY, ROOT, about, child
 from benchmarks.timing import clock
-from lovasz import cross_entropy_dice, cross_entropy_lovasz_softmax
+from lovasz import cross_entropy_dice, cross_entropy_lovasz_softmax, deep_supervision
 from tools.peers import part_of
 
 OUTPUT = ROOT / "benchmarks" / "results" / "regions.json"
 
-WORKLOADS: dict[str, tuple[int, ...]] = {
-    "volume": (2, 14, 96, 96, 96),
-    "cityscapes": (2, 19, 512, 1024),
-    "few classes": (2, 4, 128, 128, 128),
+# Of deep supervision: each scale has half the resolution of the one before.
+WEIGHTS = [8 / 15, 4 / 15, 2 / 15, 1 / 15]
+
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+class Workload(NamedTuple):
+    """Logits, and whether there are those of lower resolutions too."""
+
+    shape: tuple[int, ...]
+    scales: bool = False
+
+
+WORKLOADS = {
+    "volume": Workload((2, 14, 96, 96, 96)),
+    "cityscapes": Workload((2, 19, 512, 1024)),
+    "few classes": Workload((2, 4, 128, 128, 128)),
+    "volume, four scales": Workload((2, 14, 96, 96, 96), True),
 }
-QUICK = {"volume": (2, 4, 8, 9, 8), "images": (2, 5, 16, 12)}
+QUICK = {
+    "volume": Workload((2, 4, 8, 9, 8)),
+    "images": Workload((2, 5, 16, 12)),
+    "scales": Workload((2, 4, 16, 16, 24), True),
+}
 
 
 class Inputs(NamedTuple):
     """What losses of one workload are of."""
 
-    logits: Tensor
+    logits: Tensor | list[Tensor]
     target: Tensor
     ignored: Tensor  # the same with a label that is none, C, for a tenth of the pixels
     soft: Tensor  # dense labels of floating numbers
 
 
-def draw(shape: tuple[int, ...]) -> Inputs:
+def draw(workload: Workload) -> Inputs:
     """Logits as of an untrained network, and labels in regions as they are in images."""
+    shape = workload.shape
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(shape, generator=generator)
     classes, size = shape[1], (shape[0], *shape[2:])
@@ -71,11 +90,15 @@ def draw(shape: tuple[int, ...]) -> Inputs:
     patches = torch.rand((shape[0], classes, *coarse), generator=generator)
     target = F.interpolate(patches, shape[2:]).argmax(1)
     ignored = target.masked_fill(torch.rand(size, generator=generator) < 0.1, classes)
+    if workload.scales:
+        sizes = ([n >> k for n in shape[2:]] for k in range(len(WEIGHTS)))
+        scales = [torch.randn((*shape[:2], *size), generator=generator) for size in sizes]
+        return Inputs([x.requires_grad_() for x in scales], target, ignored, target)
     soft = torch.randn(shape, generator=generator).softmax(1)
     return Inputs(logits.requires_grad_(), target, ignored, soft)
 
 
-def nnunet(ignore_label: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+def nnunet(ignore_label: int | None) -> Loss:
     """Its loss as its trainer makes it.
 
     Raises:
@@ -92,7 +115,7 @@ def nnunet(ignore_label: int | None) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda logits, target: loss(logits, target.unsqueeze(1))
 
 
-def monai(*, soft: bool) -> Callable[[Tensor, Tensor], Tensor]:
+def monai(*, soft: bool) -> Loss:
     """Its Dice with cross-entropy.
 
     Raises:
@@ -104,12 +127,26 @@ def monai(*, soft: bool) -> Callable[[Tensor, Tensor], Tensor]:
     return loss if soft else lambda logits, target: loss(logits, target.unsqueeze(1))
 
 
+def over_scales(loss: Loss) -> Loss:
+    """The weighted sum as the peers have it, of labels that are the nearest pixels."""
+
+    def summed(logits: list[Tensor], target: Tensor) -> Tensor:
+        total = torch.zeros(())
+        for k, (weight, scores) in enumerate(zip(WEIGHTS, logits, strict=True)):
+            step = slice(2**k // 2, None, 2**k)
+            small = target[(slice(None), *[step] * (target.dim() - 1))]
+            total = total + weight * loss(scores, small)
+        return total
+
+    return summed
+
+
 @functools.cache
-def ways(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str]]:
+def ways(workload: Workload) -> dict[str, tuple[Loss, str]]:
     """The losses that are compared, each with the labels that it takes."""
+    classes = workload.shape[1]
     dice = partial(cross_entropy_dice, classes="foreground")
-    found: dict[str, Any] = {CROSS_ENTROPY: (F.cross_entropy, "target")}
-    classes = shape[1]
+    theirs: dict[str, tuple[Loss, str]] = {CROSS_ENTROPY: (F.cross_entropy, "target")}
     for name, make, labels in (
         (NNUNET, lambda: nnunet(None), "target"),
         (NNUNET_IGNORED, lambda: nnunet(classes), "ignored"),
@@ -117,21 +154,28 @@ def ways(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[Tensor, Tensor], T
         (MONAI_SOFT, lambda: monai(soft=True), "soft"),
     ):
         try:
-            found[name] = (make(), labels)
+            theirs[name] = (make(), labels)
         except ImportError as error:
             print(f"{name}: not measured, {error}", file=sys.stderr)
-    return found | {
+    ours: dict[str, tuple[Loss, str]] = {
         DICE: (dice, "target"),
         DICE_IGNORED: (partial(dice, ignore_index=classes), "ignored"),
         LOVASZ: (cross_entropy_lovasz_softmax, "target"),
         DICE_SOFT: (dice, "soft"),
     }
+    if not workload.scales:
+        return theirs | ours
+    found = {name: (over_scales(loss), labels) for name, (loss, labels) in theirs.items()}
+    for name, (loss, labels) in ours.items():
+        found[name] = (partial(deep_supervision, loss, weights=WEIGHTS), labels)
+    return {name: found[name] for name in found if name not in (MONAI_SOFT, DICE_SOFT)}
 
 
-def times(shape: list[int], threads: int, rounds: int) -> dict:
-    """Milliseconds of each way, and ratios to what it is compared with, round by round."""
+def times(workload: list, threads: int, rounds: int) -> dict:
+    """Milliseconds of each way, and ratios to all others, round by round."""
     torch.set_num_threads(threads)
-    inputs, losses = draw(tuple(shape)), ways(tuple(shape))
+    chosen = restored(workload)
+    inputs, losses = draw(chosen), ways(chosen)
     seconds: dict[str, list[float]] = {name: [] for name in losses}
     for _ in range(rounds):
         for name, (loss, labels) in losses.items():
@@ -150,40 +194,54 @@ def summary(name: str, seconds: dict[str, list[float]]) -> dict:
     return found
 
 
-def memory(shape: list[int]) -> dict[str, int]:
+def memory(workload: list) -> dict[str, int]:
     """Bytes that each way takes at most beyond logits and labels, in one thread.
 
     Each in a process of its own, which finds nothing that another has left; they are forked, so
     that torch is imported once.
     """
     torch.set_num_threads(1)
-    chosen = tuple(shape)
+    chosen = restored(workload)
     with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
         return {name: pool.apply(peak, (chosen, name)) for name in ways(chosen)}
 
 
-def peak(shape: tuple[int, ...], name: str) -> int:
+def peak(workload: Workload, name: str) -> int:
     """That of one way."""
-    work_of((1, shape[1], *[4] * len(shape[2:])), name)()  # what is loaded once
-    return peak_of(work_of(shape, name))
+    size = [16 if workload.scales else 4] * len(workload.shape[2:])
+    small = workload._replace(shape=(1, workload.shape[1], *size))
+    work_of(small, name)()  # what is loaded once
+    return peak_of(work_of(workload, name))
 
 
-def work_of(shape: tuple[int, ...], name: str) -> Callable[[], Tensor]:
-    """A gradient, of inputs that are there before."""
-    inputs, (loss, labels) = draw(shape), ways(shape)[name]
+def work_of(workload: Workload, name: str) -> Callable[[], tuple[Tensor, ...]]:
+    """Gradients, of inputs that are there before."""
+    inputs, (loss, labels) = draw(workload), ways(workload)[name]
     target = getattr(inputs, labels)
-    return lambda: torch.autograd.grad(loss(inputs.logits, target), inputs.logits)[0]
+    return lambda: torch.autograd.grad(loss(inputs.logits, target), inputs.logits)
 
 
-def measure(shape: tuple[int, ...], options: argparse.Namespace) -> dict:
+def restored(workload: list) -> Workload:
+    """A workload that has been JSON."""
+    shape, scales = workload
+    return Workload(tuple(shape), scales)
+
+
+def measure(workload: Workload, options: argparse.Namespace) -> dict:
     """Everything about one workload."""
-    entry: dict = {"shape": shape, "scores": math.prod(shape), "rounds": options.rounds, "runs": []}
+    sizes = [1 / 2 ** (k * len(workload.shape[2:])) for k in range(len(WEIGHTS))]
+    entry: dict = {
+        **workload._asdict(),
+        "scores": round(math.prod(workload.shape) * (sum(sizes) if workload.scales else 1)),
+        "rounds": options.rounds,
+        "runs": [],
+    }
     for threads in options.threads:
         for kind, environment in MEMORY.items():
-            asked = {"shape": shape, "threads": threads, "rounds": options.rounds}
+            asked = {"workload": workload, "threads": threads, "rounds": options.rounds}
             found = child("regions", {"measure": "times", **asked}, environment)
             entry["runs"].append({"threads": threads, "memory": kind, "ways": found})
-    entry["peak_bytes"] = child("regions", {"measure": "memory", "shape": shape})
+    entry["peak_bytes"] = child("regions", {"measure": "memory", "workload": workload})
     return entry
 
 
@@ -199,10 +257,10 @@ def main(arguments: list[str]) -> None:
     found: dict = {"about": about(), "workloads": {}}
     if options.only != list(WORKLOADS) and options.output.exists():
         found["workloads"] = json.loads(options.output.read_text())["workloads"]
-    for name, shape in (QUICK if options.quick else WORKLOADS).items():
+    for name, workload in (QUICK if options.quick else WORKLOADS).items():
         if not options.quick and name not in options.only:
             continue
-        found["workloads"][name] = measure(shape, options)
+        found["workloads"][name] = measure(workload, options)
         # What is there so far: all of it takes half an hour.
         one = {**found, "workloads": {name: found["workloads"][name]}}
         print(times_table(one) + "\n\n" + memory_table(one) + "\n", flush=True)

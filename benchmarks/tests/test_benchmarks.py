@@ -141,19 +141,34 @@ def test_regions_run_and_write_their_tables():
     before = torch.get_num_threads()
     about = {"machine": "none", "level": "v3", "torch": "2", "date": "today"}
     found = {"about": about, "workloads": {}}
-    for name, shape in regions.QUICK.items():
-        ways = regions.times(list(shape), 1, 2)
+    for name, workload in regions.QUICK.items():
+        ways = regions.times(list(workload), 1, 2)
         found["workloads"][name] = {
-            "shape": shape,
+            **workload._asdict(),
             "scores": 1000,
             "rounds": 2,
             "runs": [{"threads": 1, "memory": "fresh", "ways": ways}],
-            "peak_bytes": {way: regions.peak(shape, way) for way in regions.ways(shape)},
+            "peak_bytes": {way: regions.peak(workload, way) for way in regions.ways(workload)},
         }
     torch.set_num_threads(before)
     assert regions_table.DICE in regions_table.shown_of(found)
-    assert regions_table.times_table(found).count("\n") == 5
-    assert regions_table.memory_table(found).count("\n") == 3
+    assert regions_table.times_table(found).count("\n") == 6
+    assert regions_table.memory_table(found).count("\n") == 4
+
+
+@pytest.mark.parametrize("name", regions.QUICK)
+def test_regions_compare_what_is_equal(name):
+    workload = regions.QUICK[name]
+    inputs, ways = regions.draw(workload), regions.ways(workload)
+    for ours, theirs in regions_table.COUNTERPARTS.items():
+        if ours == regions_table.LOVASZ or theirs not in ways:
+            continue
+        (loss, labels), (other, other_labels) = ways[ours], ways[theirs]
+        assert labels == other_labels
+        target = getattr(inputs, labels)
+        own = torch.autograd.grad(loss(inputs.logits, target), inputs.logits)
+        peer = torch.autograd.grad(other(inputs.logits, target), inputs.logits)
+        torch.testing.assert_close(own, peer, rtol=1e-4, atol=1e-7)
 
 
 def test_regions_are_compared_with_a_cross_entropy_where_no_peer_is():
@@ -164,9 +179,9 @@ def test_regions_are_compared_with_a_cross_entropy_where_no_peer_is():
 
 
 def test_regions_measure_the_memory_of_every_way():
-    shape = regions.QUICK["images"]
-    peaks = regions.child("regions", {"measure": "memory", "shape": shape})
-    assert peaks.keys() == regions.ways(shape).keys()
+    workload = regions.QUICK["images"]
+    peaks = regions.child("regions", {"measure": "memory", "workload": workload})
+    assert peaks.keys() == regions.ways(workload).keys()
 
 
 class StandIn:
