@@ -25,7 +25,8 @@ LOSSES = {
     "simple dice": ("generalized_dice_loss", "generalized dice", {"weighting": "simple"}),
     "uniform dice": ("generalized_dice_loss", "generalized dice", {"weighting": "uniform"}),
 }
-ONE_NUMBER = {"pooled dice", "pooled jaccard metric", *(n for n in LOSSES if "lized" in n)}
+# Losses of all classes together, which have no weights of classes, and nothing of each to return.
+ONE_NUMBER = {name for name in LOSSES if "pooled" in name or LOSSES[name][1].startswith("gen")}
 WEIGHT = [1.0, 0.0, 3.0, 0.5, 2.0]
 
 
@@ -133,9 +134,9 @@ def both(name, logits, target, options, of=None):
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", LOSSES)
 def test_softmax(name, option):
-    if name in ONE_NUMBER and option.startswith("none"):
-        pytest.skip("one number of all classes")
     target, options = OPTIONS[option]()
+    if name in ONE_NUMBER and ("weight" in options or option.startswith("none")):
+        pytest.skip("one number of all classes")
     compare(*both(name, 2 * torch.randn(SIZE), target, options))
 
 
@@ -161,6 +162,8 @@ SETS = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_sigmoid(name, option):
     target, options = SETS[option]()
+    if name in ONE_NUMBER and "weight" in options:
+        options.pop("weight")
     if "pixel_weight" in options:
         options["pixel_weight"] = (8 * options["pixel_weight"]).round() / 8
     options = {**options, "activation": "sigmoid", "multilabel": True}
@@ -258,14 +261,16 @@ def test_other_numbers_of_axes(axes):
     compare(*both("jaccard metric", torch.randn(shape), soft(shape), {}))
 
 
-@pytest.mark.parametrize("confident", [30.0, 100.0])
+@pytest.mark.parametrize("confident", [12.0, 30.0, 100.0])
 @pytest.mark.parametrize("name", [name for name in LOSSES if "focal" not in name])
 def test_confident_logits(name, confident):
-    # Right, but for a few pixels: what is left of the loss is far below one float32 step of p.
+    if "metric" in name and confident > 20:
+        pytest.skip("a float32 probability that is 1 is at its label, where |p - q| has no slope")
+    # Right, but for one pixel: 1 - p of the others is far below one step of a float32.
     target = indices()
     logits = confident * F.one_hot(target, CLASSES).movedim(-1, 1) + torch.randn(SIZE)
     logits[0, :, 0, 0] = logits[0, :, 0, 0].roll(1)
-    compare(*both(name, logits, target, {"smooth": 1e-5}), 1e-5, 1e-4)
+    compare(*both(name, logits, target, {"smooth": 1e-5}), 1e-5, 1e-3)
 
 
 @pytest.mark.parametrize("function", ["dice_loss", "jaccard_metric_loss"])
