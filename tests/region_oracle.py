@@ -6,7 +6,7 @@ of: the batch, an image, or a cloud.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -189,6 +189,13 @@ def mean_of(
     return of_group.sum() / active.any(1).sum().clamp(min=1)
 
 
+def mean_of_classes(losses: Tensor, active: Tensor, **options) -> Tensor:
+    """Over the groups in which a class counts, and then over the classes."""
+    number = active.sum(0, keepdim=True)
+    of_class = torch.where(active, losses, 0.0).sum(0, keepdim=True) / number.clamp(min=1)
+    return mean_of(of_class, number > 0, **options)
+
+
 def cross_entropy(
     logits: Tensor,
     raw: Tensor,
@@ -237,10 +244,26 @@ def region_loss(
     logits: Tensor,
     target: Tensor | Sequence[Tensor],
     *,
+    per_image: bool = False,
+    averaging: str | Mapping[str, float] | None = None,
+    **options,
+) -> Tensor:
+    """The whole loss, with the arguments of the package; ``group`` has the cloud of each point."""
+    means = averaging or ("image" if per_image else "dataset")
+    weights = {means: 1.0} if isinstance(means, str) else means
+    losses = [w * one_mean(kind, logits, target, mean, **options) for mean, w in weights.items()]
+    return sum(losses[1:], losses[0])
+
+
+def one_mean(
+    kind: str,
+    logits: Tensor,
+    target: Tensor | Sequence[Tensor],
+    mean: str,
+    *,
     activation: str = "softmax",
     classes: str | Sequence[int] = "all",
     ignore_index: int | None = None,
-    per_image: bool = False,
     label_smoothing: float = 0.0,
     target_weight: Sequence[float] | None = None,
     pixel_weight: Tensor | None = None,
@@ -253,7 +276,7 @@ def region_loss(
     pooled: bool = False,
     **formula,
 ) -> Tensor:
-    """The whole loss, with the arguments of the package; ``group`` has the cloud of each point."""
+    """The loss with the mean over images of one name."""
     if logits.dim() == 2:
         logits, target, pixel_weight, ignore_mask = (
             points_as_image(term) for term in (logits, target, pixel_weight, ignore_mask)
@@ -261,7 +284,7 @@ def region_loss(
     raw, valid = labels_of(logits, target, activation, ignore_index, target_weight)
     valid, pixel_weight = left(valid, pixel_weight, ignore_mask)
     double = logits.double()
-    p = double.softmax(1) if activation == "softmax" else double.sigmoid()
+    p = {"softmax": double.softmax(1), "sigmoid": double.sigmoid()}.get(activation, double)
     x = pixels_of(
         p,
         raw,
@@ -269,15 +292,16 @@ def region_loss(
         smoothing=label_smoothing,
         pixel_weight=pixel_weight,
         group=group,
-        per_image=per_image,
+        per_image=mean != "dataset",
     )
     s = sums_of(x, int(x.group.max()) + 1)
     active = active_classes(s, classes)
     losses, active = losses_of(kind, s, active, smooth, pooled, **formula)
-    found = mean_of(
-        losses, active, weight=weight, normalize_weight=normalize_weight, reduction=reduction
-    )
-    return found.squeeze(0) if reduction == "none" and not per_image else found
+    factors = {"weight": weight, "normalize_weight": normalize_weight}
+    if mean == "class":
+        return mean_of_classes(losses, active, **factors)
+    found = mean_of(losses, active, reduction=reduction, **factors)
+    return found.squeeze(0) if reduction == "none" and mean == "dataset" else found
 
 
 def points_as_image(term):
@@ -291,7 +315,7 @@ def labels_of(logits, target, activation, ignore_index, target_weight=None):
     """Labels (N, C, *), and which of them there are."""
     if isinstance(target, Tensor) and target.shape == logits.shape:
         valid = torch.ones_like(target, dtype=torch.bool)
-        if activation == "sigmoid" and ignore_index is not None:
+        if activation != "softmax" and ignore_index is not None:
             valid = target != ignore_index
         return target.double(), valid
     return soft_labels(target, logits.shape[1], ignore_index, target_weight)

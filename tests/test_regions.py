@@ -74,6 +74,14 @@ OPTIONS = {
         {"classes": "present", "per_image": True, "ignore_index": 255},
     ),
     "two classes": lambda: (indices(), {"classes": [3, 4], "smooth": (0.0, 1e-3)}),
+    "mean of classes": lambda: (
+        with_ignored(indices()),
+        {"averaging": "class", "classes": "present", "ignore_index": 255},
+    ),
+    "means": lambda: (
+        indices(),
+        {"averaging": {"dataset": 1.0, "image": 0.5, "class": 2.0}, "classes": "foreground"},
+    ),
     "weighted": lambda: (indices(), {"weight": WEIGHT}),
     "weighted by number": lambda: (indices(), {"weight": WEIGHT, "normalize_weight": False}),
     "smooth": lambda: (indices(), {"smooth": (1.0, 2.0)}),
@@ -168,6 +176,15 @@ def test_sigmoid(name, option):
         options["pixel_weight"] = (8 * options["pixel_weight"]).round() / 8
     options = {**options, "activation": "sigmoid", "multilabel": True}
     compare(*both(name, 2 * torch.randn(SIZE), target, options))
+
+
+@pytest.mark.parametrize("multilabel", [None, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_probabilities(name, multilabel):
+    p = torch.rand(SIZE) if multilabel else torch.randn(SIZE).softmax(1)
+    options = {"activation": "none", "multilabel": multilabel, "classes": "foreground"}
+    compare(*both(name, p, soft(), options))
+    compare(*both(name, p, indices() if multilabel is None else soft().round(), options))
 
 
 UPSAMPLED = {
