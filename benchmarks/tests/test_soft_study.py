@@ -54,7 +54,7 @@ def test_a_part_of_the_variants(study):
 
 def test_an_epoch_of_real_training(tmp_path, monkeypatch):
     data = load_data(Setting("hard", 0, 1, 0.003).config())
-    few = {name: torch.utils.data.Subset(part, range(16)) for name, part in data.parts.items()}
+    few = {name: torch.utils.data.Subset(part, range(8)) for name, part in data.parts.items()}
     monkeypatch.setattr(soft_study, "load_data", lambda _: replace(data, parts=few))
     for variant in ("teacher", *soft_table.TITLES):
         setting = Setting(variant, 7, 1, 0.003, int(variant.startswith("teacher-")))
