@@ -78,6 +78,7 @@ FLOORS = [
     ["losses._by_sums", "losses._module"],
     ["losses.softmax", "losses.sigmoid", "losses.hinge", "losses.regions"],
     ["losses.modules", "losses.region_modules", "losses.cross_entropy_dice"],
+    ["losses.deep_supervision"],
     ["losses"],
     ["predictions"],
     ["metrics.base"],

@@ -72,7 +72,7 @@ def test_kernels_are_the_reference(level, weighted, smoothing):
     target[0, :50] = IGNORE
     options = (torch.rand(19) if weighted else None, smoothing)
     arguments = (scores, target, 1024, IGNORE, False, "softmax", True, *options)
-    _, lse, _, sums = cpu.histogram(*arguments)
+    _, lse, _, sums, _ = cpu.histogram(*arguments)
     expected = reference.histogram(*arguments)[3]
     torch.testing.assert_close(sums, expected, rtol=1e-6, atol=1e-6)
     slopes = torch.rand(1, 19, 2, 1) * torch.linspace(0.5, 1.0, 1024)
@@ -146,7 +146,7 @@ def test_opcheck():
     slopes, lse = torch.rand(1, 5, 2, 64), operators.histogram(*arguments)[1]
     scale = torch.tensor(0.5, dtype=torch.float64)
     head = (scores, target, lse, slopes, torch.rand(1, 5), None, "softmax")
-    tail = (scale, *options, None, torch.rand(2, 70), None, None)
+    tail = (scale, *options, None, torch.rand(2, 70), None, None, None, 0.0, None)
     torch.library.opcheck(operators.backward, (*head, *tail))
     torch.library.opcheck(operators.extend, (torch.ones(1, 5, 2, 64).long(), 1.0, 2.0, False))
 

@@ -222,7 +222,7 @@ def test_cross_entropy_of_the_same_passes(classes, weighted, smoothing):
     target[0, :50] = IGNORE % classes
     options = (torch.rand(classes) if weighted else None, smoothing)
     arguments = (scores, target, BINS, IGNORE % classes, False, "softmax", True, *options)
-    _, lse, _, sums, *_ = gpu.histogram(*arguments)
+    _, lse, _, sums, _ = gpu.histogram(*arguments)
     torch.testing.assert_close(sums, reference.histogram(*arguments)[3], rtol=1e-6, atol=1e-6)
     slopes = slopes_of(1, classes, BINS)
     scale = torch.tensor(1.5, dtype=torch.float64)
@@ -327,8 +327,8 @@ def test_weights_of_pixels(shape, layout, per_image, cross_entropy):
     options = (True, torch.rand(shape[1]), 0.1) if cross_entropy else (False, None, 0.0)
     arguments = (scores, target, BINS, IGNORE, per_image, "softmax", *options)
     weight = 3 * torch.rand(target.shape)
-    counts, _, invalid, sums, *_ = gpu.histogram(*arguments, weight)
-    expected, _, _, expected_sums, *_ = reference.histogram(*arguments, weight)
+    counts, _, invalid, sums, _ = gpu.histogram(*arguments, weight)
+    expected, _, _, expected_sums, _ = reference.histogram(*arguments, weight)
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert moved(counts, expected) < 1e-3
     assert not invalid.any()
