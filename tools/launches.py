@@ -333,7 +333,8 @@ def instructions_of(launch: Launch, compiled: Any) -> Counter[str]:
     if launch.kernel.__name__ == "histogram_registers_kernel":
         block *= 4
     else:
-        block *= launch.kwargs.get("CLASSES") or launch.kwargs.get("BLOCK_C", 1)
+        unrolled = launch.kwargs.get("CLASSES") or launch.kwargs.get("UNROLLED")
+        block *= unrolled or launch.kwargs.get("BLOCK_C", 1)
     scores = block / (32 * launch.kwargs["num_warps"])
     return Counter({kind: number / scores for kind, number in kinds.items() if kind != "NOP"})
 

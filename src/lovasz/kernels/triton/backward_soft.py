@@ -50,6 +50,11 @@ def backward_soft(
     class_weight, smoothing = (None, 0.0) if cross_entropy is None else cross_entropy
     multiple = blocks.multiple_of(scores, gradient)
     whole, block_c, block_t = blocks.whole_block(scores)
+    unrolled = blocks.unrolled_block(scores) if link == "softmax" else 0
+    if unrolled > 0 and classes <= blocks.UNROLLED_SOFT:
+        block_c, block_t = 1, unrolled
+    else:
+        unrolled = 0
     regions = None
     if by_regions is not None:
         regions = torch.stack([by_regions[..., k] for k in COLUMNS], -1).to(torch.float32)
@@ -81,6 +86,7 @@ def backward_soft(
         OF_IMAGES=by_regions is not None and len(by_regions) > 1,
         PTX=blocks.has_ptx(scores.device),
         WHOLE=whole,
+        UNROLLED=classes if unrolled > 0 else 0,
         MULTIPLE=multiple,
         BLOCK_C=block_c,
         BLOCK_T=block_t,
@@ -96,9 +102,10 @@ def backward_soft_kernel(
     weight_n, weight_c, weight_l, ignore_index, label_smoothing, smoothing,
     LINK: tl.constexpr, KIND: tl.constexpr, MAPS_OF: tl.constexpr, IGNORES: tl.constexpr,
     BINS: tl.constexpr, PER_IMAGE: tl.constexpr, OF_IMAGES: tl.constexpr, PTX: tl.constexpr,
-    WHOLE: tl.constexpr, MULTIPLE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
+    WHOLE: tl.constexpr, UNROLLED: tl.constexpr, MULTIPLE: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of a tile of pixels, by blocks of classes.
+    """Gradient of a tile of pixels, by blocks of classes, or class after class.
 
     Tensors:
         scores: (N, C, L) float32, bfloat16 or float16, any strides
@@ -134,6 +141,7 @@ def backward_soft_kernel(
         PTX: whether to use PTX
         WHOLE: whether a block holds all classes, whose scores and slopes are then read once;
             otherwise the sums come first, and the second reading is from the cache
+        UNROLLED: C where a thread holds all classes of its pixels, with softmax; else 0
         MULTIPLE: a divisor of C and of strides: the compiler sees that they are multiples of it
         BLOCK_C, BLOCK_T: classes and pixels of a block
     """
@@ -156,16 +164,18 @@ def backward_soft_kernel(
         slopes += image * slope_n + pixel * slope_l
     if pixel_weight is not None:
         pixel_weight += image * weight_n + pixel * weight_l
-    most, rest = tl.zeros((1, BLOCK_T), tl.float32), tl.zeros((1, BLOCK_T), tl.float32)
-    if LINK == "softmax":
-        most, rest = load_lse(lse + image * length + pixel, inside)
+    most, rest = _lse_of(lse, image * length + pixel, inside, BLOCK_T)
     labels = (target, mixture, target_c, ignore_index, label_smoothing, smoothing)
     rows = (column, stride_c, most, rest, pixel_weight, weight_c, inside, classes)
     tables = (slopes, slope_c, factors, first, regions, place, scale, class_weight)
 
     zero = tl.zeros((1, BLOCK_T), tl.float32)
     pivot, mean, share = zero, zero, zero
-    if WHOLE:
+    if UNROLLED > 0:
+        _unrolled(
+            out, out_c, rows, labels, tables, LINK, KIND, MAPS_OF, IGNORES, BINS, PTX, UNROLLED
+        )
+    elif WHOLE:
         c = class_offsets(0, BLOCK_C)
         found = _derivatives(c, rows, labels, tables, LINK, KIND, MAPS_OF, IGNORES, BINS, PTX)
         if LINK == "softmax":
@@ -186,6 +196,46 @@ def backward_soft_kernel(
             c = class_offsets(start, BLOCK_C)
             found = _derivatives(c, rows, labels, tables, LINK, KIND, MAPS_OF, IGNORES, BINS, PTX)
             _store(out, out_c, c, rows, found, (pivot, mean, share), LINK)
+
+
+@triton.jit
+def _lse_of(lse, at, inside, BLOCK_T: tl.constexpr):
+    """Both parts of the log-sum-exp of pixels; zeros without softmax."""
+    if lse is None:
+        parts = tl.zeros((1, BLOCK_T), tl.float32), tl.zeros((1, BLOCK_T), tl.float32)
+    else:
+        parts = load_lse(lse + at, inside)
+    return parts
+
+
+@triton.jit
+def _unrolled(
+    out, out_c, rows, labels, tables,
+    LINK: tl.constexpr, KIND: tl.constexpr, MAPS_OF: tl.constexpr, IGNORES: tl.constexpr,
+    BINS: tl.constexpr, PTX: tl.constexpr, CLASSES: tl.constexpr,
+):  # fmt: skip
+    """The gradient with softmax, class after class."""
+    ps, rs, owns, counts = (), (), (), ()
+    for k in tl.static_range(CLASSES):
+        c = class_offsets(k, 1)
+        p, _, r, own, counted = _derivatives(
+            c, rows, labels, tables, LINK, KIND, MAPS_OF, IGNORES, BINS, PTX
+        )
+        ps = ps + (p,)  # noqa: RUF005 (Triton unpacks no tuples)
+        rs = rs + (r,)  # noqa: RUF005
+        owns = owns + (own,)  # noqa: RUF005
+        counts = counts + (counted,)  # noqa: RUF005
+    top, pivot = ps[0], rs[0]
+    for k in tl.static_range(1, CLASSES):
+        pivot = tl.where(ps[k] > top, rs[k], pivot)
+        top = tl.maximum(top, ps[k])
+    mean, share = tl.zeros_like(top), tl.zeros_like(top)
+    for k in tl.static_range(CLASSES):
+        mean += ps[k] * (rs[k] - pivot)
+        share += owns[k]
+    for k in tl.static_range(CLASSES):
+        found = (ps[k], ps[k], rs[k], owns[k], counts[k])
+        _store(out, out_c, class_offsets(k, 1), rows, found, (pivot, mean, share), LINK)
 
 
 @triton.jit
@@ -221,10 +271,10 @@ def _derivatives(
             at = ((first + c) * 2 + under.to(tl.int64)) * BINS
             slope = tl.load(slopes + at + bin_of(error, rest_of_error, BINS), mask=there, other=0.0)
         if factors is not None:
-            slope *= tl.load(factors + first + c, mask=there, other=0.0)
+            slope *= tl.load(factors + first + c, mask=c < classes, other=0.0)
         r += tl.where(under, -slope, slope)
     if regions is not None:
-        r += _by_regions(regions + (place + c) * 4, p, q, there)
+        r += _by_regions(regions + (place + c) * 4, p, q, c < classes)
     own = tl.zeros_like(p)
     if scale is not None:
         w = 1.0 if class_weight is None else tl.load(class_weight + c, mask=c < classes, other=0.0)
@@ -238,7 +288,7 @@ def _derivatives(
 @triton.jit
 def _by_regions(at, p, q, there):
     """What the losses by sums add to the derivatives by the predictions."""
-    sign = (p > q).to(tl.float32) - (p < q).to(tl.float32)
+    sign = tl.where(p > q, 1.0, tl.where(p < q, -1.0, 0.0))
     result = tl.load(at, mask=there, other=0.0) + tl.load(at + 1, mask=there, other=0.0) * q
     result += tl.load(at + 2, mask=there, other=0.0) * sign
     return result + 2.0 * tl.load(at + 3, mask=there, other=0.0) * p

@@ -45,6 +45,8 @@ SHARED_PROGRAMS = 4
 SHARED_STRIPS = 2
 #: classes whose scores and slopes a thread can hold for its pixels: 128 of 255 registers
 UNROLLED_CLASSES = 64
+#: likewise with soft labels: of each class also the label in the cross-entropy
+UNROLLED_SOFT = 32
 #: copies of the histogram, at most: where every positive is added by itself, and where those that
 #: meet in a warp are added at once, or nearly everything is counted in shared memory
 MOST_COPIES, FEW_COPIES = 64, 16
