@@ -56,6 +56,18 @@ def test_label_smoothing(kind):
     check(case_of((2, 5, 70), "softmax", kind, smoothing=0.1))
 
 
+def test_smoothing_of_labels_and_of_their_cross_entropy():
+    """An index is a map by itself."""
+    case = case_of((2, 5, 70), "softmax", "labels", smoothing=0.1)
+    as_map = case._replace(target=case.target.unsqueeze(1), mixture=torch.ones(2, 1))
+    counts, lse, _, _, sums = case.count(gpu)
+    for got, want in zip((counts, sums), as_map.count(gpu)[::4], strict=True):
+        assert torch.equal(got, want)
+    regions = by_sums(case)
+    got = case.differentiate(gpu, lse, regions)
+    assert relative(got, as_map.differentiate(reference, lse, regions)) < 5e-4
+
+
 @pytest.mark.parametrize(("kind", "layout"), [("floats", "pixels"), ("maps", "classes")])
 def test_more_classes_than_a_block_holds(kind, layout):
     check(case_of((1, 65, 20), "softmax", kind, layout, bins=16))

@@ -25,9 +25,6 @@ from lovasz.kernels.triton.soft_labels import (
 )
 from lovasz.kernels.triton.tiles import class_offsets, clouds_of, group_of, tile_of
 
-#: columns of the derivatives by the sums that the kernel reads
-COLUMNS = (0, 2, 3, 4)
-
 
 def backward_soft(
     scores: Tensor,
@@ -55,9 +52,7 @@ def backward_soft(
         block_c, block_t = 1, unrolled
     else:
         unrolled = 0
-    regions = None
-    if by_regions is not None:
-        regions = torch.stack([by_regions[..., k] for k in COLUMNS], -1).to(torch.float32)
+    regions = None if by_regions is None else by_regions.to(torch.float32).contiguous()
     weight = (0, 0, 0)
     if pixel_weight is not None:
         weight = pixel_weight.stride()
@@ -116,8 +111,8 @@ def backward_soft_kernel(
         slopes: float32: (G, C, 2, B), contiguous, of the bins; or (N, C, L), any strides;
             or None, all 0
         factors: (G, C) float32, that of each class in the loss; or None, all 1
-        regions: (1, N or clouds, C, 4) float32, contiguous: derivatives by the sums of p, p q,
-            |p - q| and p p; or None, all 0
+        regions: (1, N or clouds, C, 8) float32, contiguous: derivatives by the sums, of which those
+            of p, p q, |p - q| and p p are read; or None, all 0
         scale: () float32, factor of the cross-entropy; or None, without it
         class_weight: (C,) float32, of the cross-entropy; or None, all 1
         pixel_weight: (N, 1 or C, L) of any float, any strides; or None, all 1
@@ -274,7 +269,7 @@ def _derivatives(
             slope *= tl.load(factors + first + c, mask=c < classes, other=0.0)
         r += tl.where(under, -slope, slope)
     if regions is not None:
-        r += _by_regions(regions + (place + c) * 4, p, q, c < classes)
+        r += _by_regions(regions + (place + c) * 8, p, q, c < classes)
     own = tl.zeros_like(p)
     if scale is not None:
         w = 1.0 if class_weight is None else tl.load(class_weight + c, mask=c < classes, other=0.0)
@@ -289,9 +284,9 @@ def _derivatives(
 def _by_regions(at, p, q, there):
     """What the losses by sums add to the derivatives by the predictions."""
     sign = tl.where(p > q, 1.0, tl.where(p < q, -1.0, 0.0))
-    result = tl.load(at, mask=there, other=0.0) + tl.load(at + 1, mask=there, other=0.0) * q
-    result += tl.load(at + 2, mask=there, other=0.0) * sign
-    return result + 2.0 * tl.load(at + 3, mask=there, other=0.0) * p
+    result = tl.load(at, mask=there, other=0.0) + tl.load(at + 2, mask=there, other=0.0) * q
+    result += tl.load(at + 3, mask=there, other=0.0) * sign
+    return result + 2.0 * tl.load(at + 4, mask=there, other=0.0) * p
 
 
 @triton.jit

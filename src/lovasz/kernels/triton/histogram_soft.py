@@ -107,9 +107,9 @@ def histogram_soft(
         BLOCK_T=blocks.STRIP if shared else blocks.strip_of(length),
         num_warps=blocks.WARPS,
     )
-    regions = regions.sum(1)
-    whole = regions if per_image or clouds is not None else regions.sum(0, keepdim=True)
-    return whole, blocks.add_sums(sums)
+    if per_image or clouds is not None:
+        return regions.sum(1), blocks.add_sums(sums)
+    return regions.flatten(0, 1).sum(0, keepdim=True), blocks.add_sums(sums)
 
 
 @triton.jit
