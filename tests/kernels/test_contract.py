@@ -150,7 +150,7 @@ def status_of(gradient, **changes):
     for field, value in changes.items():
         setattr(inputs.struct, field, value)
     kernels = cpu.load()
-    return kernels.lovasz_backward(inputs.struct, SLOPES.data_ptr(), False, None, 0.0, gradient, 1)
+    return kernels.lovasz_backward(inputs.struct, SLOPES.data_ptr(), False, None, 0.0, None, gradient, 1)
 
 
 def test_gradients_whose_elements_are_apart_are_written():
@@ -186,7 +186,7 @@ def test_clouds_that_leave_points_out_are_refused(offsets):
     for field, value in fields.items():
         setattr(inputs.struct, field, value)
     call = cpu.load().lovasz_backward
-    status = call(inputs.struct, slopes.data_ptr(), False, None, 0.0, gradient, 1)
+    status = call(inputs.struct, slopes.data_ptr(), False, None, 0.0, None, gradient, 1)
     assert status == (0 if good else -2)
 
 

@@ -237,7 +237,7 @@ def backward(
     written, threads = _strided(out.flatten(2)), torch.get_num_threads()
     by_sum = 0.0 if scale is None else scale.item()
     status = kernels.lovasz_backward(
-        inputs.struct, slopes.data_ptr(), by_pixel, factor, by_sum, written, threads
+        inputs.struct, slopes.data_ptr(), by_pixel, factor, by_sum, None, written, threads
     )
     if status:
         _raise_for(status)
