@@ -20,7 +20,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from benchmarks import cuda, multilabel
+from benchmarks import cuda, multilabel, upsampling
 from benchmarks.methods import METHODS, SLOW
 from benchmarks.workloads import WORKLOADS, draw
 
@@ -32,11 +32,16 @@ STAGES = {"equal": 0.0, "untrained": 0.1, "random": 1.0, "trained": None}
 
 # Shapes of multilabel logits, besides those of classes.
 MULTILABEL = {**multilabel.SHAPES, "many labels": (4, 19, 512, 512)}
+# Logits of low resolution, the methods of which are compared with F.interpolate and cross-entropy.
+UPSAMPLED = {f"upsampled {name}": upsampling.WORKLOADS[name] for name in ("cityscapes", "ade")}
 
 
 def methods(workload: str, names: list[str] | None):
     """What is measured; the first is always there, for the ratios."""
-    found = multilabel.METHODS if workload in MULTILABEL else class_methods()
+    if workload in UPSAMPLED:
+        found = upsampling.ways(UPSAMPLED[workload])
+    else:
+        found = multilabel.METHODS if workload in MULTILABEL else class_methods()
     return {n: m for i, (n, m) in enumerate(found.items()) if not (i and names and n not in names)}
 
 
@@ -55,6 +60,8 @@ def class_methods():
 @functools.lru_cache(maxsize=1)
 def drawn(workload, kind):
     """Logits and labels on the host; drawing takes longer than measuring."""
+    if workload in UPSAMPLED:
+        return upsampling.draw(UPSAMPLED[workload])
     if workload in MULTILABEL:
         return multilabel.draw(MULTILABEL[workload], kind)
     return draw(WORKLOADS[workload], kind)
@@ -122,7 +129,7 @@ def _size(logits):
 def main(arguments: list[str]) -> None:
     """Measure, print a line for each input, and write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("--workloads", default=",".join((*WORKLOADS, *MULTILABEL)))
+    parser.add_argument("--workloads", default=",".join((*WORKLOADS, *MULTILABEL, *UPSAMPLED)))
     parser.add_argument("--methods", help="names, separated by commas; default all")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--stages", default=",".join(STAGES))

@@ -18,11 +18,13 @@ import torch
 
 DEVICE_TESTS = [
     f"tests/kernels/triton/test_device{part}.py"
-    for part in ("", "_multilabel", "_extension", "_clouds")
+    for part in ("", "_multilabel", "_extension", "_clouds", "_sorting", "_upsampling")
 ]
 #: small inputs that take every way through the kernels: sanitizers are a hundred times slower
 SMALL = "(odd or grouped) and not dtype1 and not dtype2 and not elu"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *DEVICE_TESTS]
+#: processes of the tests: most of their time is Triton's compiler on the host
+WORKERS = "8"
 
 
 def _benchmark(name: str, *options: str) -> list[str]:
@@ -34,7 +36,7 @@ def steps(output: Path) -> dict[str, list[str]]:
     sanitized = [*PYTEST, "-k", SMALL]
     sanitizer = ["compute-sanitizer", "--error-exitcode", "1"]
     return {
-        "tests": PYTEST,
+        "tests": [*PYTEST, "--numprocesses", WORKERS],
         "times": _benchmark("gpu", "--output", str(output / "gpu.json")),
         "racecheck": [*sanitizer, "--tool", "racecheck", *sanitized],
         "memcheck": [*sanitizer, "--tool", "memcheck", *sanitized],

@@ -16,25 +16,47 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "BinaryCrossEntropyDiceLoss",
+    "BinaryCrossEntropyLovaszHingeLoss",
     "BinaryCrossEntropyLovaszSigmoidLoss",
+    "CrossEntropyDiceLoss",
     "CrossEntropyLovaszSoftmaxLoss",
+    "DiceLoss",
     "EquibatchSampler",
+    "GeneralizedDice",
+    "GeneralizedDiceLoss",
+    "JaccardLoss",
+    "JaccardMetric",
+    "JaccardMetricLoss",
     "LabelCounts",
     "LossSchedule",
     "LossWeights",
     "LovaszHingeLoss",
     "LovaszSigmoidLoss",
     "LovaszSoftmaxLoss",
+    "Region",
     "SetFunction",
+    "SoftDice",
+    "SoftJaccard",
+    "SoftTversky",
+    "TverskyLoss",
     "Window",
+    "binary_cross_entropy_dice",
+    "binary_cross_entropy_lovasz_hinge",
     "binary_cross_entropy_lovasz_sigmoid",
     "check_labels",
     "class_weights",
     "count_labels",
+    "cross_entropy_dice",
+    "cross_entropy_lovasz_hinge",
     "cross_entropy_lovasz_softmax",
     "dice",
+    "dice_loss",
     "error_bound",
+    "generalized_dice_loss",
     "jaccard",
+    "jaccard_loss",
+    "jaccard_metric_loss",
     "lovasz_hinge",
     "lovasz_sigmoid",
     "lovasz_sigmoid_from_probabilities",
@@ -43,25 +65,80 @@ __all__ = [
     "missed_positives",
     "relative_bound",
     "tversky",
+    "tversky_loss",
     "upsampled_argmax",
 ]
 
 if TYPE_CHECKING:
-    from lovasz.core.bins import error_bound, relative_bound
-    from lovasz.core.set_functions import SetFunction, dice, jaccard, missed_positives, tversky
-    from lovasz.data.class_weights import class_weights
-    from lovasz.data.label_counts import LabelCounts, count_labels
-    from lovasz.data.labels import check_labels
-    from lovasz.data.samplers import EquibatchSampler
-    from lovasz.losses.hinge import lovasz_hinge
+    from lovasz.core.bins import (
+        error_bound,
+        relative_bound,
+    )
+    from lovasz.core.regions import (
+        GeneralizedDice,
+        JaccardMetric,
+        Region,
+        SoftDice,
+        SoftJaccard,
+        SoftTversky,
+    )
+    from lovasz.core.set_functions import (
+        SetFunction,
+        dice,
+        jaccard,
+        missed_positives,
+        tversky,
+    )
+    from lovasz.data.class_weights import (
+        class_weights,
+    )
+    from lovasz.data.label_counts import (
+        LabelCounts,
+        count_labels,
+    )
+    from lovasz.data.labels import (
+        check_labels,
+    )
+    from lovasz.data.samplers import (
+        EquibatchSampler,
+    )
+    from lovasz.losses.cross_entropy_dice import (
+        BinaryCrossEntropyDiceLoss,
+        CrossEntropyDiceLoss,
+        binary_cross_entropy_dice,
+        cross_entropy_dice,
+    )
+    from lovasz.losses.hinge import (
+        binary_cross_entropy_lovasz_hinge,
+        cross_entropy_lovasz_hinge,
+        lovasz_hinge,
+    )
     from lovasz.losses.modules import (
+        BinaryCrossEntropyLovaszHingeLoss,
         BinaryCrossEntropyLovaszSigmoidLoss,
         CrossEntropyLovaszSoftmaxLoss,
         LovaszHingeLoss,
         LovaszSigmoidLoss,
         LovaszSoftmaxLoss,
     )
-    from lovasz.losses.schedules import LossSchedule, LossWeights
+    from lovasz.losses.region_modules import (
+        DiceLoss,
+        GeneralizedDiceLoss,
+        JaccardLoss,
+        JaccardMetricLoss,
+        TverskyLoss,
+    )
+    from lovasz.losses.regions import (
+        dice_loss,
+        generalized_dice_loss,
+        jaccard_loss,
+        jaccard_metric_loss,
+        tversky_loss,
+    )
+    from lovasz.losses.schedules import (
+        LossSchedule,
+        LossWeights,
+    )
     from lovasz.losses.sigmoid import (
         binary_cross_entropy_lovasz_sigmoid,
         lovasz_sigmoid,
@@ -72,30 +149,56 @@ if TYPE_CHECKING:
         lovasz_softmax,
         lovasz_softmax_from_probabilities,
     )
-    from lovasz.losses.window import Window
-    from lovasz.predictions import upsampled_argmax
+    from lovasz.losses.window import (
+        Window,
+    )
+    from lovasz.predictions import (
+        upsampled_argmax,
+    )
 else:
     # Type checkers read the imports above, and would take any name for good if they saw this.
     _MODULES = {
+        "BinaryCrossEntropyDiceLoss": "losses.cross_entropy_dice",
+        "BinaryCrossEntropyLovaszHingeLoss": "losses.modules",
         "BinaryCrossEntropyLovaszSigmoidLoss": "losses.modules",
+        "CrossEntropyDiceLoss": "losses.cross_entropy_dice",
         "CrossEntropyLovaszSoftmaxLoss": "losses.modules",
+        "DiceLoss": "losses.region_modules",
         "EquibatchSampler": "data.samplers",
+        "GeneralizedDice": "core.regions",
+        "GeneralizedDiceLoss": "losses.region_modules",
+        "JaccardLoss": "losses.region_modules",
+        "JaccardMetric": "core.regions",
+        "JaccardMetricLoss": "losses.region_modules",
         "LabelCounts": "data.label_counts",
         "LossSchedule": "losses.schedules",
         "LossWeights": "losses.schedules",
         "LovaszHingeLoss": "losses.modules",
         "LovaszSigmoidLoss": "losses.modules",
         "LovaszSoftmaxLoss": "losses.modules",
+        "Region": "core.regions",
         "SetFunction": "core.set_functions",
+        "SoftDice": "core.regions",
+        "SoftJaccard": "core.regions",
+        "SoftTversky": "core.regions",
+        "TverskyLoss": "losses.region_modules",
         "Window": "losses.window",
+        "binary_cross_entropy_dice": "losses.cross_entropy_dice",
+        "binary_cross_entropy_lovasz_hinge": "losses.hinge",
         "binary_cross_entropy_lovasz_sigmoid": "losses.sigmoid",
         "check_labels": "data.labels",
         "class_weights": "data.class_weights",
         "count_labels": "data.label_counts",
+        "cross_entropy_dice": "losses.cross_entropy_dice",
+        "cross_entropy_lovasz_hinge": "losses.hinge",
         "cross_entropy_lovasz_softmax": "losses.softmax",
         "dice": "core.set_functions",
+        "dice_loss": "losses.regions",
         "error_bound": "core.bins",
+        "generalized_dice_loss": "losses.regions",
         "jaccard": "core.set_functions",
+        "jaccard_loss": "losses.regions",
+        "jaccard_metric_loss": "losses.regions",
         "lovasz_hinge": "losses.hinge",
         "lovasz_sigmoid": "losses.sigmoid",
         "lovasz_sigmoid_from_probabilities": "losses.sigmoid",
@@ -104,6 +207,7 @@ else:
         "missed_positives": "core.set_functions",
         "relative_bound": "core.bins",
         "tversky": "core.set_functions",
+        "tversky_loss": "losses.regions",
         "upsampled_argmax": "predictions",
     }
 

@@ -32,7 +32,11 @@ class Extension(NamedTuple):
 
 
 def extend_histogram(
-    xp: Any, counts: Array, centres: Array, set_function: SetFunction
+    xp: Any,
+    counts: Array,
+    centres: Array,
+    set_function: SetFunction,
+    mass: Array | None = None,
 ) -> Extension:
     """Lovász extension from histograms of the errors.
 
@@ -42,6 +46,8 @@ def extend_histogram(
             ascending error.
         centres: (B,) float64, the error that each bin stands for.
         set_function: Δ(fn, fp, positives).
+        mass: (G, C) float64, sums of soft labels: Δ(min(fn, mass), fp, mass) is extended. None
+            for hard labels, where it is the number of positives.
 
     Returns:
         losses (G, C) and slopes (G, C, 2, B). The pass that uses them may round an error into the
@@ -52,10 +58,11 @@ def extend_histogram(
     n, f = falling[:, :, 0], falling[:, :, 1]
     F1, B1 = xp.cumsum(f, -1), xp.cumsum(n, -1)
     F0, B0 = F1 - f, B1 - n
-    positives, negatives = F1[..., -1:], B1[..., -1:]
-
-    F_from, F_to = _step(xp, F0, F1, positives)
-    B_from, B_to = _step(xp, B0, B1, negatives)
+    F_from, F_to = _step(xp, F0, F1, F1[..., -1:])
+    B_from, B_to = _step(xp, B0, B1, B1[..., -1:])
+    positives = F1[..., -1:]
+    if mass is not None:
+        positives, set_function = mass[..., None], capped(xp, set_function)
     slopes = xp.stack(
         (
             step_in_fp(xp, set_function, (B_from, B_to), (F0, F1), positives),
@@ -66,6 +73,15 @@ def extend_histogram(
     increase = set_function(F1, B1, positives) - set_function(F0, B0, positives)
     losses = (increase * xp.flip(centres, (-1,))).sum(-1)
     return Extension(losses, _beside(xp, xp.flip(slopes, (-1,)), counts))
+
+
+def capped(xp: Any, set_function: SetFunction) -> SetFunction:
+    """The set function of soft labels: no more can be missed than there is.
+
+    Unders, whose prediction is below the label, may be more than the mass of the labels, because
+    each of them counts as a whole pixel.
+    """
+    return lambda fn, fp, mass: set_function(xp.minimum(fn, mass), fp, mass)
 
 
 def _step(xp: Any, before: Array, after: Array, most: Array) -> tuple[Array, Array]:

@@ -22,8 +22,8 @@ MULTICLASS = ("softmax", "probabilities")
 MULTILABEL = ("sigmoid", "channel_probabilities", "hinge", "elu")
 UNBOUNDED = ("hinge", "elu")
 PROBABILITIES = ("probabilities", "channel_probabilities")
-# Losses that cross-entropy can be added to: those of logits that have probabilities.
-LOGITS = ("softmax", "sigmoid")
+# Losses that cross-entropy can be added to: those of logits, which have probabilities.
+LOGITS = ("softmax", "sigmoid", *UNBOUNDED)
 
 # The public function of each link, for sentences about wrong contents.
 _FUNCTIONS = {
@@ -37,6 +37,8 @@ _FUNCTIONS = {
 _WITH_CROSS_ENTROPY = {
     "softmax": "cross_entropy_lovasz_softmax",
     "sigmoid": "binary_cross_entropy_lovasz_sigmoid",
+    "hinge": "binary_cross_entropy_lovasz_hinge",
+    "elu": "binary_cross_entropy_lovasz_hinge",
 }
 
 

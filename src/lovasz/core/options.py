@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lovasz.core.regions import Region
 from lovasz.core.set_functions import Array, SetFunction, jaccard
 from lovasz.core.upsampling import AXES
 
@@ -20,9 +21,16 @@ class CrossEntropy(NamedTuple):
     """A cross-entropy to be added, defined as torch defines it."""
 
     factor: float = 1.0
-    lovasz_factor: float = 1.0
     weight: Array | Sequence[float] | None = None  # (C,) of classes, or positives of multilabel
     smoothing: float = 0.0  # label smoothing; 0 for multilabel
+
+
+class Names(NamedTuple):
+    """What a function calls options that others call otherwise, for sentences about them."""
+
+    weight: str = "weight"
+    region_factor: str = "region_weight"
+    label_smoothing: str = "label_smoothing"
 
 
 class Options(NamedTuple):
@@ -33,6 +41,7 @@ class Options(NamedTuple):
     weight: Array | Sequence[float] | None = None
     normalize_weight: bool = True
     per_image: bool = False
+    averaging: str | Mapping[str, float] | None = None
     reduction: str = "mean"
     set_function: SetFunction = jaccard
     method: str = "histogram"
@@ -48,12 +57,13 @@ class Options(NamedTuple):
     align_corners: bool = False
     multilabel: bool | None = None  # with `symmetric`, of the losses of multilabel alone
     symmetric: bool = False
+    target_weight: Array | Sequence[float] | None = None
+    label_smoothing: float = 0.0
     cross_entropy: CrossEntropy | None = None
-
-    @property
-    def weight_name(self) -> str:
-        """What the class weights of the Lovász loss are called."""
-        return "weight" if self.cross_entropy is None else "lovasz_class_weight"
+    lovasz_factor: float | None = 1.0  # None: a loss without a Lovász loss, of which nothing counts
+    region: Region | None = None
+    region_factor: float = 1.0
+    names: Names = Names()
 
     def check(self, name: str, *, multilabel: bool) -> None:
         """Check everything that does not depend on the tensors.
@@ -74,8 +84,8 @@ class Options(NamedTuple):
         check_bins(name, self.bins)
         if self.upsample is not None or self.align_corners is not False:
             check_upsample(name, self.upsample, self.align_corners)
-        if self.cross_entropy is not None:
-            _check_cross_entropy(name, self.cross_entropy)
+        if self.cross_entropy is not None or self.region is not None or self.label_smoothing != 0:
+            _check_terms(name, self)
         if multilabel:
             _check_multilabel(name, self)
         check_classes(name, self.classes)
@@ -120,9 +130,12 @@ def check_bins(name: str, bins: Any) -> None:
 def check_classes(name: str, classes: Any) -> None:
     """A word, or a list of distinct indices; whether there are so many classes shows later."""
     if isinstance(classes, str):
-        check_choice(name, "classes", classes, ("present", "all"))
+        check_choice(name, "classes", classes, ("present", "all", "foreground"))
         return
-    wanted = f'{name}: expected classes to be "present", "all" or a list of distinct class indices'
+    wanted = (
+        f'{name}: expected classes to be "present", "all", "foreground" or a list of distinct class'
+        " indices"
+    )
     if not isinstance(classes, Sequence) or not all(is_integer(index) for index in classes):
         raise TypeError(f"{wanted}, got {classes!r}")
     if not classes or len(set(classes)) < len(classes) or min(classes) < 0:
@@ -150,19 +163,34 @@ def check_upsample(name: str, upsample: object, align_corners: object) -> None:
         )
 
 
-def _check_cross_entropy(name: str, cross_entropy: CrossEntropy) -> None:
-    """Two factors and the label smoothing: numbers, since no tensor could be looked at."""
-    for argument, value, top in (
-        ("cross_entropy_weight", cross_entropy.factor, math.inf),
-        ("lovasz_weight", cross_entropy.lovasz_factor, math.inf),
-        ("label_smoothing", cross_entropy.smoothing, 1.0),
-    ):
+def _check_terms(name: str, options: Options) -> None:
+    """Factors and label smoothing: numbers, since no tensor could be looked at."""
+    names, cross_entropy, region = options.names, options.cross_entropy, options.region
+    values = [("lovasz_weight", options.lovasz_factor, math.inf)]
+    values += [(names.region_factor, options.region_factor, math.inf)]
+    values += [(names.label_smoothing, options.label_smoothing, 1.0)]
+    if cross_entropy is not None:
+        values += [("cross_entropy_weight", cross_entropy.factor, math.inf)]
+        values += [("label_smoothing", cross_entropy.smoothing, 1.0)]
+    for argument, value, top in values:
+        if value is None:
+            continue
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise TypeError(f"{name}: expected {argument} to be a number, got {value!r}")
         # A comparison, which compilers can follow for numbers that they do not know.
         if not (0 <= float(value) <= top and float(value) < math.inf):
             limit = "finite and not negative" if top == math.inf else "in [0, 1]"
             raise ValueError(f"{name}: expected {argument} to be {limit}, got {value!r}")
+    if region is not None and not (callable(region) and hasattr(region, "pooled")):
+        raise TypeError(
+            f"{name}: expected region to be a loss by sums such as lovasz.SoftDice() or None,"
+            f" got {region!r}"
+        )
+    if region is not None and region.pooled and options.weight is not None:
+        raise ValueError(
+            f"{name}: expected {names.weight}=None with a region that pools all classes, of which"
+            f" there is one loss, got {options.weight!r}"
+        )
 
 
 def _check_multilabel(name: str, options: Options) -> None:

@@ -29,6 +29,7 @@ class Layout(NamedTuple):
     squeezed: bool = False  # the target lacks the axis of one channel
     # The scores are of another resolution than the target, to which they are interpolated.
     upsampled: bool = False
+    soft: bool = False  # the target holds a number for each class of a pixel, as the scores do
 
 
 def dtype_name(array: Array) -> str:
@@ -55,22 +56,25 @@ def multiclass(
     upsample: str | None = None,
     has_upsample: bool = False,
 ) -> Layout:
-    """Scores (N, C, *) or (P, C), and labels (N, *) or (P,).
+    """Scores (N, C, *) or (P, C), and labels (N, *) or (P,), or soft ones of the scores' shape.
 
     Args:
         name: of the function, for sentences about wrong arguments.
         scores_name: of its first argument, likewise.
         scores: (N, C, *) or (P, C).
-        target: (N, *) or (P,); with ``upsample`` its further axes may have any sizes.
+        target: (N, *) or (P,) of integers, or floating (N, C, *) or (P, C); with ``upsample`` its
+            spatial axes may have any sizes.
         softmax: whether there have to be two classes or more.
         upsample: a mode of interpolation, or None.
         has_upsample: whether the function has that option.
     """
     check_floating(name, scores_name, scores)
-    if dtype_name(target) not in INTEGRAL:
+    kind = dtype_name(target)
+    soft = kind in FLOATING
+    if not soft and kind not in INTEGRAL:
         raise TypeError(
-            f"{name}: expected target of an integer dtype or bool (class indices),"
-            f" got {target.dtype}"
+            f"{name}: expected target of an integer dtype or bool (class indices), or floating"
+            f" (soft labels), got {target.dtype}"
         )
     shape = tuple(scores.shape)
     if len(shape) < 2:
@@ -81,12 +85,32 @@ def multiclass(
         _check_channels(name, scores_name, shape, softmax)
     expected, got = (shape[0], *shape[2:]), tuple(target.shape)
     spatial = len(shape) - 2
+    if soft or len(got) == len(shape):
+        _check_kind_of_labels(name, target, shape)
+    expected = shape if soft else expected
     if upsample is not None:
         _check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
     elif got != expected:
         wanted, hint = str(expected), _upsample_hint(expected, got, spatial, has_upsample)
         raise ValueError(_other_shape(name, scores_name, shape, wanted, got, hint))
-    return Layout(points=len(shape) == 2, upsampled=got != expected)
+    return Layout(points=len(shape) == 2, upsampled=got != expected, soft=soft)
+
+
+def _check_kind_of_labels(name: str, target: Array, shape: tuple[int, ...]) -> None:
+    """Indices have no axis of classes, and soft labels have one."""
+    got, soft = tuple(target.shape), dtype_name(target) in FLOATING
+    if soft and len(got) == len(shape) - 1:
+        raise TypeError(
+            f"{name}: expected target of an integer dtype or bool (class indices), or soft labels"
+            f" of shape (N, C, *) or (P, C), got {target.dtype} of shape {got}; pass target.long()"
+            " if it holds class indices"
+        )
+    if not soft and got[:2] == shape[:2]:
+        raise ValueError(
+            f"{name}: expected class indices without an axis of classes, got {target.dtype} of"
+            f" shape {got}; of a one-hot target pass target.argmax(1), or target.float() as soft"
+            " labels"
+        )
 
 
 def multilabel(
@@ -106,7 +130,7 @@ def multilabel(
     check_floating(name, scores_name, scores)
     if dtype_name(target) not in INTEGRAL | FLOATING:
         raise TypeError(
-            f"{name}: expected target of zeros and ones of an integer dtype, bool or floating,"
+            f"{name}: expected target of zeros and ones of an integer dtype or bool, or floating,"
             f" got {target.dtype}"
         )
     shape = tuple(scores.shape)
@@ -129,7 +153,8 @@ def multilabel(
         hint = _upsample_hint(expected, got, spatial, has_upsample)
         raise ValueError(_other_shape(name, scores_name, shape, wanted, got, hint))
     points = len(shape) == 1 or (channels and len(shape) == 2)
-    return Layout(points, channels, without_axis, got != expected)
+    soft = dtype_name(target) in FLOATING
+    return Layout(points, channels, without_axis, got != expected, soft)
 
 
 def _check_upsampled(
@@ -238,10 +263,10 @@ def check_points(name: str, argument: str, layout: Layout, images: int, per_imag
         )
 
 
-def check_same_shape(name: str, argument: str, array: Any, target: Array) -> None:
+def check_same_shape(name: str, argument: str, array: Any, wanted: tuple[int, ...]) -> None:
     """One number for each label."""
-    if tuple(array.shape) != tuple(target.shape):
+    if tuple(array.shape) != wanted:
         raise ValueError(
-            f"{name}: expected {argument} of the shape of target, {tuple(target.shape)},"
-            f" got {tuple(array.shape)}"
+            f"{name}: expected {argument} of shape {wanted}, one number for each label, got"
+            f" {tuple(array.shape)}"
         )

@@ -39,15 +39,20 @@ class _Kept(NamedTuple):
     class_weight: Tensor | None
     segment_ids: Tensor | None
     pixel_weight: Tensor | None
+    mixture: Tensor | None
     factors: Tensor
     by_sum: Tensor
 
     def gradient(
-        self, reading: tuple[Any, ...], grad: Tensor | None, grad_cross_entropy: Tensor | None
+        self,
+        reading: tuple[Any, ...],
+        grad: Tensor | None,
+        grad_cross_entropy: Tensor | None,
+        by_regions: Tensor | None,
     ) -> Tensor:
-        """The gradient of the scores from those of the value and of the mean cross-entropy."""
-        ignore_index, link, smoothing, upsample, size = reading
-        if grad is None:  # the cross-entropy alone is asked for
+        """The gradient of the scores from those of value, mean cross-entropy and sums."""
+        ignore_index, link, smoothing, upsample, size, label_smoothing = reading
+        if grad is None:  # something else alone is asked for
             by_loss = torch.zeros_like(self.factors)
         else:
             by_loss = grad * self.factors  # (G, C)
@@ -65,21 +70,23 @@ class _Kept(NamedTuple):
         gradient: Tensor = torch.ops.lovasz.backward(
             self.scores, self.target, self.lse, slopes, by_loss, ignore_index, link,
             scale, self.class_weight, smoothing, self.segment_ids, pixel_weight, upsample, size,
+            self.mixture, label_smoothing, by_regions,
         )  # fmt: skip
         return gradient
 
 
 # Of the arguments of ``reduce``: the scores, to which the gradient flows; the tensors from them on;
-# what comes after.
-_SCORES, _TENSORS = 8, slice(8, 15)
+# what comes after those and after the sums.
+_SCORES, _TENSORS, _READING = 8, slice(8, 16), slice(17, None)
 
 
 def _keep_for_reduce(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, factors, _, by_sum = output
+    _, factors, _, by_sum, regions = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(factors, by_sum)
+    ctx.has_regions = regions.dim() == 3
     ctx.save_for_backward(*inputs[_TENSORS], factors, by_sum)
-    ctx.reading = inputs[_TENSORS.stop :]
+    ctx.reading = inputs[_READING]
 
 
 class _Reduce(torch.autograd.Function):
@@ -96,8 +103,10 @@ class _Reduce(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        grad, _, grad_cross_entropy, _ = grads
-        return _Kept(*ctx.saved_tensors).gradient(ctx.reading, grad, grad_cross_entropy), None
+        grad, _, grad_cross_entropy, _, by_regions = grads
+        by_regions = by_regions if ctx.has_regions else None
+        kept = _Kept(*ctx.saved_tensors)
+        return kept.gradient(ctx.reading, grad, grad_cross_entropy, by_regions), None
 
 
 class _ReduceUnderTransforms(torch.autograd.Function):
@@ -112,7 +121,7 @@ class _ReduceUnderTransforms(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         gradient, _ = _Reduce.backward(ctx, *grads)
-        return *(None,) * _SCORES, gradient, *(None,) * 11
+        return *(None,) * _SCORES, gradient, *(None,) * 14
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
@@ -129,19 +138,20 @@ class _Backward(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Second derivative, from the reference in plain torch."""
         scores, target, lse, slopes, factors, scale, *rest = ctx.saved_tensors
-        ignore_index, link, smoothing, upsample, size = ctx.reading
-        weight, segment_ids, pixel_weight = rest
+        ignore_index, link, smoothing, upsample, size, label_smoothing = ctx.reading
+        weight, segment_ids, pixel_weight, mixture, by_regions = rest
         with torch.enable_grad():
             leaves: list[Any] = [
                 None if tensor is None else tensor.detach().requires_grad_()
-                for tensor in (scores, slopes, factors, scale)
+                for tensor in (scores, slopes, factors, scale, by_regions)
             ]
-            scores, slopes, factors, scale = leaves
+            scores, slopes, factors, scale, by_regions = leaves
             # The pass takes the log-sum-exp as given; here it has to depend on the scores.
             lse = reference.log_sum_exp(at_target(scores, upsample, size), link)
             gradient = reference.backward(
                 scores, target, lse, slopes, factors, ignore_index, link,
                 scale, weight, smoothing, segment_ids, pixel_weight, upsample, size,
+                mixture, label_smoothing, by_regions,
             )  # fmt: skip
             found = iter(
                 torch.autograd.grad(
@@ -152,11 +162,11 @@ class _Backward(torch.autograd.Function):
                     materialize_grads=True,
                 )
             )
-        of_scores, of_slopes, of_factors, of_scale = (
+        of_scores, of_slopes, of_factors, of_scale, of_regions = (
             None if leaf is None else next(found) for leaf in leaves
         )
         head = (of_scores, None, None, of_slopes, of_factors, None, None, of_scale)
-        return *head, *(None,) * 6
+        return *head, *(None,) * 8, of_regions
 
 
 class _BackwardUnderTransforms(_Backward):
@@ -174,11 +184,10 @@ class _BackwardUnderTransforms(_Backward):
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    *before, ignore_index, link, scale, weight, smoothing, ids, pixel_weight, upsample, size = (
-        inputs
-    )
-    ctx.save_for_backward(*before, scale, weight, ids, pixel_weight)
-    ctx.reading = (ignore_index, link, smoothing, upsample, size)
+    *before, ignore_index, link, scale, weight, smoothing, ids, pixel_weight = inputs[:12]
+    upsample, size, mixture, label_smoothing, by_regions = inputs[12:]
+    ctx.save_for_backward(*before, scale, weight, ids, pixel_weight, mixture, by_regions)
+    ctx.reading = (ignore_index, link, smoothing, upsample, size, label_smoothing)
 
 
 def _below_autograd(operator: Any, inputs: tuple[Any, ...]) -> Any:

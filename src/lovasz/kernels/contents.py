@@ -13,8 +13,9 @@ from lovasz.kernels.precision import to_compute
 # The label of pixels that are masked, where no ignore_index is given.
 SPARE_LABEL = -(2**62)
 
-# Probabilities may leave [0, 1] by the rounding of a 16-bit softmax.
+# Probabilities may leave [0, 1] by the rounding of a 16-bit softmax, and so may soft labels.
 PROBABILITY_TOLERANCE = 1e-2
+LABEL_TOLERANCE = PROBABILITY_TOLERANCE
 
 
 def split_target(target: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]:
@@ -52,15 +53,31 @@ def raise_for_labels(
     )
 
 
-def raise_for_probabilities(
-    scores: Tensor, target: Tensor, ignore_index: int | None, link: str
-) -> None:
+def raise_for_soft_labels(
+    target: Tensor, ignore_index: int | None, link: str, cross_entropy: bool
+) -> NoReturn:
+    """Say which soft label (N, C, L) is none, or whose sum is too large; there must be one."""
+    name, labels = function_of(link, cross_entropy), to_compute(target)
+    bad = ~((labels >= -LABEL_TOLERANCE) & (labels <= 1 + LABEL_TOLERANCE))
+    if link not in MULTICLASS and ignore_index is not None:
+        bad = bad & (labels != ignore_index)
+    if bool(bad.any()):
+        other = f" or equal to ignore_index={ignore_index}" if ignore_index is not None else ""
+        raise ValueError(
+            f"{name}: expected every soft label to be in [0, 1]{other},"
+            f" got {float(labels[bad][0]):g} (and {int(bad.sum()) - 1} more outside)"
+        )
+    raise ValueError(
+        f"{name}: expected the soft labels of a pixel to sum to at most 1 over the classes,"
+        f" got {float(labels.sum(1).max()):g}"
+    )
+
+
+def raise_for_probabilities(scores: Tensor, valid: Tensor, link: str) -> None:
     """Say which of the scores (N, C, L) that are not ignored is no probability, if it is a number.
 
     A NaN is not raised for: it makes the loss NaN, as it does for logits.
     """
-    _, valid = split_target(target, ignore_index)
-    valid = valid.unsqueeze(1) if link in MULTICLASS else valid
     beyond = valid & outside(scores) & ~scores.isnan()
     if bool(beyond.any()):
         name = function_of(link)

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.links import LOGITS, MULTICLASS, MULTILABEL
+from lovasz.core.links import LOGITS, MULTICLASS, MULTILABEL, UNBOUNDED
 from lovasz.core.options import check_bins
+from lovasz.core.regions import SUMS
 from lovasz.core.upsampling import KERNEL_MODES
 
 #: name of an argument, what it is, and the shape and dtype that it has to have; None for any dtype
@@ -44,17 +45,27 @@ def checked_reduction(function: Callable[..., Any]) -> Callable[..., Any]:
         per_image: bool,
         sums: Tensor | None,
         scores: Tensor,
+        target: Tensor,
+        lse: Tensor,
+        slopes: Tensor,
+        class_weight: Tensor | None,
+        segment_ids: Tensor | None,
+        pixel_weight: Tensor | None,
+        mixture: Tensor | None,
+        regions: Tensor | None,
         *_: Any,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The value, its derivatives by the losses, and the mean cross-entropy with its own.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The value, its derivatives by the losses, the mean cross-entropy with its own, the sums.
 
         What follows the scores is kept for the gradient, see ``autograd``.
         """
-        _check_reduce(losses, active, invalid, weight, reduction, sums)
+        _check_reduce(losses, active, invalid, weight, reduction, sums, regions)
         options = (normalize, reduction == "mean", per_image, scores.dtype == torch.float64)
         total, factors, *rest = function(losses, active, invalid, weight, *options, sums)
         value = (losses * factors).to(factors.dtype) if reduction == "none" else total
-        return value, factors, *rest
+        if regions is None:
+            return value, factors, *rest, losses.new_empty(0)
+        return value, factors, *rest, regions.masked_fill(invalid.view(-1, 1, 1) > 0, torch.nan)
 
     return kernel
 
@@ -74,13 +85,17 @@ def _check_histogram(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: bool = False,
 ) -> None:
-    """Arguments of ``lovasz::histogram``; 0 bins for a cross-entropy alone."""
-    if not 2 <= bins <= 2**20 and not (bins == 0 and cross_entropy):
+    """Arguments of ``lovasz::histogram``; 0 bins where sums alone are asked for."""
+    if not 2 <= bins <= 2**20 and not (bins == 0 and (cross_entropy or regions)):
         check_bins("lovasz::histogram", bins)
     _check_pixels(
         "histogram", scores, target, link, upsample, size,
         pixel_weight=pixel_weight, class_weight=class_weight, segment_ids=segment_ids,
+        mixture=mixture, label_smoothing=label_smoothing, regions=regions,
     )  # fmt: skip
     if cross_entropy:
         _check_has_cross_entropy("histogram", link)
@@ -96,9 +111,16 @@ def _check_sort(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    pixel_weight: Tensor | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> None:
     """Arguments of ``lovasz::sort``."""
-    _check_pixels("sort", scores, target, link, upsample, size, segment_ids=segment_ids)
+    _check_pixels(
+        "sort", scores, target, link, upsample, size,
+        pixel_weight=pixel_weight, segment_ids=segment_ids,
+        mixture=mixture, label_smoothing=label_smoothing,
+    )  # fmt: skip
 
 
 def _check_sort_and_extend(
@@ -115,12 +137,19 @@ def _check_sort_and_extend(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: Tensor | None = None,
 ) -> None:
-    """Arguments of ``lovasz::sort_and_extend``."""
-    _check_pixels(
+    """Arguments of ``lovasz::sort_and_extend``; the sums of soft labels come with them."""
+    images, classes, _ = _check_pixels(
         "sort_and_extend", scores, target, link, upsample, size,
         pixel_weight=pixel_weight, segment_ids=segment_ids,
+        mixture=mixture, label_smoothing=label_smoothing,
     )  # fmt: skip
+    groups = segments if segment_ids is not None else images if per_image else 1
+    wanted: _Wanted = ("regions", regions, (groups, classes, SUMS), torch.float64)
+    _expect("sort_and_extend", [wanted], scores.device)
 
 
 def _check_backward(
@@ -138,15 +167,20 @@ def _check_backward(
     pixel_weight: Tensor | None,
     upsample: str | None,
     size: Sequence[int] | None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    by_regions: Tensor | None = None,
 ) -> None:
     """Arguments of ``lovasz::backward``.
 
-    Slopes (G, C, 2, B) by bin or (N, C, L) by pixel, and factors (G, C): a row for all pixels, or
-    one for each image, or with segment ids one for each cloud. Of 0 bins for a cross-entropy alone.
+    Slopes (G, C, 2, B) by bin or (N, C, L) by pixel, factors (G, C), and derivatives by the sums
+    (G, C, 8): a row for all pixels, or one for each image, or with segment ids one for each cloud.
+    Of 0 bins where nothing was counted.
     """
     pixels = _check_pixels(
         "backward", scores, target, link, upsample, size,
         lse=lse, pixel_weight=pixel_weight, class_weight=class_weight, segment_ids=segment_ids,
+        mixture=mixture, label_smoothing=label_smoothing, regions=by_regions is not None,
     )  # fmt: skip
     if scale is not None:
         _check_has_cross_entropy("backward", link)
@@ -169,6 +203,7 @@ def _check_backward(
     wanted: tuple[_Wanted, ...] = (
         ("slopes", slopes, shape, None),
         ("factors", factors, (rows, classes), None),
+        ("by_regions", by_regions, (rows, classes, SUMS), torch.float64),
     )
     _expect("backward", wanted, scores.device)
 
@@ -187,6 +222,7 @@ def _check_extend(
     wide: bool,
     scale: int = 1,
     unbounded: bool = False,
+    positives: Tensor | None = None,
 ) -> None:
     """Arguments of ``lovasz::extend``: counts (G, C, 2, B) in units of a whole number."""
     shape = counts.shape
@@ -195,6 +231,9 @@ def _check_extend(
             "lovasz::extend: expected int64 counts of shape (G, C, 2, B) and a scale of 1 or"
             f" more, got {counts.dtype}, {tuple(shape)} and {scale}"
         )
+    if positives is not None:
+        wanted: _Wanted = ("positives", positives, tuple(shape[:2]), torch.float64)
+        _expect("extend", [wanted], counts.device)
 
 
 def _check_reduce(
@@ -204,6 +243,7 @@ def _check_reduce(
     weight: Tensor | None,
     reduction: str,
     sums: Tensor | None,
+    regions: Tensor | None,
 ) -> None:
     """Arguments of ``lovasz::reduce``."""
     if reduction not in ("none", "sum", "mean"):
@@ -219,6 +259,7 @@ def _check_reduce(
         ("invalid", invalid, shape[:1], torch.int64),
         ("weight", weight, shape[1:], None),
         ("sums", sums, (2,), torch.float64),
+        ("regions", regions, (*shape, SUMS), torch.float64),
     )
     _expect("reduce", wanted, active.device)
 
@@ -259,20 +300,27 @@ def _check_pixels(
     pixel_weight: Tensor | None = None,
     class_weight: Tensor | None = None,
     segment_ids: Tensor | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: bool = False,
 ) -> tuple[int, int, int]:
     """Scores and what has to be of the sizes of their pixels.
 
     Args:
         operator: name for the sentence.
         scores: (N, C, L), or what is interpolated to that.
-        target: (N, L), or (N, C, L) for links of multilabel.
+        target: (N, L) integers, or (N, C, L) for links of multilabel and where it is floating, or
+            (N, K, L) integers with a mixture.
         link: see ``core.links``.
         upsample: see ``core.upsampling``.
         size: likewise.
         lse: (N, L), where the link is the softmax.
-        pixel_weight: of the shape of the target.
+        pixel_weight: (N, L), or (N, C, L) for links of multilabel.
         class_weight: (C,).
         segment_ids: (1, L) int64.
+        mixture: (N, K), weights of label maps.
+        label_smoothing: in [0, 1].
+        regions: whether sums are asked for, or what comes of them.
 
     Returns:
         N, C and L.
@@ -291,16 +339,50 @@ def _check_pixels(
             f"lovasz::{operator}: expected scores of one image with segment_ids, and without"
             f" upsample, got {images} and {upsample}"
         )
-    pixels = (images, length) if link in MULTICLASS else (images, classes, length)
+    pixels: tuple[int, ...] = (images, classes, length)
+    labels, maps = pixels, 0
+    if link in MULTICLASS:
+        pixels = (images, length)
+        if mixture is not None:
+            maps = mixture.shape[-1]
+            labels = (images, maps, length)
+        elif not target.is_floating_point():
+            labels = pixels
     wanted: tuple[_Wanted, ...] = (
-        ("target", target, pixels, None),
+        ("target", target, labels, None),
         ("lse", lse if link == "softmax" else None, (images, length), None),
         ("pixel_weight", pixel_weight, pixels, None),
         ("class weights", class_weight, (classes,), None),
         ("segment_ids", segment_ids, (1, length), torch.int64),
+        ("mixture", mixture, (images, maps), None),
     )
     _expect(operator, wanted, scores.device)
+    mixed = mixture is not None or label_smoothing > 0
+    if mixed or regions or target.is_floating_point():
+        _check_soft(operator, target, link, mixture, mixed, regions)
     return shape
+
+
+def _check_soft(
+    operator: str,
+    target: Tensor,
+    link: str,
+    mixture: Tensor | None,
+    mixed: bool,
+    regions: bool,
+) -> None:
+    """Links that have predictions, and of which several labels can be mixed or smoothed."""
+    if link in UNBOUNDED and (regions or target.is_floating_point()):
+        raise ValueError(
+            f"lovasz::{operator}: expected labels of integers and no regions with link {link}"
+        )
+    if mixed and link not in MULTICLASS:
+        raise ValueError(
+            f"lovasz::{operator}: expected mixture and label_smoothing with link"
+            f" {' or '.join(MULTICLASS)} alone, got {link}"
+        )
+    if mixture is not None and target.is_floating_point():
+        raise ValueError(f"lovasz::{operator}: expected label maps of integers with mixture")
 
 
 def _check_has_cross_entropy(operator: str, link: str) -> None:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from lovasz.core import native
 from lovasz.core.bins import centres
-from lovasz.core.links import PROBABILITIES
+from lovasz.core.links import PROBABILITIES, UNBOUNDED
 from lovasz.core.upsampling import LINEAR, LINEAR_CORNERS, NEAREST
 from lovasz.kernels import reference
 from lovasz.kernels.clouds import Clouds
-from lovasz.kernels.contents import raise_for_labels, raise_for_probabilities
+from lovasz.kernels.contents import raise_for_labels, raise_for_probabilities, split_target
 from lovasz.kernels.fixed_point import SCALE, to_fixed
 from lovasz.kernels.segments import by_image
 
@@ -89,13 +89,18 @@ def histogram(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
-    if kernels is None:
+    general = regions or mixture is not None or label_smoothing > 0 or link in UNBOUNDED
+    if kernels is None or (general and (cross_entropy or link not in UNBOUNDED)):
         options = (ignore_index, per_image, link, cross_entropy, class_weight, smoothing)
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
-        return reference.histogram(scores, target, bins, *options, *segmented)
+        soft = (mixture, label_smoothing, regions)
+        return reference.histogram(scores, target, bins, *options, *segmented, *soft)
     images, classes = scores.shape[:2]
     groups = images if per_image else 1
     clouds, given = None, target
@@ -119,11 +124,13 @@ def histogram(
     if result.bad_labels:
         raise_for_labels(given, classes, ignore_index, link, cross_entropy)
     if link in PROBABILITIES and any(invalid.tolist()):
-        raise_for_probabilities(scores, target, ignore_index, link)
+        _, valid = split_target(target, ignore_index)
+        raise_for_probabilities(scores, valid.view(len(valid), -1, valid.shape[-1]), link)
     sums = torch.empty(0, dtype=torch.float64)
     if cross_entropy:
         sums = torch.tensor(result.cross_entropy[:], dtype=torch.float64)
-    return counts, lse if clouds is None else clouds.scatter(lse), invalid, sums
+    summed = torch.empty(0, dtype=torch.float64)
+    return counts, lse if clouds is None else clouds.scatter(lse), invalid, sums, summed
 
 
 def sort_and_extend(
@@ -140,14 +147,19 @@ def sort_and_extend(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
     shape = (*scores.shape[:2], target.shape[-1])
-    if kernels is None or math.prod(shape) > _SORTED_SCORES:
+    soft = mixture is not None or label_smoothing > 0
+    if kernels is None or soft or math.prod(shape) > _SORTED_SCORES:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
-        return reference.sort_and_extend(scores, target, *options, *segmented)
+        rest = (mixture, label_smoothing, regions)
+        return reference.sort_and_extend(scores, target, *options, *segmented, *rest)
     images, classes = scores.shape[:2]
     groups = images if per_image else 1
     clouds, given = None, target
@@ -181,7 +193,8 @@ def sort_and_extend(
     if result.bad_labels:
         raise_for_labels(given, classes, ignore_index, link, False)
     if link in PROBABILITIES and any(invalid.tolist()):
-        raise_for_probabilities(scores, target, ignore_index, link)
+        _, valid = split_target(target, ignore_index)
+        raise_for_probabilities(scores, valid.view(len(valid), -1, valid.shape[-1]), link)
     if clouds is not None:
         slopes, lse = clouds.scatter(slopes), clouds.scatter(lse)
     return losses, slopes, positives, pixels, lse, invalid
@@ -202,13 +215,17 @@ def backward(
     pixel_weight: Tensor | None = None,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    by_regions: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
-    if kernels is None:
+    soft = mixture is not None or label_smoothing > 0 or by_regions is not None
+    if kernels is None or soft or (link in UNBOUNDED and scale is not None):
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
-        upsampled = (upsample, size)
-        return reference.backward(scores, target, lse, slopes, factors, *options, *upsampled)
+        rest = (upsample, size, mixture, label_smoothing, by_regions)
+        return reference.backward(scores, target, lse, slopes, factors, *options, *rest)
     by_pixel, wanted, clouds = slopes.dim() == 3, scores, None
     if segment_ids is not None and not by_pixel:
         clouds = Clouds.of(segment_ids, len(slopes))
@@ -274,11 +291,12 @@ def extend(
     wide: bool,
     scale: int = 1,
     unbounded: bool = False,
+    positives: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::extend`` for CPU tensors."""
     kernels = load()
-    if kernels is None:
-        return reference.extend(counts, alpha, beta, wide, scale, unbounded)
+    if kernels is None or positives is not None:
+        return reference.extend(counts, alpha, beta, wide, scale, unbounded, positives)
     groups, classes, _, bins = counts.shape
     counts, places = counts.contiguous(), _centres(bins, unbounded)
     losses = torch.empty((groups, classes), dtype=torch.float64)

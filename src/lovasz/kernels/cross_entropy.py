@@ -10,6 +10,7 @@ from lovasz.core.links import MULTICLASS
 from lovasz.kernels.contents import split_target
 from lovasz.kernels.pixels import Pixels, log_probabilities
 from lovasz.kernels.precision import compute_dtype, to_compute
+from lovasz.kernels.soft import Soft
 
 
 def sums_of(
@@ -22,11 +23,22 @@ def sums_of(
     class_weight: Tensor | None,
     smoothing: float,
     pixel_weight: Tensor | None,
+    soft: Soft | None = None,
 ) -> Tensor:
-    """Sum of the weighted cross-entropies, and of their weights, as torch defines both, (2,)."""
-    if link in MULTICLASS:
+    """Sum of the weighted cross-entropies, and of their weights, as torch defines both, (2,).
+
+    Soft labels are used where ``target`` holds no index of each pixel.
+    """
+    if link in MULTICLASS and (soft is None or target.dim() == 2):
         options = (class_weight, smoothing, pixel_weight)
         return _sums_of_classes(scores, target, lse, ignore_index, *options)
+    if soft is not None:
+        weighted = _of_soft_labels(scores, lse, soft, link, class_weight, smoothing)
+        weight = torch.ones_like(soft.valid, dtype=weighted.dtype)
+        if pixel_weight is not None:
+            weight = pixel_weight.to(weighted.dtype).view_as(soft.valid)
+        both = torch.stack((weight * weighted, weight))
+        return torch.where(soft.valid, both, 0.0).sum((1, 2, 3), dtype=torch.float64)
     x = pixels.scores
     nll = F.softplus(torch.where(pixels.positive, -x, x))
     if class_weight is not None:
@@ -61,11 +73,45 @@ def _sums_of_classes(
     return torch.where(valid, both, 0.0).sum((1, 2), dtype=torch.float64)
 
 
+def _of_soft_labels(
+    scores: Tensor,
+    lse: Tensor,
+    soft: Soft,
+    link: str,
+    class_weight: Tensor | None,
+    smoothing: float,
+) -> Tensor:
+    """Cross-entropy of each pixel, (N, 1, L), or of each channel, (N, C, L)."""
+    x, q = to_compute(scores), soft.raw
+    weight = _weights(class_weight, x).view(1, -1, 1)
+    if link in MULTICLASS:
+        # No product of 0 and infinity where a probability is 0 and nothing asks for it.
+        nll = torch.where(smoothed(q, smoothing) > 0, -log_probabilities(x, lse), 0.0)
+        return (weight * smoothed(q, smoothing) * nll).sum(1, keepdim=True)
+    return weight * q * F.softplus(-x) + (1 - q) * F.softplus(x)
+
+
+def smoothed(q: Tensor, smoothing: float) -> Tensor:
+    """Soft labels (N, C, L) with label smoothing."""
+    return (1 - smoothing) * q + smoothing / q.shape[1] if smoothing > 0 else q
+
+
 def gradient_of(
-    pixels: Pixels, target: Tensor, link: str, class_weight: Tensor | None, smoothing: float
+    pixels: Pixels,
+    target: Tensor,
+    link: str,
+    class_weight: Tensor | None,
+    smoothing: float,
+    soft: Soft | None = None,
 ) -> Tensor:
     """Derivative of the sum of the cross-entropies by the scores, (N, C, L)."""
     x = pixels.scores
+    if soft is not None and not (link in MULTICLASS and target.dim() == 2):
+        weight = _weights(class_weight, x).view(1, -1, 1)
+        if link in MULTICLASS:
+            own = weight * smoothed(soft.raw, smoothing)
+            return x * own.sum(1, keepdim=True) - own
+        return (1 - soft.raw) * torch.sigmoid(x) - weight * soft.raw * torch.sigmoid(-x)
     if link in MULTICLASS:
         weight = _weights(class_weight, x)
         own = weight[target.to(torch.int64).clamp(0, len(weight) - 1)].unsqueeze(1)

@@ -15,10 +15,12 @@ from lovasz.kernels.contents import (
     outside,
     raise_for_labels,
     raise_for_probabilities,
+    raise_for_soft_labels,
     split_target,
 )
 from lovasz.kernels.precision import to_compute
 from lovasz.kernels.segments import Segments, segment_sum
+from lovasz.kernels.soft import Soft
 
 
 class Pixels(NamedTuple):
@@ -27,7 +29,9 @@ class Pixels(NamedTuple):
     scores: Tensor  # (N, C, L) in the compute dtype; of the softmax the probabilities
     errors: Tensor  # (N, C, L) likewise
     complements: Tensor  # (N, C, L) 1 less errors in [0, 1], with digits that are lost in those
-    positive: Tensor  # (N, C, L) bool, the pixel is of the class, or of the channel's set
+    # (N, C, L) bool, the pixel is of the class, or of the channel's set; of soft labels, the
+    # prediction is below the label
+    positive: Tensor
     valid: Tensor  # (N, 1, L), or (N, C, L) for multilabel, bool: not ignored
 
 
@@ -46,6 +50,31 @@ def load(
     # The error of a score whose label is the other one.
     complements = errors if link in UNBOUNDED else errors_of(scores, ~positive, link)
     return Pixels(scores, errors, complements, positive, valid)
+
+
+def load_soft(scores: Tensor, soft: Soft, lse: Tensor, link: str) -> Pixels:
+    """The same for soft labels, whose error is the distance of the prediction from the label.
+
+    The set that is counted with the positives has predictions below the label. Of hard labels both
+    are what ``load`` makes of them, to the bit.
+    """
+    scores = to_compute(scores)
+    if link == "softmax":
+        scores = torch.exp(log_probabilities(scores, lse))
+    p, other = predictions_of(scores, link)
+    q = soft.labels
+    below = (p < q) | (q >= 1)
+    errors = torch.where(below, other - (1 - q), p - q).clamp(0.0, 1.0)
+    complements = torch.where(below, p + (1 - q), other + q).clamp(0.0, 1.0)
+    return Pixels(scores, errors, complements, below, soft.valid)
+
+
+def predictions_of(scores: Tensor, link: str) -> tuple[Tensor, Tensor]:
+    """Predictions in [0, 1] and 1 less them, of scores or of the probabilities of the softmax."""
+    if link == "sigmoid":
+        return torch.sigmoid(scores), torch.sigmoid(-scores)
+    p = scores.clamp(0.0, 1.0)
+    return p, 1 - p
 
 
 def log_probabilities(scores: Tensor, lse: Tensor) -> Tensor:
@@ -81,10 +110,14 @@ def errors_of(scores: Tensor, positive: Tensor, link: str) -> Tensor:
     return torch.where(positive, 1 - scores, scores).clamp(0.0, 1.0)
 
 
-def pull_back(pixels: Pixels, slopes: Tensor, link: str) -> Tensor:
-    """Derivative by the scores from the derivatives by the errors, (N, C, L)."""
+def by_predictions(pixels: Pixels, slopes: Tensor) -> Tensor:
+    """Derivative by predictions or margins from that by the errors, (N, C, L)."""
     # The error of a positive falls as its score rises.
-    rising = torch.where(pixels.positive, -slopes, slopes)
+    return torch.where(pixels.positive, -slopes, slopes)
+
+
+def pull_back(pixels: Pixels, rising: Tensor, link: str) -> Tensor:
+    """Derivative by the scores from that by the predictions, (N, C, L)."""
     if link == "softmax":
         p = pixels.scores
         return p * (rising - (p * rising).sum(1, keepdim=True))
@@ -118,6 +151,7 @@ def count_invalid(
     link: str,
     segments: Segments,
     *,
+    soft: Soft | None = None,
     largest: float = torch.inf,
     cross_entropy: bool = False,
 ) -> Tensor:
@@ -126,17 +160,22 @@ def count_invalid(
     Those with an impossible label, and those with a score that is no number, or whose error is not
     below the largest that can be counted. Without softmax those of each class or channel.
     """
-    labels, valid = split_target(target, ignore_index)
     classes = scores.shape[1]
-    bad = bad_labels(labels, valid, link, classes)
+    if soft is None:
+        labels, valid = split_target(target, ignore_index)
+        bad = bad_labels(labels, valid, link, classes)
+        if link in MULTICLASS:
+            bad, valid = bad.unsqueeze(1), valid.unsqueeze(1)
+    else:
+        valid, bad = soft.valid, soft.bad
     if scores.device.type == "cpu" and bool(bad.any()):
+        if target.is_floating_point():
+            raise_for_soft_labels(target, ignore_index, link, cross_entropy)
         raise_for_labels(target, classes, ignore_index, link, cross_entropy)
     if link == "softmax":
-        return segment_sum(bad | (valid & ~lse.isfinite()), segments)
-    if link == "probabilities":
-        bad, valid = bad.unsqueeze(1), valid.unsqueeze(1)
+        return segment_sum(bad | (valid & ~lse.isfinite().unsqueeze(1)), segments)
     if link not in PROBABILITIES:
         return segment_sum(bad | (valid & ~(errors < largest)), segments)  # NaN: not less
     if scores.device.type == "cpu":
-        raise_for_probabilities(scores, target, ignore_index, link)
+        raise_for_probabilities(scores, valid, link)
     return segment_sum(bad | (valid & outside(scores)), segments)

@@ -17,9 +17,19 @@ from lovasz.core.extension import extend_histogram
 from lovasz.core.links import MULTICLASS, UNBOUNDED
 from lovasz.core.set_functions import SetFunction, Tversky
 from lovasz.kernels import cross_entropy as entropy
-from lovasz.kernels.pixels import bins_of, count_invalid, errors_of, load, positives_of, pull_back
+from lovasz.kernels.pixels import (
+    bins_of,
+    by_predictions,
+    count_invalid,
+    errors_of,
+    load,
+    load_soft,
+    predictions_of,
+    pull_back,
+)
 from lovasz.kernels.precision import compute_dtype, to_compute
 from lovasz.kernels.segments import Segments, histogram_of, rows_of
+from lovasz.kernels.soft import is_soft, read_labels, slopes_of, sums_of
 from lovasz.kernels.sorting import extend_pixels, sort_errors
 from lovasz.kernels.upsampling import at_target, enlarge, shrink
 
@@ -39,12 +49,22 @@ def histogram(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::histogram``."""
     scores = at_target(scores, upsample, size)
     groups = Segments(per_image, segment_ids, segments)
     lse = log_sum_exp(scores, link)
-    pixels = load(scores, target, lse, ignore_index, link)
+    soft, summed = None, scores.new_empty(0, dtype=torch.float64)
+    if regions or is_soft(target, mixture, label_smoothing):
+        labels = (mixture, label_smoothing, pixel_weight)
+        soft = read_labels(scores, target, ignore_index, link, *labels)
+        pixels = load_soft(scores, soft, lse, link)
+        summed = sums_of(predictions_of(pixels.scores, link)[0], soft, groups, pixel_weight)
+    else:
+        pixels = load(scores, target, lse, ignore_index, link)
     invalid = count_invalid(
         scores,
         target,
@@ -53,21 +73,22 @@ def histogram(
         ignore_index,
         link,
         groups,
+        soft=soft,
         largest=LARGEST_ERROR if link in UNBOUNDED else 2.0,
         cross_entropy=cross_entropy,
     )
-    if bins == 0:  # the cross-entropy alone
+    if bins == 0:  # what is summed alone
         shape = (groups.count(scores.shape[0]), scores.shape[1], 2, 0)
         counts = scores.new_empty(shape, dtype=torch.int64)
     else:
         bin_index = bins_of(pixels, bins, link)
         counts = histogram_of(bin_index, pixels.positive, pixels.valid, bins, groups, pixel_weight)
     if cross_entropy:
-        options = (class_weight, smoothing, pixel_weight)
+        options = (class_weight, smoothing, pixel_weight, soft)
         sums = entropy.sums_of(scores, target, lse, pixels, ignore_index, link, *options)
     else:
         sums = scores.new_empty(0, dtype=torch.float64)
-    return counts, lse, invalid, sums
+    return counts, lse, invalid, sums, summed
 
 
 def extend(
@@ -77,18 +98,24 @@ def extend(
     wide: bool,
     scale: int = 1,
     unbounded: bool = False,
+    positives: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::extend``."""
-    return extend_by(Tversky(alpha, beta), counts, wide, scale, unbounded)
+    return extend_by(Tversky(alpha, beta), counts, wide, scale, unbounded, positives)
 
 
 def extend_by(
-    set_function: SetFunction, counts: Tensor, wide: bool, scale: int, unbounded: bool
+    set_function: SetFunction,
+    counts: Tensor,
+    wide: bool,
+    scale: int,
+    unbounded: bool,
+    positives: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same for any set function."""
     places = centres(torch, counts.shape[-1], unbounded=unbounded, device=counts.device)
     pixels = counts.to(torch.float64) / scale
-    losses, slopes = extend_histogram(torch, pixels, places, set_function)
+    losses, slopes = extend_histogram(torch, pixels, places, set_function, positives)
     sides = counts.any(-1)  # they are never negative
     present = torch.stack((sides.any(-1), sides[..., 1]))
     return losses, slopes if wide else slopes.to(torch.float32), present
@@ -104,7 +131,10 @@ def sort(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    pixel_weight: Tensor | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::sort``."""
     groups, dtype = Segments(per_image, segment_ids, segments), compute_dtype(scores)
     # Pixels with the same scores have to have the same errors, or one order of a tie would be taken
@@ -114,13 +144,19 @@ def sort(
     lse = scores.new_empty(0)
     if link == "softmax":
         lse = torch.logsumexp(scores.transpose(1, 2).contiguous(), 2)
-    pixels = load(scores, target, lse, ignore_index, link)
-    if link in MULTICLASS:
+    soft = None
+    if is_soft(target, mixture, label_smoothing):
+        labels = (mixture, label_smoothing, pixel_weight)
+        soft = read_labels(scores, target, ignore_index, link, *labels)
+        pixels = load_soft(scores, soft, lse, link)
+    else:
+        pixels = load(scores, target, lse, ignore_index, link)
+    if link in MULTICLASS and soft is None:
         errors = errors_of(pixels.scores.to(dtype), pixels.positive, link)
     else:
         errors = pixels.errors.to(dtype)
-    invalid = count_invalid(scores, target, lse, errors, ignore_index, link, groups)
-    return *sort_errors(errors, pixels.valid, groups), lse, invalid
+    invalid = count_invalid(scores, target, lse, errors, ignore_index, link, groups, soft=soft)
+    return *sort_errors(errors, pixels.valid, groups), lse, invalid, pixels.positive
 
 
 def sort_and_extend(
@@ -137,15 +173,18 @@ def sort_and_extend(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Reference of ``lovasz::sort_and_extend``."""
     groups = (segment_ids, segments)
-    errors, order, lse, invalid = sort(
-        scores, target, ignore_index, per_image, link, *groups, upsample, size
-    )
-    positive = positives_of(target, scores.shape[1], ignore_index, link)
+    errors, order, lse, invalid, positive = sort(
+        scores, target, ignore_index, per_image, link, *groups, upsample, size, pixel_weight,
+        mixture, label_smoothing,
+    )  # fmt: skip
     options = (Segments(per_image, *groups), Tversky(alpha, beta), symmetric, pixel_weight)
-    return *extend_pixels(errors, order, positive, *options), lse, invalid
+    return *extend_pixels(errors, order, positive, *options, regions), lse, invalid
 
 
 def backward(
@@ -163,24 +202,39 @@ def backward(
     pixel_weight: Tensor | None = None,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    by_regions: Tensor | None = None,
 ) -> Tensor:
-    """Reference of ``lovasz::backward``, differentiable in everything that is floating."""
+    """Reference of ``lovasz::backward``, differentiable in scores, slopes and all factors."""
     if factors is not None:
         if slopes.dim() == 3 and segment_ids is not None:
             slopes = slopes * factors[segment_ids].transpose(1, 2)
         else:
             slopes = slopes * factors.view(*factors.shape, *(1,) * (slopes.dim() - 2))
-    pixels = load(at_target(scores, upsample, size), target, lse, ignore_index, link)
-    if slopes.dim() == 4 and slopes.shape[3] == 0:  # the cross-entropy alone
+    enlarged, soft = at_target(scores, upsample, size), None
+    if by_regions is not None or is_soft(target, mixture, label_smoothing):
+        labels = (mixture, label_smoothing, pixel_weight)
+        soft = read_labels(enlarged, target, ignore_index, link, *labels)
+        pixels = load_soft(enlarged, soft, lse, link)
+    else:
+        pixels = load(enlarged, target, lse, ignore_index, link)
+    if slopes.dim() == 4 and slopes.shape[3] == 0:  # nothing was counted
         slopes = slopes.sum().expand_as(pixels.errors)
     elif slopes.dim() == 4:
         groups, _, _, bins = slopes.shape
         row = rows_of(pixels.positive, Segments(groups > 1, segment_ids, groups))
         index = row * bins + bins_of(pixels, bins, link)
         slopes = slopes.reshape(-1)[index]
-    gradient = pull_back(pixels, slopes, link)
+    rising = by_predictions(pixels, slopes)
+    if by_regions is not None:
+        assert soft is not None  # see above
+        p, _ = predictions_of(pixels.scores, link)
+        segments = Segments(len(by_regions) > 1, segment_ids, len(by_regions))
+        rising = rising + slopes_of(p, soft.labels, by_regions, segments)
+    gradient = pull_back(pixels, rising, link)
     if scale is not None:
-        own = entropy.gradient_of(pixels, target, link, class_weight, smoothing)
+        own = entropy.gradient_of(pixels, target, link, class_weight, smoothing, soft)
         gradient = gradient + scale * own
     if pixel_weight is not None:
         weight = pixel_weight if pixel_weight.dim() == 3 else pixel_weight.unsqueeze(1)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.core.extension import Extension, step_in_fn, step_in_fp
+from lovasz.core.extension import Extension, capped, step_in_fn, step_in_fp
+from lovasz.core.regions import PIXELS, Q
 from lovasz.core.set_functions import SetFunction
 from lovasz.kernels.fixed_point import SCALE, to_fixed
 from lovasz.kernels.segments import Segments
@@ -93,6 +94,7 @@ def extend_pixels(
     delta: SetFunction,
     symmetric: bool = False,
     pixel_weight: Tensor | None = None,
+    regions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Losses (G, C), slopes (N, C, L), positives and pixels (G, C) from sorted errors.
 
@@ -104,6 +106,7 @@ def extend_pixels(
         delta: Δ(fn, fp, positives).
         symmetric: mean of the extensions for the set of a channel and for its complement.
         pixel_weight: (N, L) or (N, C, L), or None for ones.
+        regions: (G, C, 8), sums of soft labels; None for hard ones.
     """
     valid, clouds = errors >= 0, Clouds.of(segments)
     fixed, scale = None, 1
@@ -114,8 +117,19 @@ def extend_pixels(
         fixed = as_rows(weight.expand_as(positive), segments).gather(-1, order)
         valid = valid & (fixed > 0)  # what counts nothing is as if it were ignored
     positives = as_rows(positive, segments).gather(-1, order) & valid
+    masses = None
+    if regions is not None:
+        masses, delta = _masses(regions, clouds), capped(torch, delta)
     losses, slopes = extend_sorted(
-        errors, positives, valid, delta, fixed, scale, symmetric=symmetric, clouds=clouds
+        errors,
+        positives,
+        valid,
+        delta,
+        fixed,
+        scale,
+        symmetric=symmetric,
+        clouds=clouds,
+        masses=masses,
     )
     slopes = slopes.to(errors.dtype)
     by_pixel = slopes.scatter(-1, order, slopes)  # not in place, which vmap has no rule for
@@ -123,6 +137,16 @@ def extend_pixels(
         images, classes, length = positive.shape
         by_pixel = by_pixel.view(classes, images, length).transpose(0, 1).contiguous()
     return losses, by_pixel, _total(positives.long(), clouds), _total(valid.long(), clouds)
+
+
+def _masses(regions: Tensor, clouds: Clouds | None) -> tuple[Tensor, Tensor]:
+    """What Δ takes for the positives and the negatives of each element of a row, (G, C, 1 or P)."""
+    own, pixels = regions[..., Q], regions[..., PIXELS]
+
+    def by_element(mass: Tensor) -> Tensor:
+        return mass.unsqueeze(-1) if clouds is None else mass[clouds.ids[:, 0]].transpose(1, 2)
+
+    return by_element(own), by_element(pixels - own)
 
 
 def extend_sorted(
@@ -135,6 +159,7 @@ def extend_sorted(
     *,
     symmetric: bool = False,
     clouds: Clouds | None = None,
+    masses: tuple[Tensor, Tensor] | None = None,
 ) -> Extension:
     """Lovász extension from sorted errors, exact up to the rounding of the errors.
 
@@ -150,6 +175,7 @@ def extend_sorted(
         scale: of the fixed point.
         symmetric: mean of the extensions for the set and for its complement.
         clouds: that lie one after the other in the rows, which then are of one group.
+        masses: that Δ takes in the place of the numbers of positives and of negatives.
 
     Returns:
         losses (G, C) and slopes (G, C, P), both float64; slopes of ignored pixels are 0, and those
@@ -160,6 +186,8 @@ def extend_sorted(
     runs = Runs.of(errors) if clouds is None else Runs.of(errors, clouds.ids)
     *F, f_all = _around(torch.where(positive, own, 0), runs, clouds, scale)
     *B, b_all = _around(torch.where(positive, 0, own), runs, clouds, scale)
+    if masses is not None:
+        f_all, b_all = masses
     slopes = _steps(delta, positive, (F[0], F[1]), (B[0], B[1]), f_all)
     if symmetric:
         # The complement has the same errors: its positives are the negatives.

@@ -12,10 +12,12 @@ from torch import Tensor
 def class_mask(
     name: str, classes: str | Sequence[int], count: int, device: torch.device
 ) -> Tensor | None:
-    """Listed classes as a mask (C,), which count without a pixel too; None for a word.
+    """Listed classes as a mask (C,), which count without a pixel too; None for "all" and "present".
 
     ``check_classes`` has seen them; whether there are so many classes is checked here.
     """
+    if classes == "foreground":
+        classes = range(1, count)
     if isinstance(classes, str):
         return None
     chosen = list(classes)

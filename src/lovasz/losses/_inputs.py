@@ -11,13 +11,20 @@ import torch
 from torch import Tensor
 
 from lovasz.core import shapes
-from lovasz.core.links import MULTICLASS, PROBABILITIES
+from lovasz.core.links import MULTICLASS, PROBABILITIES, UNBOUNDED
 from lovasz.core.options import Options
 from lovasz.core.set_functions import SetFunction
-from lovasz.core.shapes import Layout, dtype_name
+from lovasz.core.shapes import Layout
 from lovasz.kernels.contents import SPARE_LABEL
-from lovasz.kernels.fixed_point import is_weight
 from lovasz.kernels.passes import Inputs
+from lovasz.losses._labels import (
+    label_maps,
+    map_weights,
+    mask_and_weight,
+    mixed_maps,
+    soft_target,
+    whole_labels,
+)
 from lovasz.losses._segments import with_segments
 from lovasz.losses._upsampling import with_upsampling
 
@@ -35,6 +42,10 @@ def prepare(
         target: labels.
         options: of the loss; those that are tensors of pixels or points are read here.
     """
+    maps = None
+    if not isinstance(target, Tensor) or options.target_weight is not None:
+        maps = label_maps(name, link, target)
+        target = maps[0]
     check_tensors(name, scores_name, scores, target)
     tensors, upsample = (name, scores_name, scores, target), options.upsample
     has_upsample = link not in PROBABILITIES
@@ -46,21 +57,34 @@ def prepare(
         layout = shapes.multilabel(
             *tensors, options.multilabel, upsample=upsample, has_upsample=has_upsample
         )
-        if dtype_name(target) in shapes.FLOATING:
-            target = _whole_labels(name, target, options.ignore_index)
-    ignored, weight = options.ignore_index, options.pixel_weight
-    if weight is not None or options.ignore_mask is not None:
-        target, ignored, weight = _leave_out(name, target, options)
+    if layout.soft and link in UNBOUNDED:
+        target, layout = (
+            whole_labels(name, target, options.ignore_index),
+            layout._replace(soft=False),
+        )
+    ignored, weight, mixture = options.ignore_index, options.pixel_weight, None
+    if layout.soft:
+        target, weight = soft_target(name, link, target, options)
+    elif weight is not None or options.ignore_mask is not None:
+        weight, mask = mask_and_weight(name, target, target.shape, options)
+        ignored = SPARE_LABEL if ignored is None else ignored
+        target = torch.where(mask, ignored, target.to(torch.int64))
     if layout.squeezed:
         target, weight = target.unsqueeze(1), None if weight is None else weight.unsqueeze(1)
     flat = _flatten_classes if link in MULTICLASS else _flatten_channels
+    labels = (_flatten_channels if layout.soft else flat)(target, layout)
+    if maps is not None:
+        mixture = map_weights(name, options.target_weight, maps, scores)
+        labels = mixed_maps(labels, ignored, [flat(found, layout) for found in maps])
     inputs = Inputs(
         scores if layout.upsampled else _flatten_channels(scores, layout),
-        flat(target, layout),
+        labels,
         link,
         ignored,
         options.per_image,
         None if weight is None else flat(weight, layout),
+        mixture=mixture,
+        label_smoothing=float(options.label_smoothing),
     )
     if layout.upsampled:
         inputs = with_upsampling(inputs, scores, target, layout, options)
@@ -102,53 +126,6 @@ def _flatten_channels(tensor: Tensor, layout: Layout) -> Tensor:
     if layout.points:  # (P,), or classes last
         return tensor.reshape(1, 1, -1) if tensor.dim() == 1 else tensor.t().unsqueeze(0)
     return tensor.flatten(2) if layout.channels else tensor.flatten(1).unsqueeze(1)
-
-
-def _whole_labels(name: str, target: Tensor, ignore_index: int | None) -> Tensor:
-    """Floating zeros and ones, as binary cross-entropy wants them, as integers."""
-    labels = target.to(torch.int64)
-    soft = labels != target  # NaN too
-    if target.device.type == "cpu" and not torch.compiler.is_compiling() and bool(soft.any()):
-        raise ValueError(
-            f"{name}: expected every label to be 0 or 1 or equal to ignore_index={ignore_index}"
-            f" (Lovász losses take no soft labels), got {float(target[soft][0]):g}"
-        )
-    return torch.where(soft, SPARE_LABEL + 1, labels)  # no label: reported as NaN
-
-
-def _leave_out(
-    name: str, target: Tensor, options: Options
-) -> tuple[Tensor, int | None, Tensor | None]:
-    """Labels in which masked pixels and those of weight 0 are ignored ones; and the weights."""
-    mask, weight = options.ignore_mask, options.pixel_weight
-    for argument, tensor in (("ignore_mask", mask), ("pixel_weight", weight)):
-        if tensor is None:
-            continue
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"{name}: expected {argument} to be a tensor, got {type(tensor).__name__}"
-            )
-        shapes.check_same_shape(name, argument, tensor, target)
-        shapes.check_device(name, argument, tensor, target.device)
-    if mask is not None and mask.dtype != torch.bool:
-        raise TypeError(f"{name}: expected ignore_mask of dtype bool, got {mask.dtype}")
-    if weight is not None:
-        weight = _checked_weight(name, weight)
-        mask = weight == 0 if mask is None else mask | (weight == 0)
-    assert mask is not None  # one of the two is there
-    ignored = SPARE_LABEL if options.ignore_index is None else options.ignore_index
-    return torch.where(mask, ignored, target.to(torch.int64)), ignored, weight
-
-
-def _checked_weight(name: str, weight: Tensor) -> Tensor:
-    if dtype_name(weight) not in shapes.FLOATING:
-        raise TypeError(f"{name}: expected pixel_weight of a floating dtype, got {weight.dtype}")
-    readable = weight.device.type == "cpu" and not torch.compiler.is_compiling()
-    if readable and not bool((good := is_weight(weight)).all()):
-        raise ValueError(
-            f"{name}: expected pixel_weight to be in [0, 65536], got {float(weight[~good][0]):g}"
-        )
-    return weight.detach()
 
 
 def check_set_function(name: str, set_function: SetFunction) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,16 +12,23 @@ from lovasz.core.links import MULTILABEL
 from lovasz.core.options import CrossEntropy, Options
 from lovasz.core.set_functions import as_tversky
 from lovasz.kernels import passes, precision, reference
-from lovasz.kernels.passes import Extended, Inputs
+from lovasz.kernels.passes import Counts, Extended, Inputs
+from lovasz.kernels.soft import is_soft
 from lovasz.losses._classes import class_mask, class_weight
 from lovasz.losses._inputs import check_set_function, prepare
 from lovasz.losses._pool import pool
+from lovasz.losses._regions import region_loss
 from lovasz.losses.distributed import Ranks, check_group, ranks_of
 from lovasz.losses.window import check_window
 
 
 def loss(
-    name: str, link: str, scores: Tensor, target: Tensor, o: Options, scores_name: str = "logits"
+    name: str,
+    link: str,
+    scores: Tensor,
+    target: Tensor | Sequence[Tensor],
+    o: Options,
+    scores_name: str = "logits",
 ) -> Tensor:
     """A Lovász loss, with a cross-entropy added where that is asked for.
 
@@ -42,7 +50,7 @@ def loss(
     if not isinstance(o.classes, str):
         mask = class_mask(name, o.classes, classes, home)
     if o.weight is not None:
-        weight = class_weight(name, o.weight, classes, home, o.weight_name)
+        weight = class_weight(name, o.weight, classes, home, o.names.weight)
     if o.cross_entropy is not None:
         inputs = _with_cross_entropy(name, inputs, o.cross_entropy)
     if home.type in precision.WITHOUT_FLOAT64:
@@ -54,36 +62,38 @@ def loss(
     wide = inputs.scores.dtype == torch.float64
     absent = o.classes != "present"  # classes without a pixel count too, where there is one at all
 
-    # From the errors of all pixels to the losses of the classes and their slopes.
-    factor = None if o.cross_entropy is None else o.cross_entropy.lovasz_factor
-    # With the cross-entropy alone nothing has to be counted, unless a window remembers it.
-    bins = 0 if factor == 0 and o.window is None else o.bins
+    # From the errors of all pixels to the losses of the classes and their slopes. Without a Lovász
+    # loss nothing has to be counted, unless a window remembers it.
+    counts: Counts | None
+    bins = 0 if o.lovasz_factor is None or (o.lovasz_factor == 0 and o.window is None) else o.bins
     small = inputs.segment_ids is not None and passes.are_small(inputs, bins)
+    entropy, summed = o.cross_entropy is not None, o.region is not None
     if o.method == "histogram" and not small:
-        counts = passes.histogram(inputs, bins, o.cross_entropy is not None)
+        found = passes.histogram(inputs, bins, entropy, summed)
         if ranks is not None or o.window is not None:
             trained = torch.is_grad_enabled() and inputs.scores.requires_grad
-            counts = pool(counts, o, ranks, absent, trained=trained)
-        extended = passes.extend(counts, o.set_function, tversky, o.symmetric, link, wide)
-        active, lse, invalid, sums = counts.active, counts.lse, counts.invalid, counts.sums
+            found = pool(found, o, ranks, absent, trained=trained)
+        extended = passes.extend(found, o.set_function, tversky, o.symmetric, link, wide)
+        counts, lse, invalid = found, found.lse, found.invalid
     else:
+        counts = _summed(inputs, ranks, o)
+        regions = counts.regions if counts is not None and counts.soft else None
         extended, lse, invalid = passes.sort_and_extend(
-            inputs, o.set_function, tversky, o.symmetric
+            inputs, o.set_function, tversky, o.symmetric, regions
         )
-        active, sums = None, _sums(inputs, ranks, o)
 
     # From the losses of the classes to the loss, which is connected to the scores here.
+    active = None if counts is None else counts.active
     if active is None:
         active = extended.present[0 if absent else 1]
     if mask is not None:
         active = active & mask
     if tversky is None:
         extended = _without_inactive(extended, active, inputs)
-    value, cross_entropy = reduce(inputs, extended, active, lse, invalid, sums, weight, ranks, o)
+    value, cross_entropy = reduce(inputs, extended, counts, active, lse, invalid, weight, ranks, o)
     if o.cross_entropy is not None:
         assert cross_entropy is not None  # asked for above
-        first = _times(o.cross_entropy.factor, cross_entropy)
-        value = first + _times(o.cross_entropy.lovasz_factor, value)
+        value = _times(o.cross_entropy.factor, cross_entropy) + value
     return value if inputs.scores.device == home else value.to(home)
 
 
@@ -102,10 +112,10 @@ def check(name: str, link: str, o: Options) -> None:
 def reduce(
     inputs: Inputs,
     extended: Extended,
+    counts: Counts | None,
     active: Tensor,
     lse: Tensor,
     invalid: Tensor,
-    sums: Tensor | None,
     weight: Tensor | None,
     ranks: Ranks | None,
     o: Options,
@@ -124,12 +134,15 @@ def reduce(
         weight = weight.to(torch.float64 if wide else torch.float32)
     # A weight that has a gradient multiplies losses that have one.
     learned = weight if weight is not None and weight.requires_grad else None
-    value, _, cross_entropy, _ = torch.ops.lovasz.reduce(
+    sums = None if counts is None else counts.sums
+    regions = None if counts is None or o.region is None else counts.regions
+    value, _, cross_entropy, _, regions = torch.ops.lovasz.reduce(
         extended.losses, active, invalid, weight if learned is None else None,
         o.normalize_weight, o.reduction if learned is None else "none", per_image, sums,
         inputs.scores, inputs.target, lse, extended.slopes, inputs.class_weight,
-        inputs.segment_ids, inputs.pixel_weight, inputs.ignore_index, inputs.link,
-        inputs.smoothing, inputs.upsample, inputs.size,
+        inputs.segment_ids, inputs.pixel_weight, inputs.mixture, regions,
+        inputs.ignore_index, inputs.link, inputs.smoothing, inputs.upsample, inputs.size,
+        inputs.label_smoothing,
     )  # fmt: skip
     cross_entropy = None if sums is None else cross_entropy
     if learned is not None:
@@ -137,6 +150,12 @@ def reduce(
             value, active, invalid, learned, o.normalize_weight, mean, per_image, wide
         )
         value = value * factors if o.reduction == "none" else total
+    if o.cross_entropy is not None or o.region is not None:
+        value = None if o.lovasz_factor is None else _times(o.lovasz_factor, value)
+    if o.region is not None:
+        own = region_loss(o.region, regions, active, invalid, weight, o, per_image, wide)
+        own = _times(o.region_factor, own)
+        value = own if value is None else value + own
     if shared is not None:
         bad = (invalid > 0).unsqueeze(-1)
         value = value / shared.total(reference.images_of(active, bad)).clamp(min=1)
@@ -156,12 +175,18 @@ def _with_cross_entropy(name: str, inputs: Inputs, cross_entropy: CrossEntropy) 
     return inputs._replace(class_weight=weight, smoothing=float(cross_entropy.smoothing))
 
 
-def _sums(inputs: Inputs, ranks: Ranks | None, o: Options) -> Tensor | None:
-    """Of the cross-entropy, of all ranks, where errors are not counted; None if not asked for."""
-    if o.cross_entropy is None:
+def _summed(inputs: Inputs, ranks: Ranks | None, o: Options) -> Counts | None:
+    """What is added up where errors are sorted and not counted; None if nothing has to be."""
+    soft = is_soft(inputs.target, inputs.mixture, inputs.label_smoothing)
+    if o.cross_entropy is None and o.region is None and not soft:
         return None
-    sums = passes.cross_entropy(inputs)
-    return sums if ranks is None else ranks.total(sums)
+    summed = soft or o.region is not None
+    if not summed:  # one sum for all groups
+        inputs = inputs._replace(per_image=False, segment_ids=None, segments=1)
+    counts = passes.histogram(inputs, 0, o.cross_entropy is not None, summed)
+    if ranks is not None and counts.sums is not None:
+        counts = counts._replace(sums=ranks.total(counts.sums))
+    return counts
 
 
 def _without_inactive(extended: Extended, active: Tensor, inputs: Inputs) -> Extended:

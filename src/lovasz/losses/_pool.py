@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lovasz.core.options import Options
+from lovasz.core.regions import PIXELS, RAW
 from lovasz.kernels.passes import Counts
 from lovasz.losses.distributed import Ranks
 from lovasz.losses.window import PIXEL, Window
@@ -42,7 +43,9 @@ def _over_ranks(batch: Counts, ranks: Ranks) -> Counts:
     # A rank that has weights of pixels while another has none counts in another scale.
     at_odds = summed[-1:] != ranks.size * batch.scale
     return batch._replace(
-        counts=summed[: counts.numel()].reshape(counts.shape), invalid=summed[-2:-1] + at_odds
+        counts=summed[: counts.numel()].reshape(counts.shape),
+        invalid=summed[-2:-1] + at_odds,
+        regions=None if batch.regions is None else ranks.total(batch.regions),
     )
 
 
@@ -53,10 +56,22 @@ def _over_time(batch: Counts, absent: bool, window: Window, trained: bool) -> Co
     ``absent`` classes count too, a pixel of another class is enough.
     """
     valid = (batch.invalid == 0).all()
-    remembered = window.add(batch.counts[0] * (PIXEL // batch.scale), valid, remember=trained)
-    active = _that_count(batch.counts, absent).any(-1)
-    active = active | (_that_count(remembered.counts.unsqueeze(0), absent).sum(-1) >= PIXEL)
-    return batch._replace(counts=remembered.average().unsqueeze(0), scale=PIXEL, active=active)
+    sums = None if batch.regions is None else batch.regions[0]
+    counts = batch.counts[0] * (PIXEL // batch.scale)
+    remembered = window.add(counts, valid, sums, remember=trained)
+    if batch.regions is None:
+        active = _that_count(batch.counts, absent).any(-1)
+        left = _that_count(remembered.counts.unsqueeze(0), absent).sum(-1)
+        regions = None
+    else:
+        assert remembered.sums is not None  # added above
+        column = PIXELS if absent else RAW
+        active = batch.regions[..., column] > 0
+        left = remembered.sums[:, column].unsqueeze(0)
+        regions = remembered.average_sums().unsqueeze(0)
+    active = active | (left >= PIXEL)
+    counts = remembered.average().unsqueeze(0)
+    return batch._replace(counts=counts, scale=PIXEL, active=active, regions=regions)
 
 
 def _that_count(counts: Tensor, absent: bool) -> Tensor:

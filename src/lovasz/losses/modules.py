@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Options, check_choice
+from lovasz.core.options import DEFAULT_BINS, check_choice
+from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
-from lovasz.losses._classes import class_weight
-from lovasz.losses._loss import check
+from lovasz.losses._module import Loss
 from lovasz.losses.distributed import Group
-from lovasz.losses.hinge import LINKS, lovasz_hinge
+from lovasz.losses.hinge import LINKS, binary_cross_entropy_lovasz_hinge, lovasz_hinge
 from lovasz.losses.sigmoid import binary_cross_entropy_lovasz_sigmoid, lovasz_sigmoid
 from lovasz.losses.softmax import cross_entropy_lovasz_softmax, lovasz_softmax
-from lovasz.losses.window import Window, make_window
 
 __all__ = [
+    "BinaryCrossEntropyLovaszHingeLoss",
     "BinaryCrossEntropyLovaszSigmoidLoss",
     "CrossEntropyLovaszSoftmaxLoss",
     "LovaszHingeLoss",
@@ -25,83 +24,8 @@ __all__ = [
     "LovaszSoftmaxLoss",
 ]
 
-_WEIGHTS = ("weight", "pos_weight", "lovasz_class_weight")
 
-
-class _Loss(nn.Module):
-    """A function with its options.
-
-    Options are attributes, class weights buffers, and the window a submodule.
-    """
-
-    function: ClassVar[Callable[..., Tensor]]
-    link: ClassVar[str]
-    window: Window | None
-
-    def __init__(self, *, momentum: float | None, **options: Any) -> None:
-        super().__init__()
-        name = type(self).__name__
-        plain = {key: value for key, value in options.items() if key in Options._fields}
-        plain["window"] = make_window(name, momentum)
-        if "cross_entropy_weight" in options:
-            plain["weight"] = None  # is the cross-entropy's, and checked below
-            plain["cross_entropy"] = CrossEntropy(
-                options["cross_entropy_weight"],
-                options["lovasz_weight"],
-                smoothing=options.get("label_smoothing", 0.0),
-            )
-        check(name, self.link, Options(**plain))
-        self._options = tuple(options)
-        for key, value in options.items():
-            if key in _WEIGHTS:
-                self.register_buffer(key, class_weight(name, value, argument=key))
-            else:
-                setattr(self, key, value)
-        self.window = plain["window"]
-
-    def forward(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        *,
-        pixel_weight: Tensor | None = None,
-        ignore_mask: Tensor | None = None,
-        offsets: Tensor | None = None,
-        batch_index: Tensor | None = None,
-        batch_size: int | None = None,
-    ) -> Tensor:
-        """Loss of logits and labels; further tensors as for the function."""
-        options = {name: getattr(self, name) for name in self._options}
-        return type(self).function(
-            logits,
-            target,
-            window=self.window if self.training else None,
-            pixel_weight=pixel_weight,
-            ignore_mask=ignore_mask,
-            offsets=offsets,
-            batch_index=batch_index,
-            batch_size=batch_size,
-            **options,
-        )
-
-    def reset_window(self) -> None:
-        """Forget the batches before, if there is a window."""
-        if self.window is not None:
-            self.window.reset()
-
-    def extra_repr(self) -> str:
-        """All options but the class weights, which are buffers."""
-        shown = [name for name in self._options if name not in _WEIGHTS]
-        return ", ".join(f"{name}={_shown(getattr(self, name))}" for name in shown)
-
-
-def _shown(value: Any) -> str:
-    if callable(value):
-        return getattr(value, "__name__", None) or repr(value)
-    return f"{value:g}" if isinstance(value, float) else repr(value)
-
-
-class LovaszSoftmaxLoss(_Loss):
+class LovaszSoftmaxLoss(Loss):
     r"""Lovász-Softmax loss of logits, as a module.
 
     Definition, result, errors and all other arguments are those of `lovasz_softmax`.
@@ -145,6 +69,7 @@ class LovaszSoftmaxLoss(_Loss):
         weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
+        averaging: str | Mapping[str, float] | None = None,
         reduction: str = "mean",
         set_function: SetFunction = jaccard,
         method: str = "histogram",
@@ -160,6 +85,7 @@ class LovaszSoftmaxLoss(_Loss):
             weight=weight,
             normalize_weight=normalize_weight,
             per_image=per_image,
+            averaging=averaging,
             reduction=reduction,
             set_function=set_function,
             method=method,
@@ -171,7 +97,7 @@ class LovaszSoftmaxLoss(_Loss):
         )
 
 
-class CrossEntropyLovaszSoftmaxLoss(_Loss):
+class CrossEntropyLovaszSoftmaxLoss(Loss):
     r"""Cross-entropy and Lovász-Softmax together, as a module.
 
     Definition, result, errors and all other arguments are those of
@@ -211,11 +137,15 @@ class CrossEntropyLovaszSoftmaxLoss(_Loss):
         lovasz_weight: float = 1.0,
         weight: Tensor | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
+        lovasz_label_smoothing: float = 0.0,
+        region: Region | None = None,
+        region_weight: float = 1.0,
         classes: str | Sequence[int] = "present",
         ignore_index: int | None = None,
         lovasz_class_weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
+        averaging: str | Mapping[str, float] | None = None,
         set_function: SetFunction = jaccard,
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
@@ -228,11 +158,15 @@ class CrossEntropyLovaszSoftmaxLoss(_Loss):
             lovasz_weight=lovasz_weight,
             weight=weight,
             label_smoothing=label_smoothing,
+            lovasz_label_smoothing=lovasz_label_smoothing,
+            region=region,
+            region_weight=region_weight,
             classes=classes,
             ignore_index=ignore_index,
             lovasz_class_weight=lovasz_class_weight,
             normalize_weight=normalize_weight,
             per_image=per_image,
+            averaging=averaging,
             set_function=set_function,
             bins=bins,
             momentum=momentum,
@@ -242,7 +176,7 @@ class CrossEntropyLovaszSoftmaxLoss(_Loss):
         )
 
 
-class LovaszSigmoidLoss(_Loss):
+class LovaszSigmoidLoss(Loss):
     r"""Lovász loss of the sigmoid of logits, as a module.
 
     Definition, result, errors and all other arguments are those of `lovasz_sigmoid`.
@@ -283,6 +217,7 @@ class LovaszSigmoidLoss(_Loss):
         weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
+        averaging: str | Mapping[str, float] | None = None,
         reduction: str = "mean",
         set_function: SetFunction = jaccard,
         method: str = "histogram",
@@ -300,6 +235,7 @@ class LovaszSigmoidLoss(_Loss):
             weight=weight,
             normalize_weight=normalize_weight,
             per_image=per_image,
+            averaging=averaging,
             reduction=reduction,
             set_function=set_function,
             method=method,
@@ -311,7 +247,7 @@ class LovaszSigmoidLoss(_Loss):
         )
 
 
-class LovaszHingeLoss(_Loss):
+class LovaszHingeLoss(Loss):
     r"""Lovász hinge loss, as a module.
 
     Definition, result, errors and all other arguments are those of `lovasz_hinge`.
@@ -353,6 +289,7 @@ class LovaszHingeLoss(_Loss):
         weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
+        averaging: str | Mapping[str, float] | None = None,
         reduction: str = "mean",
         set_function: SetFunction = jaccard,
         method: str = "histogram",
@@ -372,6 +309,7 @@ class LovaszHingeLoss(_Loss):
             weight=weight,
             normalize_weight=normalize_weight,
             per_image=per_image,
+            averaging=averaging,
             reduction=reduction,
             set_function=set_function,
             method=method,
@@ -383,7 +321,7 @@ class LovaszHingeLoss(_Loss):
         )
 
 
-class BinaryCrossEntropyLovaszSigmoidLoss(_Loss):
+class BinaryCrossEntropyLovaszSigmoidLoss(Loss):
     r"""Binary cross-entropy and the Lovász loss of the sigmoid, as a module.
 
     Definition, result, errors and all other arguments are those of
@@ -421,6 +359,8 @@ class BinaryCrossEntropyLovaszSigmoidLoss(_Loss):
         cross_entropy_weight: float = 1.0,
         lovasz_weight: float = 1.0,
         pos_weight: Tensor | Sequence[float] | None = None,
+        region: Region | None = None,
+        region_weight: float = 1.0,
         multilabel: bool | None = None,
         symmetric: bool = False,
         classes: str | Sequence[int] = "all",
@@ -428,6 +368,7 @@ class BinaryCrossEntropyLovaszSigmoidLoss(_Loss):
         lovasz_class_weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
+        averaging: str | Mapping[str, float] | None = None,
         set_function: SetFunction = jaccard,
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
@@ -439,6 +380,8 @@ class BinaryCrossEntropyLovaszSigmoidLoss(_Loss):
             cross_entropy_weight=cross_entropy_weight,
             lovasz_weight=lovasz_weight,
             pos_weight=pos_weight,
+            region=region,
+            region_weight=region_weight,
             multilabel=multilabel,
             symmetric=symmetric,
             classes=classes,
@@ -446,6 +389,84 @@ class BinaryCrossEntropyLovaszSigmoidLoss(_Loss):
             lovasz_class_weight=lovasz_class_weight,
             normalize_weight=normalize_weight,
             per_image=per_image,
+            averaging=averaging,
+            set_function=set_function,
+            bins=bins,
+            momentum=momentum,
+            process_group=process_group,
+            upsample=upsample,
+            align_corners=align_corners,
+        )
+
+
+class BinaryCrossEntropyLovaszHingeLoss(Loss):
+    r"""Binary cross-entropy and the Lovász hinge, as a module.
+
+    Definition, result, errors and all other arguments are those of
+    `binary_cross_entropy_lovasz_hinge`.
+    Options are checked when the module is made; class weights are buffers that move with it.
+
+    Args:
+        momentum: as for `LovaszSoftmaxLoss`.
+
+    Shape:
+        - logits: see `lovasz_sigmoid`.
+        - target: see `lovasz_sigmoid`.
+        - output: scalar.
+
+    Raises:
+        TypeError: for options of a wrong type.
+        ValueError: for options of a wrong value.
+
+    Examples:
+        >>> import torch
+        >>> criterion = BinaryCrossEntropyLovaszHingeLoss(multilabel=True)
+        >>> logits = torch.zeros(2, 3, 4, 4, requires_grad=True)
+        >>> criterion(logits, torch.ones(2, 3, 4, 4)).backward()
+
+    References:
+        Yu, Blaschko, ICML 2015; Berman, Triki, Blaschko, CVPR 2018, arXiv 1705.08790.
+    """
+
+    function = staticmethod(binary_cross_entropy_lovasz_hinge)
+    link = "hinge"
+
+    def __init__(
+        self,
+        *,
+        cross_entropy_weight: float = 1.0,
+        lovasz_weight: float = 1.0,
+        pos_weight: Tensor | Sequence[float] | None = None,
+        activation: str = "relu",
+        multilabel: bool | None = None,
+        symmetric: bool = False,
+        classes: str | Sequence[int] = "all",
+        ignore_index: int | None = None,
+        lovasz_class_weight: Tensor | Sequence[float] | None = None,
+        normalize_weight: bool = True,
+        per_image: bool = False,
+        averaging: str | Mapping[str, float] | None = None,
+        set_function: SetFunction = jaccard,
+        bins: int = DEFAULT_BINS,
+        momentum: float | None = None,
+        process_group: Group = None,
+        upsample: str | None = None,
+        align_corners: bool = False,
+    ) -> None:
+        check_choice(type(self).__name__, "activation", activation, tuple(LINKS))
+        super().__init__(
+            cross_entropy_weight=cross_entropy_weight,
+            lovasz_weight=lovasz_weight,
+            pos_weight=pos_weight,
+            activation=activation,
+            multilabel=multilabel,
+            symmetric=symmetric,
+            classes=classes,
+            ignore_index=ignore_index,
+            lovasz_class_weight=lovasz_class_weight,
+            normalize_weight=normalize_weight,
+            per_image=per_image,
+            averaging=averaging,
             set_function=set_function,
             bins=bins,
             momentum=momentum,

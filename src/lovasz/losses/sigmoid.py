@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Options
+from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Names, Options
+from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.losses._loss import loss
 from lovasz.losses.distributed import Group
@@ -30,6 +31,7 @@ def lovasz_sigmoid(
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
+    averaging: str | Mapping[str, float] | None = None,
     reduction: str = "mean",
     set_function: SetFunction = jaccard,
     method: str = "histogram",
@@ -69,13 +71,15 @@ def lovasz_sigmoid(
 
     Args:
         logits: of a shape of the table; float64, float32, bfloat16 or float16, any strides.
-        target: of a shape of the table, 0, 1 or ``ignore_index``; any integer dtype, bool, or
-            floating with whole numbers. No soft labels.
+        target: of a shape of the table, 0, 1 or ``ignore_index`` of any integer dtype or bool; or
+            floating: soft labels in [0, 1], as for `lovasz_softmax`, or ``ignore_index``.
         multilabel: whether axis 1 holds channels. It has to be said where it cannot be seen, that
             is unless logits are (P,) or have one channel.
         symmetric: True takes the mean of the losses of every channel's set and of its complement,
             so that for one channel the mean IoU of foreground and background is followed. It costs
             nothing.
+        pixel_weight: of the shape of ``target``, as for `lovasz_softmax`.
+        ignore_mask: of the shape of ``target``, bool: True for further labels to leave out.
         classes: which channels count: "all", the default, also those without a pixel, whose
             largest false positive is the loss; "present", those with a pixel; or a list.
 
@@ -105,6 +109,7 @@ def lovasz_sigmoid(
         weight=weight,
         normalize_weight=normalize_weight,
         per_image=per_image,
+        averaging=averaging,
         reduction=reduction,
         set_function=set_function,
         method=method,
@@ -135,6 +140,7 @@ def lovasz_sigmoid_from_probabilities(
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
+    averaging: str | Mapping[str, float] | None = None,
     reduction: str = "mean",
     set_function: SetFunction = jaccard,
     method: str = "histogram",
@@ -180,6 +186,7 @@ def lovasz_sigmoid_from_probabilities(
         weight=weight,
         normalize_weight=normalize_weight,
         per_image=per_image,
+        averaging=averaging,
         reduction=reduction,
         set_function=set_function,
         method=method,
@@ -206,6 +213,8 @@ def binary_cross_entropy_lovasz_sigmoid(
     cross_entropy_weight: float = 1.0,
     lovasz_weight: float = 1.0,
     pos_weight: Tensor | Sequence[float] | None = None,
+    region: Region | None = None,
+    region_weight: float = 1.0,
     multilabel: bool | None = None,
     symmetric: bool = False,
     classes: str | Sequence[int] = "all",
@@ -213,6 +222,7 @@ def binary_cross_entropy_lovasz_sigmoid(
     lovasz_class_weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
+    averaging: str | Mapping[str, float] | None = None,
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
@@ -227,10 +237,11 @@ def binary_cross_entropy_lovasz_sigmoid(
 ) -> Tensor:
     r"""Binary cross-entropy and the Lovász loss of the sigmoid together.
 
-    $$L = \lambda_{BCE}\, \mathrm{BCE} + \lambda_{Lovász}\, L_{Lovász}$$
+    $$L = \lambda_{BCE}\, \mathrm{BCE} + \lambda_{Lovász}\, L_{Lovász} + \lambda_{R}\, L_{R}$$
 
     with the cross-entropy of `torch.nn.functional.binary_cross_entropy_with_logits` (its mean over
-    all pixels and channels that are not ignored, its ``pos_weight``) and `lovasz_sigmoid`.
+    all pixels and channels that are not ignored, its ``pos_weight``, its soft labels),
+    `lovasz_sigmoid`, and if asked for a loss by sums as ``region``.
 
     All other arguments are those of `lovasz_sigmoid`. They are for the Lovász loss, but for
     ``ignore_index``, ``ignore_mask``, ``pixel_weight`` and ``process_group``, which hold for the
@@ -243,7 +254,11 @@ def binary_cross_entropy_lovasz_sigmoid(
         cross_entropy_weight: factor of the binary cross-entropy, finite and not negative.
         lovasz_weight: factor of the Lovász loss, finite and not negative.
         pos_weight: (C,), weights of the ones in the binary cross-entropy. None: all 1.
-        lovasz_class_weight: (C,), weights of the channels in the Lovász loss: its ``weight``.
+        lovasz_class_weight: (C,), weights of the channels in the Lovász loss, and in the region:
+            its ``weight``.
+        region: a loss by sums to be added, from the same passes, such as ``lovasz.SoftDice()``: its
+            mean over the channels that count. None: none.
+        region_weight: factor of the region, finite and not negative.
 
     Returns:
         A scalar, float64 for float64 logits, otherwise float32; 0 where everything is ignored.
@@ -269,6 +284,7 @@ def binary_cross_entropy_lovasz_sigmoid(
         weight=lovasz_class_weight,
         normalize_weight=normalize_weight,
         per_image=per_image,
+        averaging=averaging,
         set_function=set_function,
         bins=bins,
         window=window,
@@ -282,6 +298,10 @@ def binary_cross_entropy_lovasz_sigmoid(
         align_corners=align_corners,
         multilabel=multilabel,
         symmetric=symmetric,
-        cross_entropy=CrossEntropy(cross_entropy_weight, lovasz_weight, pos_weight),
+        cross_entropy=CrossEntropy(cross_entropy_weight, pos_weight),
+        lovasz_factor=lovasz_weight,
+        region=region,
+        region_factor=region_weight,
+        names=Names(weight="lovasz_class_weight"),
     )
     return loss("binary_cross_entropy_lovasz_sigmoid", "sigmoid", logits, target, options)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Options
+from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Names, Options
+from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.losses._loss import loss
 from lovasz.losses.distributed import Group
@@ -21,15 +22,18 @@ __all__ = [
 
 def lovasz_softmax(
     logits: Tensor,
-    target: Tensor,
+    target: Tensor | Sequence[Tensor],
     *,
     classes: str | Sequence[int] = "present",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
+    averaging: str | Mapping[str, float] | None = None,
     reduction: str = "mean",
     set_function: SetFunction = jaccard,
+    label_smoothing: float = 0.0,
+    target_weight: Tensor | Sequence[float] | None = None,
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
@@ -56,11 +60,18 @@ def lovasz_softmax(
     where $fn_c(t), fp_c(t)$ are the pixels of class c, and the others, whose error exceeds t,
     $G_c$ the pixels of class c, and the sums go over the chosen ``classes``.
 
+    With soft labels $q_{ic}$ the error is $|p_{ic} - q_{ic}|$, fn are the pixels whose p is below
+    q, fp the others, $G_c = \sum_i q_{ic}$, and fn is capped at it: $\Delta(\min(fn, G), fp; G)$.
+    The loss is convex in p, 0 only at p = q, and of hard labels what it is without. See "Soft
+    labels" in the documentation.
+
     Args:
         logits: (N, C, *) with any number of further axes, or (P, C); float64, float32, bfloat16 or
             float16, any strides. Not probabilities: see ``lovasz_softmax_from_probabilities``.
         target: (N, *) or (P,), class indices in [0, C) or ``ignore_index``; any integer dtype or
-            bool.
+            bool. Or soft labels, floating, of the shape of the logits: q in [0, 1], whose sum over
+            the classes is at most 1. Or a list of K maps of class indices, mixed by
+            ``target_weight``.
         classes: which classes count. "present": those with a pixel in ``target``; "all"; or a list
             of class indices, which count whether present or not.
         ignore_index: label of pixels that are treated as if they were not there; any integer. None,
@@ -71,8 +82,17 @@ def lovasz_softmax(
             shrink the loss of the others; False divides by their number.
         per_image: False takes the batch as one image; True averages the losses of the images, each
             with its own present classes. Images in which no class counts are left out.
+        averaging: for another mean over images and classes: "class" averages the losses of a class
+            over the images in which it counts, and then the classes; or a mapping with weights of
+            several means, of "dataset" (the batch as one image), "image" (as ``per_image=True``)
+            and "class", whose weighted sum is the loss. None: as ``per_image`` says.
         reduction: "mean" over classes (and images), "sum" of $\alpha_c L_c$, or "none".
         set_function: Δ(fn, fp, positives), see ``lovasz.core.set_functions``.
+        label_smoothing: ε in [0, 1]: the labels are $(1 - \epsilon) q + \epsilon / C$. The
+            classes that are present are those of q.
+        target_weight: (K,), or (N, K) for each image, weights of the label maps in a list, which
+            sum to 1: λ and 1 − λ for MixUp or CutMix. None: all the same, as for several
+            annotators. A map that is ignored at a pixel leaves its weight to the others.
         method: "histogram" counts the errors in bins, with an error of the loss of at most
             ``error_bound(bins)`` times Δ of all pixels; "sort" is exact and slower. Counted errors
             make the loss a step function of the logits: for `torch.autograd.gradcheck` take "sort".
@@ -84,10 +104,11 @@ def lovasz_softmax(
             to call the loss, with the same options; each returns the loss of the global batch, and
             as many times its gradient as there are ranks, because DDP and FSDP take the mean. None:
             this process alone. See "Many processes" in the documentation.
-        pixel_weight: of the shape of ``target``, floating, in [0, 65536]: how much each pixel
+        pixel_weight: (N, *) or (P,), floating, in [0, 65536]: how much each pixel
             counts in Δ, rounded to a multiple of 2**-20. Weights of 1 change nothing, pixels of
             weight 0 are ignored.
-        ignore_mask: of the shape of ``target``, bool: True for further pixels to leave out.
+        ignore_mask: (N, *) or (P,), bool: True for further pixels to leave out; and for soft
+            labels, which have no index to ignore.
         offsets: (B,) int32 or int64, ascending: where each of B clouds of points ends, the last
             entry P, for logits (P, C) with ``per_image=True``, which then means per cloud. A
             leading 0 is a cloud without points. Clouds of fewer than 4 * ``bins`` points on average
@@ -134,8 +155,11 @@ def lovasz_softmax(
         weight=weight,
         normalize_weight=normalize_weight,
         per_image=per_image,
+        averaging=averaging,
         reduction=reduction,
         set_function=set_function,
+        label_smoothing=label_smoothing,
+        target_weight=target_weight,
         method=method,
         bins=bins,
         window=window,
@@ -153,15 +177,18 @@ def lovasz_softmax(
 
 def lovasz_softmax_from_probabilities(
     probabilities: Tensor,
-    target: Tensor,
+    target: Tensor | Sequence[Tensor],
     *,
     classes: str | Sequence[int] = "present",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
+    averaging: str | Mapping[str, float] | None = None,
     reduction: str = "mean",
     set_function: SetFunction = jaccard,
+    label_smoothing: float = 0.0,
+    target_weight: Tensor | Sequence[float] | None = None,
     method: str = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
@@ -207,8 +234,11 @@ def lovasz_softmax_from_probabilities(
         weight=weight,
         normalize_weight=normalize_weight,
         per_image=per_image,
+        averaging=averaging,
         reduction=reduction,
         set_function=set_function,
+        label_smoothing=label_smoothing,
+        target_weight=target_weight,
         method=method,
         bins=bins,
         window=window,
@@ -225,17 +255,22 @@ def lovasz_softmax_from_probabilities(
 
 def cross_entropy_lovasz_softmax(
     logits: Tensor,
-    target: Tensor,
+    target: Tensor | Sequence[Tensor],
     *,
     cross_entropy_weight: float = 1.0,
     lovasz_weight: float = 1.0,
     weight: Tensor | Sequence[float] | None = None,
     label_smoothing: float = 0.0,
+    lovasz_label_smoothing: float = 0.0,
+    target_weight: Tensor | Sequence[float] | None = None,
+    region: Region | None = None,
+    region_weight: float = 1.0,
     classes: str | Sequence[int] = "present",
     ignore_index: int | None = None,
     lovasz_class_weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
+    averaging: str | Mapping[str, float] | None = None,
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
@@ -250,17 +285,18 @@ def cross_entropy_lovasz_softmax(
 ) -> Tensor:
     r"""Cross-entropy and Lovász-Softmax together, for the price of one.
 
-    $$L = \lambda_{CE}\, \mathrm{CE} + \lambda_{Lovász}\, L_{Lovász}$$
+    $$L = \lambda_{CE}\, \mathrm{CE} + \lambda_{Lovász}\, L_{Lovász} + \lambda_{R}\, L_{R}$$
 
     with the cross-entropy of `torch.nn.functional.cross_entropy` (its mean, its class weights, its
-    label smoothing) and the Lovász-Softmax loss of `lovasz_softmax`. Both need the softmax of every
-    pixel, which is computed once here; the sum equals that of the two functions to the rounding of
-    float32.
+    label smoothing, its soft labels), the Lovász-Softmax loss of `lovasz_softmax`, and if asked for
+    a loss by sums as ``region``. All need the softmax of every pixel, which is computed once here;
+    the sum equals that of the functions to the rounding of float32.
 
     All other arguments are those of `lovasz_softmax`. They are for the Lovász loss, but for
-    ``ignore_index``, ``ignore_mask``, ``pixel_weight`` and ``process_group``, which hold for the
-    cross-entropy too: it is the mean over all pixels that are left, of the global batch, weighted
-    by ``pixel_weight``. With ``per_image`` or a ``window`` it stays that of the batch.
+    ``target_weight``, ``ignore_index``, ``ignore_mask``, ``pixel_weight`` and ``process_group``,
+    which hold for the cross-entropy too: it is the mean over all pixels that are left, of the
+    global batch, weighted by ``pixel_weight``. With ``per_image`` or a ``window`` it stays that of
+    the batch.
 
     Args:
         logits: (N, C, *) or (P, C), as for `lovasz_softmax`.
@@ -268,8 +304,13 @@ def cross_entropy_lovasz_softmax(
         cross_entropy_weight: factor of the cross-entropy, finite and not negative.
         lovasz_weight: factor of the Lovász-Softmax loss, finite and not negative.
         weight: (C,), class weights of the cross-entropy, finite and not negative. None: all 1.
-        label_smoothing: of the cross-entropy, in [0, 1]. A Lovász loss takes no soft labels.
-        lovasz_class_weight: (C,), class weights of the Lovász-Softmax loss: its ``weight``.
+        label_smoothing: of the cross-entropy, in [0, 1].
+        lovasz_label_smoothing: of the Lovász loss and the region: its ``label_smoothing``.
+        lovasz_class_weight: (C,), class weights of the Lovász-Softmax loss: its ``weight``. They
+            are those of the region too.
+        region: a loss by sums to be added, from the same passes, such as ``lovasz.SoftDice()``: its
+            mean over the classes that count for the Lovász loss. None: none.
+        region_weight: factor of the region, finite and not negative.
 
     Returns:
         A scalar, float64 for float64 logits, otherwise float32. Where every pixel is ignored: 0,
@@ -299,6 +340,7 @@ def cross_entropy_lovasz_softmax(
         weight=lovasz_class_weight,
         normalize_weight=normalize_weight,
         per_image=per_image,
+        averaging=averaging,
         set_function=set_function,
         bins=bins,
         window=window,
@@ -310,6 +352,12 @@ def cross_entropy_lovasz_softmax(
         batch_size=batch_size,
         upsample=upsample,
         align_corners=align_corners,
-        cross_entropy=CrossEntropy(cross_entropy_weight, lovasz_weight, weight, label_smoothing),
+        label_smoothing=lovasz_label_smoothing,
+        target_weight=target_weight,
+        cross_entropy=CrossEntropy(cross_entropy_weight, weight, label_smoothing),
+        lovasz_factor=lovasz_weight,
+        region=region,
+        region_factor=region_weight,
+        names=Names(weight="lovasz_class_weight", label_smoothing="lovasz_label_smoothing"),
     )
     return loss("cross_entropy_lovasz_softmax", "softmax", logits, target, options)

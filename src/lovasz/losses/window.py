@@ -27,11 +27,19 @@ class Remembered(NamedTuple):
 
     counts: Tensor  # (C, 2, B) int64, H in units of 2**-20 pixels
     batches: Tensor  # () int64, n in units of 2**-20
+    sums: Tensor | None = None  # (C, 8) int64 likewise, those of ``core.regions``
 
     def average(self) -> Tensor:
         """Counts of the average batch, (C, 2, B) int64, in units of 2**-20 pixels."""
-        batches = self.batches.clamp(min=PIXEL).double() / PIXEL
-        return (self.counts.double() / batches).round().to(torch.int64)
+        return (self.counts.double() / self._batches()).round().to(torch.int64)
+
+    def average_sums(self) -> Tensor:
+        """Sums of the average batch, (C, 8) float64, in pixels."""
+        assert self.sums is not None  # whoever asks has added some
+        return self.sums.double() / PIXEL / self._batches()
+
+    def _batches(self) -> Tensor:
+        return self.batches.clamp(min=PIXEL).double() / PIXEL
 
 
 class Window(nn.Module):
@@ -54,6 +62,8 @@ class Window(nn.Module):
     Shape:
         - counts: (C, 2, B) int64, in units of 2**-20 pixels; empty before the first batch.
         - batches: () int64, n in units of 2**-20.
+        - sums: (C, 8) int64, in units of 2**-20 pixels: those of losses by sums and of soft labels,
+          decayed as the counts are; empty without them.
 
     Raises:
         TypeError: if momentum is no number.
@@ -74,6 +84,7 @@ class Window(nn.Module):
 
     counts: Tensor
     batches: Tensor
+    sums: Tensor
 
     def __init__(self, momentum: float) -> None:
         super().__init__()
@@ -82,27 +93,38 @@ class Window(nn.Module):
         self._without_gradient = 0
         self.register_buffer("counts", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("sums", torch.zeros(0, dtype=torch.int64))
 
     def reset(self) -> None:
         """Forget everything."""
         self.counts = torch.zeros_like(self.counts)
         self.batches = torch.zeros_like(self.batches)
+        self.sums = torch.zeros_like(self.sums)
 
-    def add(self, counts: Tensor, valid: Tensor, *, remember: bool = True) -> Remembered:
+    def add(
+        self,
+        counts: Tensor,
+        valid: Tensor,
+        sums: Tensor | None = None,
+        *,
+        remember: bool = True,
+    ) -> Remembered:
         """The window that ends with a batch.
 
         Args:
             counts: (C, 2, B) int64, in units of 2**-20 pixels.
             valid: () bool; a batch that is not valid (NaN logits, say) is not added.
+            sums: (C, 8) float64, in pixels; None if there are none.
             remember: False leaves the window as it was before, for a batch that is not trained on.
 
         Returns:
             H and n of the window with the batch.
 
         Raises:
-            ValueError: if the window holds another number of classes or bins.
+            ValueError: if the window holds another number of classes or bins, or has sums for some
+                batches alone.
         """
-        remembered = self._on(counts)
+        remembered = self._on(counts, sums)
         if _recomputing() and not self._without_gradient:
             return remembered  # with the batch already
 
@@ -110,26 +132,42 @@ class Window(nn.Module):
             return torch.where(valid, _decayed(memory, self.momentum) + new, memory)
 
         with_batch = Remembered(later(remembered.counts, counts), later(remembered.batches, PIXEL))
+        if sums is not None and remembered.sums is not None:
+            # Of a batch that is not valid they may be no numbers; what those become is not used.
+            whole = (sums.nan_to_num() * PIXEL).round().to(torch.int64)
+            with_batch = with_batch._replace(sums=later(remembered.sums, whole))
         if not torch.compiler.is_compiling():
             self._note(remember)
         if remember:
             self._remember(with_batch)
         return with_batch
 
-    def _on(self, counts: Tensor) -> Remembered:
+    def _on(self, counts: Tensor, sums: Tensor | None) -> Remembered:
         """What is remembered, on the device of the counts and of their shape."""
-        if self.counts.numel() == 0:
-            return Remembered(torch.zeros_like(counts), self.batches.to(counts.device))
-        if self.counts.shape != counts.shape:
+        seen = self.counts.dim() == 3
+        if seen and self.counts.shape != counts.shape:
             raise ValueError(
                 f"Window: expected {self.counts.shape[0]} classes and {self.counts.shape[2]} bins"
                 f" as in the batches before (reset by making another window), got"
                 f" {counts.shape[0]} and {counts.shape[2]}"
             )
-        return Remembered(self.counts.to(counts.device), self.batches.to(counts.device))
+        if seen and (self.sums.dim() == 2) != (sums is not None):
+            raise ValueError(
+                "Window: expected soft labels, or a loss by sums, in all batches or in none, got"
+                f" them {'in this batch' if sums is not None else 'before'} alone (reset by making"
+                " another window)"
+            )
+        memory = self.counts.to(counts.device) if seen else torch.zeros_like(counts)
+        remembered = Remembered(memory, self.batches.to(counts.device))
+        if sums is None:
+            return remembered
+        before = torch.zeros_like(sums, dtype=torch.int64)
+        return remembered._replace(sums=self.sums.to(counts.device) if seen else before)
 
     def _remember(self, window: Remembered) -> None:
         for name, new in window._asdict().items():
+            if new is None:
+                continue
             memory = getattr(self, name)
             # Memory of another shape before the first batch, on another device after the module was
             # moved, or made in inference mode, which nobody may change afterwards.
@@ -153,10 +191,13 @@ class Window(nn.Module):
             self._without_gradient = 0
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take over counts of any shape: they have none before the first batch."""
-        loaded = state_dict.get(prefix + "counts")
-        if loaded is not None:
-            self.counts = self.counts.new_empty(loaded.shape)
+        """Take over counts and sums of any shape: they have none before the first batch."""
+        # Windows of before there were sums have saved none.
+        state_dict = {prefix + "sums": torch.zeros(0, dtype=torch.int64), **state_dict}
+        for name in ("counts", "sums"):
+            loaded = state_dict.get(prefix + name)
+            if loaded is not None:
+                setattr(self, name, getattr(self, name).new_empty(loaded.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:

@@ -11,7 +11,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from lovasz.core.links import UNBOUNDED
 from lovasz.kernels import reference
+from lovasz.kernels.soft import is_soft
 from lovasz.kernels.triton.availability import launches, supported
 from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
 
@@ -31,13 +33,18 @@ def histogram(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
     launch = _launches("chunks" if upsample else "histograms", scores)
-    if launch is None:
+    general = regions or is_soft(target, mixture, label_smoothing)
+    if launch is None or general or (link in UNBOUNDED and cross_entropy):
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
             smoothing, pixel_weight, segment_ids, segments, upsample, size,
+            mixture, label_smoothing, regions,
         )  # fmt: skip
     added = CrossEntropy.of(class_weight, smoothing) if cross_entropy else None
     with torch.cuda.device_of(scores):
@@ -52,7 +59,7 @@ def histogram(
             weights = Weights.of(pixel_weight, labels, clouds)
             counts, lse, invalid, sums = launch.histogram(scores, labels, *options, weights, clouds)
         invalid = invalid if clouds is None else invalid + clouds.unknown
-    return counts, lse, invalid, sums
+    return counts, lse, invalid, sums, scores.new_empty(0, dtype=torch.float64)
 
 
 def sort_and_extend(
@@ -69,13 +76,17 @@ def sort_and_extend(
     segments: int = 1,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    regions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::sort_and_extend`` for CUDA tensors."""
     launch = _launches("chunks" if upsample else "sorting", scores)
-    if launch is None:
+    if launch is None or is_soft(target, mixture, label_smoothing):
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
-        return reference.sort_and_extend(scores, target, *options, *segmented)
+        soft = (mixture, label_smoothing, regions)
+        return reference.sort_and_extend(scores, target, *options, *segmented, *soft)
     with torch.cuda.device_of(scores):
         labels, clouds = Labels.of(target, ignore_index), Clouds.of(segment_ids, segments)
         weights = Weights.of(pixel_weight, labels, clouds)
@@ -104,14 +115,18 @@ def backward(
     pixel_weight: Tensor | None = None,
     upsample: str | None = None,
     size: Sequence[int] | None = None,
+    mixture: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    by_regions: Tensor | None = None,
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
     alone = slopes.dim() == 4 and slopes.shape[3] == 0
     launch = _launches("chunks" if upsample else "gradient", scores)
-    if launch is None:
+    general = by_regions is not None or is_soft(target, mixture, label_smoothing)
+    if launch is None or general or (link in UNBOUNDED and scale is not None):
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
-        upsampled = (upsample, size)
-        return reference.backward(scores, target, lse, slopes, factors, *options, *upsampled)
+        rest = (upsample, size, mixture, label_smoothing, by_regions)
+        return reference.backward(scores, target, lse, slopes, factors, *options, *rest)
     added = None if scale is None else CrossEntropy.of(class_weight, smoothing)
     with torch.cuda.device_of(scores):
         labels = Labels.of(target, ignore_index)
@@ -132,11 +147,12 @@ def extend(
     wide: bool,
     scale: int = 1,
     unbounded: bool = False,
+    positives: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::extend`` for CUDA tensors."""
     launch = launches("extension") if counts.numel() > 0 else None
-    if launch is None:
-        return reference.extend(counts, alpha, beta, wide, scale, unbounded)
+    if launch is None or positives is not None:
+        return reference.extend(counts, alpha, beta, wide, scale, unbounded, positives)
     with torch.cuda.device_of(counts):
         losses, slopes, present = launch.extend(counts, alpha, beta, wide, scale, unbounded)
     return losses, slopes, present

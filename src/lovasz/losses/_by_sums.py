@@ -1,0 +1,45 @@
+"""The call of every loss without a Lovász loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from lovasz.core.links import function_of
+from lovasz.core.options import Options, check_choice
+from lovasz.losses._loss import loss
+
+ACTIVATIONS = ("softmax", "sigmoid", "none")
+
+
+def by_sums(
+    name: str,
+    activation: str,
+    logits: Tensor,
+    target: Tensor | Sequence[Tensor],
+    options: Options,
+) -> Tensor:
+    """The loss, of which sentences about labels say this function's name."""
+    link = link_of(name, activation, options.multilabel)
+    scores_name = "probabilities" if activation == "none" else "logits"
+    try:
+        return loss(name, link, logits, target, options, scores_name)
+    except ValueError as error:
+        other = f"{function_of(link, options.cross_entropy is not None)}:"
+        if str(error).startswith(other):
+            raise ValueError(str(error).replace(other, f"{name}:", 1)) from None
+        raise
+
+
+def link_of(name: str, activation: str, multilabel: bool | None) -> str:
+    """The link of an activation, see ``core.links``."""
+    check_choice(name, "activation", activation, ACTIVATIONS)
+    if activation == "softmax" and multilabel is not None:
+        raise ValueError(
+            f'{name}: expected multilabel with activation "sigmoid" or "none" alone, got'
+            f" multilabel={multilabel!r} with the softmax"
+        )
+    if activation == "none":
+        return "probabilities" if multilabel is None else "channel_probabilities"
+    return activation

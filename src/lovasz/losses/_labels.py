@@ -1,0 +1,174 @@
+"""Labels other than one index of each pixel: soft ones, several maps, and pixels that are left out.
+
+The contents of tensors are read on the CPU alone: elsewhere it would wait for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lovasz.core import shapes
+from lovasz.core.links import MULTICLASS
+from lovasz.core.options import Options
+from lovasz.core.shapes import dtype_name
+from lovasz.kernels.contents import SPARE_LABEL
+from lovasz.kernels.fixed_point import is_weight
+
+
+def soft_target(
+    name: str, link: str, target: Tensor, options: Options
+) -> tuple[Tensor, Tensor | None]:
+    """Floating labels, and weights that are 0 where pixels are left out.
+
+    Args:
+        name: of the function, for sentences about wrong arguments.
+        link: see ``core.links``.
+        target: of the shape of the scores.
+        options: of the loss.
+    """
+    if target.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            f"{name}: expected target without requires_grad, because a loss has no gradient by its"
+            " labels, got one that requires it: pass target.detach()"
+        )
+    if link in MULTICLASS and options.ignore_index is not None:
+        raise ValueError(
+            f"{name}: expected ignore_mask or pixel_weight for soft labels, none of which is an"
+            f" index, got ignore_index={options.ignore_index}"
+        )
+    shape = target.shape
+    if link in MULTICLASS:
+        shape = shape[:1] + shape[2:]
+    weight = None
+    if options.pixel_weight is not None or options.ignore_mask is not None:
+        weight, mask = mask_and_weight(name, target, shape, options)
+        if options.ignore_mask is not None:
+            weight = torch.ones_like(mask, dtype=torch.float32) if weight is None else weight
+            weight = torch.where(mask, 0.0, weight)
+    return target, weight
+
+
+def whole_labels(name: str, target: Tensor, ignore_index: int | None) -> Tensor:
+    """Floating zeros and ones, as binary cross-entropy wants them, as integers."""
+    labels = target.to(torch.int64)
+    soft = labels != target  # NaN too
+    if target.device.type == "cpu" and not torch.compiler.is_compiling() and bool(soft.any()):
+        raise ValueError(
+            f"{name}: expected every label to be 0 or 1 or equal to ignore_index={ignore_index}"
+            f" (margins have no soft labels), got {float(target[soft][0]):g}"
+        )
+    return torch.where(soft, SPARE_LABEL + 1, labels)  # no label: reported as NaN
+
+
+def label_maps(name: str, link: str, target: Any) -> list[Tensor]:
+    """Maps of class indices, all of one shape."""
+    wanted = f"{name}: expected target to be a tensor or a list of tensors of class indices"
+    if not isinstance(target, list | tuple) or not target:
+        if isinstance(target, Tensor):
+            raise ValueError(
+                f"{name}: expected target_weight with a list of label maps alone, got one target"
+            )
+        if isinstance(target, list | tuple):
+            raise ValueError(f"{wanted}, got an empty {type(target).__name__}")
+        raise TypeError(f"{name}: expected target to be a tensor, got {type(target).__name__}")
+    if link not in MULTICLASS:
+        raise TypeError(
+            f"{name}: expected target to be one tensor, got a {type(target).__name__}; of several"
+            " sets of zeros and ones pass their mean, which is a soft label"
+        )
+    for found in target:
+        if not isinstance(found, Tensor) or dtype_name(found) not in shapes.INTEGRAL:
+            kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
+            raise TypeError(f"{wanted}, got {kind}")
+        first = target[0]
+        if found.shape != first.shape or found.device != first.device:
+            raise ValueError(
+                f"{wanted}, all of one shape and on one device, got {tuple(first.shape)} on"
+                f" {first.device} and {tuple(found.shape)} on {found.device}"
+            )
+    return list(target)
+
+
+def map_weights(name: str, weights: Any, maps: Sequence[Tensor], scores: Tensor) -> Tensor:
+    """Weights of the maps for every image, (N, K)."""
+    images, number = (1 if scores.dim() == 2 else len(scores)), len(maps)
+    dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    if weights is None:
+        return torch.full((images, number), 1 / number, dtype=dtype, device=scores.device)
+    if not isinstance(weights, Tensor):
+        try:
+            weights = torch.tensor(weights, dtype=dtype)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"{name}: expected target_weight to be a tensor or a sequence of numbers,"
+                f" got {weights!r}"
+            ) from error
+    if tuple(weights.shape) not in ((number,), (images, number)):
+        raise ValueError(
+            f"{name}: expected target_weight of shape ({number},) or ({images}, {number}), a number"
+            f" for each label map, got {tuple(weights.shape)}"
+        )
+    weights = weights.detach().to(scores.device, dtype, non_blocking=True)
+    readable = weights.device.type == "cpu" and not torch.compiler.is_compiling()
+    if readable:
+        sums = weights.sum(-1)
+        if not bool((weights >= 0).all()) or not bool(((sums - 1).abs() < 1e-3).all()):
+            raise ValueError(
+                f"{name}: expected target_weight to be not negative and to sum to 1,"
+                f" got {weights.tolist()}"
+            )
+    expanded: Tensor = weights.expand(images, number).contiguous()
+    return expanded
+
+
+def mixed_maps(first: Tensor, ignored: int | None, maps: Sequence[Tensor]) -> Tensor:
+    """Label maps (N, L) as one tensor (N, K, L), with the pixels that the first one leaves out.
+
+    Args:
+        first: the first of the maps, in which masked pixels are ignored ones.
+        ignored: the ignored label, if there is one.
+        maps: all of them, as they were given.
+    """
+    stacked = torch.stack([found.to(first.dtype) for found in maps], 1)
+    if ignored is None:
+        return stacked
+    left_out = (first == ignored) & (stacked[:, 0] != ignored)
+    return torch.where(left_out.unsqueeze(1), ignored, stacked)
+
+
+def mask_and_weight(
+    name: str, target: Tensor, shape: Sequence[int], options: Options
+) -> tuple[Tensor | None, Tensor]:
+    """Weights of pixels, and which pixels are masked or have the weight 0."""
+    mask, weight = options.ignore_mask, options.pixel_weight
+    for argument, tensor in (("ignore_mask", mask), ("pixel_weight", weight)):
+        if tensor is None:
+            continue
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{name}: expected {argument} to be a tensor, got {type(tensor).__name__}"
+            )
+        shapes.check_same_shape(name, argument, tensor, tuple(shape))
+        shapes.check_device(name, argument, tensor, target.device)
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"{name}: expected ignore_mask of dtype bool, got {mask.dtype}")
+    if weight is not None:
+        weight = _checked_weight(name, weight)
+        mask = weight == 0 if mask is None else mask | (weight == 0)
+    assert mask is not None  # one of the two is there
+    return weight, mask
+
+
+def _checked_weight(name: str, weight: Tensor) -> Tensor:
+    if dtype_name(weight) not in shapes.FLOATING:
+        raise TypeError(f"{name}: expected pixel_weight of a floating dtype, got {weight.dtype}")
+    readable = weight.device.type == "cpu" and not torch.compiler.is_compiling()
+    if readable and not bool((good := is_weight(weight)).all()):
+        raise ValueError(
+            f"{name}: expected pixel_weight to be in [0, 65536], got {float(weight[~good][0]):g}"
+        )
+    return weight.detach()

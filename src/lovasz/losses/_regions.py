@@ -1,0 +1,43 @@
+"""From the sums of classes to a loss by sums, in plain torch: they are few numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lovasz.core.options import Options
+from lovasz.core.regions import Region
+from lovasz.kernels import reference
+
+
+def region_loss(
+    region: Region,
+    sums: Tensor,
+    active: Tensor,
+    invalid: Tensor,
+    weight: Tensor | None,
+    o: Options,
+    per_image: bool,
+    wide: bool,
+) -> Tensor:
+    """Weighted sum or mean over classes and images; with "none" the losses, (G, C) or (G, 1).
+
+    Args:
+        region: loss of a class by its sums, or of all classes.
+        sums: (G, C, 8) float64, connected to the scores; NaN for invalid groups.
+        active: (G, C) bool, classes that count.
+        invalid: (G,) int64, invalid pixels.
+        weight: (C,) or None, class weights.
+        o: options, of which the reduction is read.
+        per_image: whether groups are images, of which the mean is taken.
+        wide: whether the loss is float64 instead of float32.
+    """
+    if region.pooled:
+        sums = torch.where(active.unsqueeze(-1), sums, 0.0)
+        active, weight = active.any(1, keepdim=True), None
+    losses = torch.where(active, region(sums), 0.0)
+    mean = o.reduction == "mean"
+    total, factors, *_ = reference.reduce(
+        losses, active, invalid, weight, o.normalize_weight, mean, per_image, wide
+    )
+    return (losses * factors).to(total.dtype) if o.reduction == "none" else total
