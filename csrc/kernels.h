@@ -17,7 +17,7 @@ struct lovasz_histograms {
   int64_t row;          // bins, then one for an error of 1, one for what must not be counted
   int64_t invalid, bad_labels;
   double *cross_entropy;  // sums of the current chunk
-  double *regions;        // (C, 7), those of its pixels of the current group
+  double *regions;        // (C, 8), those of its pixels of the current group
 };
 
 struct lovasz_slopes {
@@ -27,7 +27,7 @@ struct lovasz_slopes {
   const float *factors;
   float cross_entropy_scale;
   bool by_pixel;
-  const float *by_regions;  // (C, 7), or null
+  const double *by_regions;  // (C, 8), or null
 };
 
 // Of each output along an axis the two sources between which it lies, and their weights.

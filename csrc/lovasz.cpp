@@ -45,7 +45,7 @@ struct HistogramPass : Pass {
   lovasz_histogram_result &result;
   // Added up in the order of chunks, whoever counted them.
   double *cross_entropy;          // (chunks, 2)
-  double *region_sums = nullptr;  // (slots, C, 7), see `slot`
+  double *region_sums = nullptr;  // (slots, C, 8), see `slot`
   // So that threads seldom wait for each other where each has clouds of its own.
   std::mutex merging[64];
   std::atomic<int64_t> bad_labels{0};
@@ -230,7 +230,7 @@ void lovasz_extend(const lovasz_extension *extension, int32_t threads) {
 }
 
 int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by_pixel,
-                    const float *factors, float cross_entropy_scale, const float *by_regions,
+                    const float *factors, float cross_entropy_scale, const double *by_regions,
                     const lovasz_strided *gradient, int32_t threads) {
   if (!contract::kept(*inputs, 0, *gradient)) return LOVASZ_MISUSE;
   if (slopes == nullptr && (by_pixel || inputs->bins > 0)) return LOVASZ_MISUSE;

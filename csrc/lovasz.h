@@ -89,8 +89,7 @@ struct lovasz_inputs {
   int32_t upsample;
   int64_t source[3], size[3];
   // Soft labels (N, C, L) in the place of the target, strided and of a type as scores are, or null.
-  // Without softmax and "probabilities" elements equal to the ignore index are ignored; with them
-  // pixels of weight 0.
+  // Pixels of weight 0 are ignored, and of channels elements equal to the ignore index.
   struct lovasz_strided soft;
   int32_t soft_type;
   // Or the mean of several label maps (N, maps, L), `target_class_stride` apart: of those that are
@@ -110,7 +109,8 @@ enum lovasz_region_sums {
   LOVASZ_SUM_PP = 4,          // w p p
   LOVASZ_SUM_QQ = 5,          // w q q
   LOVASZ_SUM_LABELS = 6,      // w q before label smoothing
-  LOVASZ_REGION_SUMS = 7
+  LOVASZ_SUM_PIXELS = 7,      // w
+  LOVASZ_REGION_SUMS = 8
 };
 
 struct lovasz_histogram_result {
@@ -118,7 +118,7 @@ struct lovasz_histogram_result {
   int64_t *invalid;         // (G), zero on entry: pixels whose scores are no numbers
   int64_t bad_labels;       // pixels whose label is neither a class nor ignored
   double cross_entropy[2];  // weighted sum of the cross-entropies, sum of the weights
-  double *regions;          // (G, C, 7), zero on entry; of hard labels null unless asked for
+  double *regions;          // (G, C, 8), zero on entry; of hard labels null unless asked for
 };
 
 // Losses, and slopes by pixel, of Tversky's set functions from errors that were sorted.
@@ -213,11 +213,11 @@ LOVASZ_API void lovasz_reduce(const struct lovasz_reduction *);
 // `cross_entropy_scale` the derivative by the sum of the cross-entropies. `gradient` has strides as
 // scores have them, and no two elements in one place. It is multiplied by the weights of the
 // pixels, where there are any. To the gradient of scores that are interpolated it is added.
-// `by_regions` (G, C, 7) are derivatives by the sums of the first pass, of which those by Σ w p,
+// `by_regions` (G, C, 8) are derivatives by the sums of the first pass, of which those by Σ w p,
 // Σ w p q, Σ w |p - q| and Σ w p p are read, or null; not together with numbers of clouds.
 LOVASZ_API int lovasz_backward(const struct lovasz_inputs *, const float *slopes, int32_t by_pixel,
                                const float *factors, float cross_entropy_scale,
-                               const float *by_regions, const struct lovasz_strided *gradient,
+                               const double *by_regions, const struct lovasz_strided *gradient,
                                int32_t threads);
 
 // Tells the system that all of this fresh memory will be written, so that it may use large pages.

@@ -43,6 +43,14 @@ inline double total_of(const Lanes &lanes) {
   return halves[0];
 }
 
+// The sum of T numbers, in single precision but for the last ones.
+template <int T>
+double lane_sum(const float *values) {
+  Lanes sum = {};
+  for (int t = 0; t < T; t += sum_lanes) sum += lanes_from(values + t);
+  return total_of(sum);
+}
+
 // Adds the sums of T pixels of a class, which are 0 where a pixel is ignored. In single precision
 // for a tile of a class, then in double precision.
 template <int T, bool Weighted, bool Smoothed>
@@ -78,10 +86,12 @@ void add_region_sums_as(const float *p_row, const float *q_row, const float *raw
   sums[LOVASZ_SUM_LABELS] += Smoothed ? total_of(raw_sum) : q_total;
 }
 
-// `raw` are the labels before smoothing, `times` the weights of the pixels, or null for ones.
+// `raw` are the labels before smoothing, `times` the weights of the pixels, or null for ones, and
+// `pixels` their sum.
 template <int T>
 void add_region_sums(const float *p, const float *q, const float *raw, const float *times,
-                     double *sums) {
+                     double pixels, double *sums) {
+  sums[LOVASZ_SUM_PIXELS] += pixels;
   const bool smoothed = raw != q;
   if (times != nullptr) {
     if (smoothed) return add_region_sums_as<T, true, true>(p, q, raw, times, sums);
@@ -93,10 +103,12 @@ void add_region_sums(const float *p, const float *q, const float *raw, const flo
 
 // Adds to `slope` what predictions p change by the sums of their class.
 template <int T>
-void add_by_regions(const float *by, const float *__restrict p, const float *__restrict q,
+void add_by_regions(const double *by, const float *__restrict p, const float *__restrict q,
                     float *__restrict slope) {
-  const float constant = by[LOVASZ_SUM_P], by_q = by[LOVASZ_SUM_PQ];
-  const float by_p = 2.0f * by[LOVASZ_SUM_PP], by_sign = by[LOVASZ_SUM_DIFFERENCE];
+  const float constant = static_cast<float>(by[LOVASZ_SUM_P]);
+  const float by_q = static_cast<float>(by[LOVASZ_SUM_PQ]);
+  const float by_p = static_cast<float>(2.0 * by[LOVASZ_SUM_PP]);
+  const float by_sign = static_cast<float>(by[LOVASZ_SUM_DIFFERENCE]);
   for (int t = 0; t < T; ++t) slope[t] += constant + by_q * q[t] + by_p * p[t];
   if (by_sign == 0.0f) return;
   for (int t = 0; t < T; ++t) {

@@ -55,6 +55,7 @@ class SoftLabels {
   const float *of(int64_t c) {
     if (maps == 0) {
       dense.prefetch(c);
+      if (channels) find_ignored(c, dense.data + c * dense.stride);
       dense_row<Check>(dense.data + c * dense.stride);
     } else if (channels) {
       channel_row<Check>(c);
@@ -107,7 +108,8 @@ class SoftLabels {
     for (int64_t t = 0; t < size; ++t) label[t] = weight[t] == 0.0f ? ignored : 0;
   }
 
-  // The maps that are not ignored at a pixel share it by their weights.
+  // The maps that are not ignored at a pixel share it by their weights; where only maps without
+  // weight are left, it is ignored.
   void load_maps() {
     alignas(64) float total[T];
     for (int t = 0; t < T; ++t) total[t] = 0.0f;
@@ -128,8 +130,9 @@ class SoftLabels {
     }
     if (maps == 1) return;
     for (int t = 0; t < T; ++t) {
-      label[t] = label[t] >= 0 && !(total[t] > 0.0f) ? ignored : label[t];
-      total[t] = label[t] < 0 ? 0.0f : 1.0f / total[t];
+      const bool some = total[t] > 0.0f;
+      label[t] = label[t] >= 0 && !some ? ignored : label[t];
+      total[t] = some ? 1.0f / total[t] : 0.0f;
     }
     for (int64_t k = 0; k < maps; ++k) {
       float *__restrict share = memory + (2 * k + 1) * T;
@@ -159,15 +162,20 @@ class SoftLabels {
     }
   }
 
+  // Elements of channel c, of which each pixel may have some.
+  void find_ignored(int64_t c, const float *__restrict row) {
+    const bool some = inputs.has_ignore_index != 0;
+    const float ignore_index = some ? static_cast<float>(inputs.ignore_index) : 0.0f;
+    for (int64_t t = 0; t < T; ++t) {
+      valid[t] = t < size && !(some && row[t] == ignore_index) ? 1.0f : 0.0f;
+    }
+    const float *weight = weights_from(inputs, inputs.pixel_weight, image, c, pixel);
+    if (weight == nullptr) return;
+    for (int64_t t = 0; t < size; ++t) valid[t] = weight[t] == 0.0f ? 0.0f : valid[t];
+  }
+
   template <bool Check>
   void dense_row(const float *__restrict row) {
-    if (channels) {
-      const bool some = inputs.has_ignore_index != 0;
-      const float ignore_index = some ? static_cast<float>(inputs.ignore_index) : 0.0f;
-      for (int64_t t = 0; t < T; ++t) {
-        valid[t] = t < size && !(some && row[t] == ignore_index) ? 1.0f : 0.0f;
-      }
-    }
     for (int t = 0; t < T; ++t) {
       const float q = valid[t] > 0.0f ? row[t] : 0.0f;
       raw[t] = in_range(q);

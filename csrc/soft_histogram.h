@@ -89,6 +89,7 @@ void soft_histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int
   }
   const float *weight = weights_from(inputs, inputs.pixel_weight, image, 0, pixel);
   const float *times = times_of<T>(soft.valid, weight, size, weights);
+  const double pixels = lane_sum<T>(times == nullptr ? soft.valid : times);
   const bool dense_nll = inputs.cross_entropy && soft.maps == 0;
   for (int64_t c = 0; c < inputs.classes; ++c) {
     const float *__restrict row = h + c * padded<T>;
@@ -101,7 +102,7 @@ void soft_histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int
     if (inputs.bins > 0) {
       add_soft_cells<T>(inputs, p, complement, q, skip, image, c, pixel, size, histograms);
     }
-    add_region_sums<T>(p, q, soft.raw, times, histograms.regions + c * LOVASZ_REGION_SUMS);
+    add_region_sums<T>(p, q, soft.raw, times, pixels, histograms.regions + c * LOVASZ_REGION_SUMS);
     if (dense_nll) add_class_nll<T>(inputs, x.data + c * x.stride, lse, soft, c, nll);
   }
   histograms.bad_labels += soft.wrong();
@@ -159,7 +160,8 @@ void soft_histogram_channel(const lovasz_inputs &inputs, const float *row, SoftL
   if (inputs.bins > 0) {
     add_soft_cells<T>(inputs, p, complement, q, skip, image, c, pixel, size, histograms);
   }
-  add_region_sums<T>(p, q, soft.raw, times, histograms.regions + c * LOVASZ_REGION_SUMS);
+  const double pixels = lane_sum<T>(times == nullptr ? soft.valid : times);
+  add_region_sums<T>(p, q, soft.raw, times, pixels, histograms.regions + c * LOVASZ_REGION_SUMS);
 }
 
 template <int T, int32_t Link>

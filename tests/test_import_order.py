@@ -53,6 +53,7 @@ FLOORS = [
     ["kernels.triton.histograms", "kernels.triton.gradient"],
     ["kernels.triton.sorting"],
     ["kernels.triton.chunks"],
+    ["kernels.cpu_inputs"],
     ["kernels.cpu", "kernels.triton", "kernels.autograd"],
     ["kernels.operators"],
     ["kernels.passes"],
