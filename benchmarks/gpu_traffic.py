@@ -50,7 +50,7 @@ def traffic(workload: str, stage: str, most: int) -> tuple[dict[str, Meter], tor
         meters = use_emulator(patch)
         patch.setattr(blocks, "processors", lambda device: multiprocessors)
         link = "sigmoid" if workload in MULTILABEL else "softmax"
-        counts, lse, _, _ = gpu.histogram(scores, labels, BINS, None, False, link)
+        counts, lse, *_ = gpu.histogram(scores, labels, BINS, None, False, link)
         slopes = gpu.extend(counts, 1.0, 1.0, False)[1]
         gpu.backward(scores, labels, lse, slopes, mean, None, link)
     by_name = {name.removesuffix("_kernel"): meter for name, meter in meters.items()}

@@ -50,7 +50,7 @@ def softmax_operators(logits: torch.Tensor, target: torch.Tensor) -> dict[str, O
     if logits.dim() == 2:  # points, (P, C)
         logits, target = logits.t().unsqueeze(0), target.unsqueeze(0)
     scores, labels = logits.detach().flatten(2), target.flatten(1)
-    counts, lse, _, _ = gpu.histogram(scores, labels, BINS, None, False, "softmax")
+    counts, lse, *_ = gpu.histogram(scores, labels, BINS, None, False, "softmax")
     slopes = torch.rand(counts.shape, device=scores.device)
     factors = torch.rand(counts.shape[:2], device=scores.device)
     return {

@@ -16,7 +16,8 @@ TARGET = torch.zeros(2, 4, 4, dtype=torch.long)
 
 PAIRS = [
     (None, TARGET, TypeError, "expected logits to be a tensor, got NoneType"),
-    (LOGITS, [0], TypeError, "expected target to be a tensor, got list"),
+    (LOGITS, [0], TypeError, "expected target to be a tensor or a list of tensors .*, got int"),
+    (LOGITS, 0, TypeError, "expected target to be a tensor, got int"),
     (LOGITS.long(), TARGET, TypeError, "float64, float32, bfloat16 or float16, got torch.int64"),
     (LOGITS.cfloat(), TARGET, TypeError, "or float16, got torch.complex64"),
     (LOGITS, TARGET.float(), TypeError, "an integer dtype or bool .* got torch.float32"),
@@ -51,7 +52,11 @@ def nothing(fn, fp, positives):
 
 
 OPTIONS = [
-    ({"classes": "some"}, ValueError, "classes to be one of 'present', 'all', got 'some'"),
+    (
+        {"classes": "some"},
+        ValueError,
+        "classes to be one of 'present', 'all', 'foreground', got 'some'",
+    ),
     ({"classes": []}, ValueError, r"a list of distinct class indices, got \[\]"),
     ({"classes": [1, 1]}, ValueError, r"a list of distinct class indices, got \[1, 1\]"),
     ({"classes": [-1]}, ValueError, r"a list of distinct class indices, got \[-1\]"),

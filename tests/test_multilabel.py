@@ -346,7 +346,7 @@ SENTENCES = {
     "mask shape": (
         {"ignore_mask": torch.zeros(5, dtype=torch.bool)},
         ValueError,
-        r"expected ignore_mask of the shape of target, \(6,\), got \(5,\)",
+        r"expected ignore_mask of shape \(6,\), one number for each label, got \(5,\)",
     ),
     "mask": ({"ignore_mask": torch.zeros(6)}, TypeError, "expected ignore_mask of dtype bool"),
     "no mask": ({"ignore_mask": [0]}, TypeError, "expected ignore_mask to be a tensor, got list"),
@@ -396,7 +396,7 @@ def test_wrong_labels_have_a_sentence():
     logits = torch.zeros(3)
     with pytest.raises(ValueError, match=r"lovasz_sigmoid: expected every label .* got 2 \(and 0"):
         lovasz.lovasz_sigmoid(logits, torch.tensor([0, 1, 2]))
-    with pytest.raises(ValueError, match=r"lovasz_hinge: .* \(Lovász losses take no soft .* 0\.5"):
+    with pytest.raises(ValueError, match=r"lovasz_hinge: .* \(margins have no soft .* 0\.5"):
         lovasz.lovasz_hinge(logits, torch.tensor([0, 1, 0.5]))
     with pytest.raises(ValueError, match="lovasz_hinge: expected activation to be one of"):
         lovasz.lovasz_hinge(logits, torch.zeros(3), activation="gelu")

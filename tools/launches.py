@@ -157,7 +157,7 @@ def _launch_passes(work: Workload) -> None:
     smoothing = 0.1 if work.cross_entropy and work.link == "softmax" else 0.0
     by_pixel = meta(labels) if work.pixel_weights else None
     ids = meta((1, length), torch.int64) if work.clouds else None
-    counts, lse, _, _ = gpu.histogram(
+    counts, lse, *_ = gpu.histogram(
         scores, target, work.bins, IGNORE, work.per_image, work.link,
         work.cross_entropy, weight, smoothing, by_pixel, ids,
         max(work.clouds, 1),
@@ -177,7 +177,7 @@ def _launch_upsampled(work: Upsampled) -> None:
     scores, length = work.scores, math.prod(work.size)
     target, upsampled = meta((work.images, length), torch.uint8), (work.mode, work.size)
     options = (work.bins, IGNORE, False, "softmax", True, None, 0.0, None, None, 1)
-    counts, lse, _, _ = gpu.histogram(scores, target, *options, *upsampled)
+    counts, lse, *_ = gpu.histogram(scores, target, *options, *upsampled)
     slopes, factors = meta(counts.shape), meta(counts.shape[:2])
     tail = (factors, IGNORE, "softmax", meta(()), None, 0.0, None, None, *upsampled)
     gpu.backward(scores, target, lse, slopes, *tail)

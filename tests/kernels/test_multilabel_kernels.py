@@ -72,7 +72,7 @@ def test_threads_change_nothing(level, link, per_image):
     for number in (1, 2, 5):
         torch.set_num_threads(number)
         arguments = (scores, target, BINS, IGNORE, per_image, link, cross_entropy)
-        counts, _, _, sums = cpu.histogram(*arguments)
+        counts, _, _, sums, _ = cpu.histogram(*arguments)
         gradient = cpu.backward(scores, target, NO_LSE, slopes, None, IGNORE, link)
         results.append((counts, sums, gradient))
     first, *others = results

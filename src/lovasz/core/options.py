@@ -123,7 +123,8 @@ def check_at_least(name: str, argument: str, value: Any, least: int) -> None:
 
 def check_bins(name: str, bins: Any) -> None:
     """An integer that gives useful bins."""
-    if not is_integer(bins) or not 2 <= bins <= 2**20:
+    whole = type(bins) is int or is_integer(bins)
+    if not whole or not 2 <= bins <= 2**20:
         raise ValueError(f"{name}: expected bins to be an integer from 2 to {2**20}, got {bins!r}")
 
 

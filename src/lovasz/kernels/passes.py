@@ -87,6 +87,14 @@ class Sorted(NamedTuple):
     invalid: Tensor  # as for Counts
 
 
+class Reduced(NamedTuple):
+    """The loss and what there is beside it, connected to the scores."""
+
+    value: Tensor  # (), or (G, C)
+    cross_entropy: Tensor | None  # (), its mean
+    regions: Tensor | None  # (G, C, 8)
+
+
 def histogram(inputs: Inputs, bins: int, cross_entropy: bool, regions: bool = False) -> Counts:
     """Count the errors of every class in bins, and add up what else is asked for.
 
@@ -222,6 +230,50 @@ def are_small(inputs: Inputs, bins: int) -> bool:
     """
     points = inputs.scores.shape[2]
     return points < POINTS_BY_BIN * bins * inputs.segments
+
+
+def reduce(
+    inputs: Inputs,
+    extended: Extended,
+    counts: Counts | None,
+    active: Tensor,
+    lse: Tensor,
+    invalid: Tensor,
+    weight: Tensor | None,
+    normalize: bool,
+    reduction: str,
+    per_image: bool,
+) -> Reduced:
+    """Weighted sum or mean of the losses of classes and images, and what is summed beside them.
+
+    All of it is connected to the scores.
+
+    Args:
+        inputs: scores, to which the gradient flows, and labels.
+        extended: losses and slopes.
+        counts: what was added up; None if nothing was.
+        active: (G, C) bool, classes that count.
+        lse: as for ``Counts``.
+        invalid: likewise.
+        weight: (C,), class weights without a gradient, or None.
+        normalize: whether a mean is divided by the sum of the weights.
+        reduction: "mean", "sum" or "none".
+        per_image: whether the groups are images, of which the mean is taken.
+    """
+    sums = None if counts is None else counts.sums
+    regions = None if counts is None else counts.regions
+    value, _, cross_entropy, _, connected = torch.ops.lovasz.reduce(
+        extended.losses, active, invalid, weight, normalize, reduction, per_image, sums,
+        inputs.scores, inputs.target, lse, extended.slopes, inputs.class_weight,
+        inputs.segment_ids, inputs.pixel_weight, inputs.mixture, regions,
+        inputs.ignore_index, inputs.link, inputs.smoothing, inputs.upsample, inputs.size,
+        inputs.label_smoothing,
+    )  # fmt: skip
+    return Reduced(
+        value,
+        None if sums is None else cross_entropy,
+        None if regions is None else connected,
+    )
 
 
 def _bad_weights(inputs: Inputs) -> Tensor:

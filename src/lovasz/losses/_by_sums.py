@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from lovasz.core.links import function_of
 from lovasz.core.options import Options, check_choice
 from lovasz.losses._loss import loss
 
+Made = TypeVar("Made")
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 
 
@@ -26,10 +28,22 @@ def by_sums(
     try:
         return loss(name, link, logits, target, options, scores_name)
     except ValueError as error:
-        other = f"{function_of(link, options.cross_entropy is not None)}:"
-        if str(error).startswith(other):
-            raise ValueError(str(error).replace(other, f"{name}:", 1)) from None
-        raise
+        other = function_of(link, options.cross_entropy is not None)
+        raise ValueError(renamed(error, other, name)) from None
+
+
+def made(name: str, kind: Callable[..., Made], *options: Any) -> Made:
+    """A loss of a class by its sums, of which wrong options are those of a function or module."""
+    try:
+        return kind(*options)
+    except (TypeError, ValueError) as error:
+        raise type(error)(renamed(error, kind.__name__, name)) from None
+
+
+def renamed(error: Exception, other: str, name: str) -> str:
+    """The sentence of an error, said by another function."""
+    sentence = str(error)
+    return f"{name}{sentence[len(other) :]}" if sentence.startswith(f"{other}:") else sentence
 
 
 def link_of(name: str, activation: str, multilabel: bool | None) -> str:

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from lovasz.core.links import MULTILABEL
 from lovasz.core.options import CrossEntropy, Options
-from lovasz.core.set_functions import as_tversky
+from lovasz.core.set_functions import Tversky, as_tversky
 from lovasz.kernels import passes, precision, reference
 from lovasz.kernels.passes import Counts, Extended, Inputs
 from lovasz.kernels.soft import is_soft
+from lovasz.losses._averaging import check_averaging, reduce_averaged, weights_of
 from lovasz.losses._classes import class_mask, class_weight
 from lovasz.losses._inputs import check_set_function, prepare
 from lovasz.losses._pool import pool
-from lovasz.losses._regions import region_loss
+from lovasz.losses._regions import both_of, region_loss, times
 from lovasz.losses.distributed import Ranks, check_group, ranks_of
 from lovasz.losses.window import check_window
 
@@ -41,7 +42,9 @@ def loss(
         scores_name: what the public function calls the scores.
     """
     # Check options and tensors, and flatten the tensors.
-    check(name, link, o)
+    tversky = check(name, link, o)
+    if o.averaging is not None:
+        o = o._replace(per_image=True)
     inputs = prepare(name, scores_name, link, scores, target, o)
 
     # Which classes count and how much, and where all is computed.
@@ -58,29 +61,10 @@ def loss(
         inputs, mask, weight = inputs.to(device), _to(mask, device), _to(weight, device)
     if o.process_group is not None:
         ranks = ranks_of(o.process_group)
-    tversky = as_tversky(o.set_function)
-    wide = inputs.scores.dtype == torch.float64
     absent = o.classes != "present"  # classes without a pixel count too, where there is one at all
 
-    # From the errors of all pixels to the losses of the classes and their slopes. Without a Lovász
-    # loss nothing has to be counted, unless a window remembers it.
-    counts: Counts | None
-    bins = 0 if o.lovasz_factor is None or (o.lovasz_factor == 0 and o.window is None) else o.bins
-    small = inputs.segment_ids is not None and passes.are_small(inputs, bins)
-    entropy, summed = o.cross_entropy is not None, o.region is not None
-    if o.method == "histogram" and not small:
-        found = passes.histogram(inputs, bins, entropy, summed)
-        if ranks is not None or o.window is not None:
-            trained = torch.is_grad_enabled() and inputs.scores.requires_grad
-            found = pool(found, o, ranks, absent, trained=trained)
-        extended = passes.extend(found, o.set_function, tversky, o.symmetric, link, wide)
-        counts, lse, invalid = found, found.lse, found.invalid
-    else:
-        counts = _summed(inputs, ranks, o)
-        regions = counts.regions if counts is not None and counts.soft else None
-        extended, lse, invalid = passes.sort_and_extend(
-            inputs, o.set_function, tversky, o.symmetric, regions
-        )
+    # From the errors of all pixels to the losses of the classes and their slopes.
+    extended, counts, lse, invalid = _losses_of_classes(inputs, o, tversky, ranks, absent)
 
     # From the losses of the classes to the loss, which is connected to the scores here.
     active = None if counts is None else counts.active
@@ -90,23 +74,60 @@ def loss(
         active = active & mask
     if tversky is None:
         extended = _without_inactive(extended, active, inputs)
-    value, cross_entropy = reduce(inputs, extended, counts, active, lse, invalid, weight, ranks, o)
+    step = reduce if o.averaging is None else reduce_averaged
+    value, cross_entropy = step(inputs, extended, counts, active, lse, invalid, weight, ranks, o)
     if o.cross_entropy is not None:
         assert cross_entropy is not None  # asked for above
-        value = _times(o.cross_entropy.factor, cross_entropy) + value
+        value = times(o.cross_entropy.factor, cross_entropy) + value
     return value if inputs.scores.device == home else value.to(home)
 
 
-def check(name: str, link: str, o: Options) -> None:
-    """Check everything that does not depend on the tensors; modules do when they are made."""
+def check(name: str, link: str, o: Options) -> Tversky | None:
+    """Check everything that does not depend on the tensors; modules do when they are made.
+
+    Returns:
+        The set function as Tversky's, if it is one.
+    """
     o.check(name, multilabel=link in MULTILABEL)
-    if as_tversky(o.set_function) is None:
+    tversky = as_tversky(o.set_function)
+    if tversky is None:
         check_set_function(name, o.set_function)
+    if o.averaging is not None:
+        check_averaging(name, o)
     if o.window is not None:
         check_window(name, o.window, per_image=o.per_image, method=o.method)
     if o.process_group is not None:
         options: dict[str, Any] = {"reduction": o.reduction, "method": o.method}
         check_group(name, o.process_group, per_image=o.per_image, **options)
+    return tversky
+
+
+def _losses_of_classes(
+    inputs: Inputs, o: Options, tversky: Tversky | None, ranks: Ranks | None, absent: bool
+) -> tuple[Extended, Counts | None, Tensor, Tensor]:
+    """Losses and slopes; what was counted and added up; log-sum-exp; invalid pixels.
+
+    Without a Lovász loss nothing has to be counted, unless a window remembers it.
+    """
+    bins = 0 if o.lovasz_factor is None or (o.lovasz_factor == 0 and o.window is None) else o.bins
+    small = inputs.segment_ids is not None and passes.are_small(inputs, bins)
+    if o.averaging is not None and "dataset" in weights_of(o):
+        small = False  # what is sorted by cloud cannot be put together
+    if o.method == "histogram" and not small:
+        entropy, summed = o.cross_entropy is not None, o.region is not None
+        counts = passes.histogram(inputs, bins, entropy, summed)
+        if ranks is not None or o.window is not None:
+            trained = torch.is_grad_enabled() and inputs.scores.requires_grad
+            counts = pool(counts, o, ranks, absent, trained=trained)
+        wide = inputs.scores.dtype == torch.float64
+        options = (o.set_function, tversky, o.symmetric, inputs.link, wide)
+        return passes.extend(counts, *options), counts, counts.lse, counts.invalid
+    added = _summed(inputs, ranks, o)
+    regions = added.regions if added is not None and added.soft else None
+    extended, lse, invalid = passes.sort_and_extend(
+        inputs, o.set_function, tversky, o.symmetric, regions
+    )
+    return extended, added, lse, invalid
 
 
 def reduce(
@@ -134,28 +155,21 @@ def reduce(
         weight = weight.to(torch.float64 if wide else torch.float32)
     # A weight that has a gradient multiplies losses that have one.
     learned = weight if weight is not None and weight.requires_grad else None
-    sums = None if counts is None else counts.sums
-    regions = None if counts is None or o.region is None else counts.regions
-    value, _, cross_entropy, _, regions = torch.ops.lovasz.reduce(
-        extended.losses, active, invalid, weight if learned is None else None,
-        o.normalize_weight, o.reduction if learned is None else "none", per_image, sums,
-        inputs.scores, inputs.target, lse, extended.slopes, inputs.class_weight,
-        inputs.segment_ids, inputs.pixel_weight, inputs.mixture, regions,
-        inputs.ignore_index, inputs.link, inputs.smoothing, inputs.upsample, inputs.size,
-        inputs.label_smoothing,
+    value, cross_entropy, regions = passes.reduce(
+        inputs, extended, counts, active, lse, invalid, weight if learned is None else None,
+        o.normalize_weight, o.reduction if learned is None else "none", per_image,
     )  # fmt: skip
-    cross_entropy = None if sums is None else cross_entropy
     if learned is not None:
         total, factors, *_ = reference.reduce(
             value, active, invalid, learned, o.normalize_weight, mean, per_image, wide
         )
         value = value * factors if o.reduction == "none" else total
     if o.cross_entropy is not None or o.region is not None:
-        value = None if o.lovasz_factor is None else _times(o.lovasz_factor, value)
-    if o.region is not None:
-        own = region_loss(o.region, regions, active, invalid, weight, o, per_image, wide)
-        own = _times(o.region_factor, own)
-        value = own if value is None else value + own
+        own = None
+        if o.region is not None:
+            assert regions is not None  # asked for
+            own = region_loss(o.region, regions, active, invalid, weight, o, per_image, wide)
+        value = both_of(value, own, o)
     if shared is not None:
         bad = (invalid > 0).unsqueeze(-1)
         value = value / shared.total(reference.images_of(active, bad)).clamp(min=1)
@@ -203,9 +217,3 @@ def _without_inactive(extended: Extended, active: Tensor, inputs: Inputs) -> Ext
 
 def _to(tensor: Tensor | None, device: torch.device) -> Tensor | None:
     return None if tensor is None else tensor.to(device)
-
-
-def _times(factor: float, value: Tensor) -> Tensor:
-    """The product; without an operator for the usual factor of 1."""
-    # Compilers fuse the product, and would compile anew for a factor that is 1 and then is not.
-    return value if not torch.compiler.is_compiling() and factor == 1 else factor * value

@@ -41,3 +41,19 @@ def region_loss(
         losses, active, invalid, weight, o.normalize_weight, mean, per_image, wide
     )
     return (losses * factors).to(total.dtype) if o.reduction == "none" else total
+
+
+def both_of(value: Tensor, region: Tensor | None, o: Options) -> Tensor:
+    """Lovász loss and loss by sums, each times its factor; at least one of the two is there."""
+    lovasz = None if o.lovasz_factor is None else times(o.lovasz_factor, value)
+    if region is None:
+        assert lovasz is not None
+        return lovasz
+    region = times(o.region_factor, region)
+    return region if lovasz is None else lovasz + region
+
+
+def times(factor: float, value: Tensor) -> Tensor:
+    """The product; without an operator for the usual factor of 1."""
+    # Compilers fuse the product, and would compile anew for a factor that is 1 and then is not.
+    return value if not torch.compiler.is_compiling() and factor == 1 else factor * value

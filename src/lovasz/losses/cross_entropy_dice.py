@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lovasz.core.options import CrossEntropy, Names, Options
 from lovasz.core.regions import Smooth, SoftDice
-from lovasz.losses._by_sums import by_sums
+from lovasz.losses._by_sums import by_sums, made
 from lovasz.losses._module import Loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
@@ -111,7 +111,7 @@ def cross_entropy_dice(
         label_smoothing=dice_label_smoothing,
         cross_entropy=CrossEntropy(cross_entropy_weight, weight, label_smoothing),
         lovasz_factor=None,
-        region=SoftDice(smooth, squared, pooled),
+        region=made("cross_entropy_dice", SoftDice, smooth, squared, pooled),
         region_factor=dice_weight,
         names=Names("dice_class_weight", "dice_weight", "dice_label_smoothing"),
     )
@@ -202,7 +202,7 @@ def binary_cross_entropy_dice(
         align_corners=align_corners,
         cross_entropy=CrossEntropy(cross_entropy_weight, pos_weight),
         lovasz_factor=None,
-        region=SoftDice(smooth, squared, pooled),
+        region=made("binary_cross_entropy_dice", SoftDice, smooth, squared, pooled),
         region_factor=dice_weight,
         names=Names("dice_class_weight", "dice_weight"),
     )
@@ -263,7 +263,7 @@ class CrossEntropyDiceLoss(Loss):
         align_corners: bool = False,
     ) -> None:
         super().__init__(
-            SoftDice(smooth, squared, pooled),
+            made(type(self).__name__, SoftDice, smooth, squared, pooled),
             cross_entropy_weight=cross_entropy_weight,
             dice_weight=dice_weight,
             weight=weight,
@@ -338,7 +338,7 @@ class BinaryCrossEntropyDiceLoss(Loss):
         align_corners: bool = False,
     ) -> None:
         super().__init__(
-            SoftDice(smooth, squared, pooled),
+            made(type(self).__name__, SoftDice, smooth, squared, pooled),
             cross_entropy_weight=cross_entropy_weight,
             dice_weight=dice_weight,
             pos_weight=pos_weight,

@@ -11,6 +11,7 @@ from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Names, Options, chec
 from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.core.shapes import FLOATING, dtype_name
 from lovasz.kernels.precision import to_compute
+from lovasz.losses._by_sums import renamed
 from lovasz.losses._loss import loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
@@ -229,6 +230,8 @@ def cross_entropy_lovasz_hinge(
     the binary cross-entropy of their difference, so this is `binary_cross_entropy_lovasz_hinge` of
     $x_1 - x_0$, and ``pos_weight`` is the weight of class 1.
 
+    All other arguments are those of `binary_cross_entropy_lovasz_hinge`.
+
     Args:
         logits: (N, 2, *) or (P, 2), of background and foreground.
         target: (N, *) or (P,), 0, 1 or ``ignore_index``; integers or bool.
@@ -275,6 +278,9 @@ def cross_entropy_lovasz_hinge(
     difference = logits[:, 1] - logits[:, 0]
     if logits.dim() > 2:
         options["multilabel"] = False
-    return binary_cross_entropy_lovasz_hinge(
-        difference, target, lovasz_weight=lovasz_weight, **options
-    )
+    options["lovasz_weight"] = lovasz_weight
+    try:
+        return binary_cross_entropy_lovasz_hinge(difference, target, **options)
+    except (TypeError, ValueError) as error:
+        other = binary_cross_entropy_lovasz_hinge.__name__
+        raise type(error)(renamed(error, other, name)) from None

@@ -14,7 +14,7 @@ from lovasz.core.regions import (
     SoftJaccard,
     SoftTversky,
 )
-from lovasz.losses._by_sums import link_of
+from lovasz.losses._by_sums import link_of, made
 from lovasz.losses._module import Loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.regions import (
@@ -87,7 +87,7 @@ class DiceLoss(Loss):
     ) -> None:
         self.link = link_of(type(self).__name__, activation, multilabel)
         super().__init__(
-            SoftDice(smooth, squared, pooled),
+            made(type(self).__name__, SoftDice, smooth, squared, pooled),
             smooth=smooth,
             squared=squared,
             pooled=pooled,
@@ -161,7 +161,7 @@ class JaccardLoss(Loss):
     ) -> None:
         self.link = link_of(type(self).__name__, activation, multilabel)
         super().__init__(
-            SoftJaccard(smooth, squared, pooled),
+            made(type(self).__name__, SoftJaccard, smooth, squared, pooled),
             smooth=smooth,
             squared=squared,
             pooled=pooled,
@@ -234,7 +234,7 @@ class JaccardMetricLoss(Loss):
     ) -> None:
         self.link = link_of(type(self).__name__, activation, multilabel)
         super().__init__(
-            JaccardMetric(smooth, pooled),
+            made(type(self).__name__, JaccardMetric, smooth, pooled),
             smooth=smooth,
             pooled=pooled,
             activation=activation,
@@ -309,7 +309,7 @@ class TverskyLoss(Loss):
     ) -> None:
         self.link = link_of(type(self).__name__, activation, multilabel)
         super().__init__(
-            SoftTversky(alpha, beta, smooth, gamma, pooled),
+            made(type(self).__name__, SoftTversky, alpha, beta, smooth, gamma, pooled),
             alpha=alpha,
             beta=beta,
             smooth=smooth,
@@ -382,7 +382,7 @@ class GeneralizedDiceLoss(Loss):
     ) -> None:
         self.link = link_of(type(self).__name__, activation, multilabel)
         super().__init__(
-            GeneralizedDice(weighting, smooth),
+            made(type(self).__name__, GeneralizedDice, weighting, smooth),
             weighting=weighting,
             smooth=smooth,
             activation=activation,

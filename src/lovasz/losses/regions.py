@@ -19,7 +19,7 @@ from lovasz.core.regions import (
     SoftJaccard,
     SoftTversky,
 )
-from lovasz.losses._by_sums import by_sums
+from lovasz.losses._by_sums import by_sums, made
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
 
@@ -128,7 +128,7 @@ def dice_loss(
         upsample=upsample,
         align_corners=align_corners,
         lovasz_factor=None,
-        region=SoftDice(smooth, squared, pooled),
+        region=made("dice_loss", SoftDice, smooth, squared, pooled),
     )
     return by_sums("dice_loss", activation, logits, target, options)
 
@@ -212,7 +212,7 @@ def jaccard_loss(
         upsample=upsample,
         align_corners=align_corners,
         lovasz_factor=None,
-        region=SoftJaccard(smooth, squared, pooled),
+        region=made("jaccard_loss", SoftJaccard, smooth, squared, pooled),
     )
     return by_sums("jaccard_loss", activation, logits, target, options)
 
@@ -295,7 +295,7 @@ def jaccard_metric_loss(
         upsample=upsample,
         align_corners=align_corners,
         lovasz_factor=None,
-        region=JaccardMetric(smooth, pooled),
+        region=made("jaccard_metric_loss", JaccardMetric, smooth, pooled),
     )
     return by_sums("jaccard_metric_loss", activation, logits, target, options)
 
@@ -384,7 +384,7 @@ def tversky_loss(
         upsample=upsample,
         align_corners=align_corners,
         lovasz_factor=None,
-        region=SoftTversky(alpha, beta, smooth, gamma, pooled),
+        region=made("tversky_loss", SoftTversky, alpha, beta, smooth, gamma, pooled),
     )
     return by_sums("tversky_loss", activation, logits, target, options)
 
@@ -464,6 +464,6 @@ def generalized_dice_loss(
         upsample=upsample,
         align_corners=align_corners,
         lovasz_factor=None,
-        region=GeneralizedDice(weighting, smooth),
+        region=made("generalized_dice_loss", GeneralizedDice, weighting, smooth),
     )
     return by_sums("generalized_dice_loss", activation, logits, target, options)

@@ -74,8 +74,8 @@ def labels_of(size, link="softmax", images=2, classes=3, dtype=torch.int64):
 
 def check_histogram(scores, target, link, per_image, options, upsampled, bins=BINS):
     arguments = (target, bins, IGNORE, per_image, link, *options, None, 1, *upsampled)
-    counts, lse, invalid, sums = gpu.histogram(scores, *arguments)
-    expected, lse_expected, invalid_expected, sums_expected = reference.histogram(
+    counts, lse, invalid, sums, _ = gpu.histogram(scores, *arguments)
+    expected, lse_expected, invalid_expected, sums_expected, _ = reference.histogram(
         scores.double(), *arguments
     )
     assert counts.shape == expected.shape

@@ -25,7 +25,7 @@ def test_without_triton_the_reference_runs_and_one_warning_says_so():
     shape = (2, 5, 70)
     scores, target = scores_of(shape, "pixels", torch.float32, 1.0), labels_of(shape)
     with pytest.warns(RuntimeWarning, match="Triton cannot be imported"):
-        counts, lse, _, _ = gpu.histogram(scores, target, 64, IGNORE, False, "softmax")
+        counts, lse, *_ = gpu.histogram(scores, target, 64, IGNORE, False, "softmax")
     assert torch.equal(counts, reference.histogram(scores, target, 64, IGNORE, False, "softmax")[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -63,7 +63,7 @@ def test_kernels_that_are_not_wanted_are_not_missed(monkeypatch):
 @pytest.mark.filterwarnings("error")
 def test_double_precision_and_probabilities_go_to_the_reference():
     scores, target = torch.randn(2, 3, 9, dtype=torch.float64), torch.randint(3, (2, 9))
-    counts, lse, _, _ = gpu.histogram(scores, target, 64, None, False, "softmax")
+    counts, lse, *_ = gpu.histogram(scores, target, 64, None, False, "softmax")
     assert lse.dtype == torch.float64
     gpu.backward(scores, target, lse, torch.rand(counts.shape), None, None, "softmax")
     gpu.histogram(scores.softmax(1), target, 64, None, False, "probabilities")
