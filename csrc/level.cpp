@@ -6,6 +6,7 @@
 #include "backward.h"
 #include "extend.h"
 #include "histogram.h"
+#include "maps.h"
 #include "soft_backward.h"
 #include "soft_histogram.h"
 #include "sort.h"
@@ -196,6 +197,13 @@ void soft_histogram(const Span &span, const lovasz_inputs &inputs, lovasz_histog
     });
   });
   if (channels) return;
+  if (inputs.soft.data == nullptr && !inputs.regions) {
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      map_histogram_tile<decltype(tile)::pixels>(inputs, x, span.image, pixel, size, histograms,
+                                                 span.scratch);
+    });
+    return;
+  }
   span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
     soft_histogram_tile<decltype(tile)::pixels>(inputs, x, span.image, pixel, size, histograms,
                                                 span.scratch);
@@ -212,6 +220,15 @@ void soft_backward(const Span &span, const lovasz_inputs &inputs, const lovasz_s
     });
   });
   if (channels) return;
+  const bool slopes_by_bin = !slopes.by_pixel && inputs.bins > 0;
+  if (inputs.soft.data == nullptr && slopes.by_regions == nullptr && slopes_by_bin) {
+    const double total = inputs.cross_entropy ? total_class_weight(inputs) : 0.0;
+    span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      map_backward_tile<decltype(tile)::pixels>(inputs, x, slopes, total, span.image, pixel, size,
+                                                span.scratch, tile);
+    });
+    return;
+  }
   span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
     soft_backward_tile<decltype(tile)::pixels>(inputs, x, slopes, span.image, pixel, size,
                                                span.scratch, tile);

@@ -97,7 +97,7 @@ struct lovasz_inputs {
   int32_t maps;
   const float *mixture;
   float label_smoothing;  // of the errors and of the sums, not of the cross-entropy
-  int32_t regions;        // whether the first pass adds up `regions` of hard labels too
+  int32_t regions;        // whether the first pass adds up predictions, and not soft labels alone
 };
 
 // Sums of a group and class, of prediction p, soft label q, and the weight w of a pixel.
@@ -118,7 +118,9 @@ struct lovasz_histogram_result {
   int64_t *invalid;         // (G), zero on entry: pixels whose scores are no numbers
   int64_t bad_labels;       // pixels whose label is neither a class nor ignored
   double cross_entropy[2];  // weighted sum of the cross-entropies, sum of the weights
-  double *regions;          // (G, C, 8), zero on entry; of hard labels null unless asked for
+  // (G, C, 8), zero on entry; of hard labels null unless asked for, of soft ones then without the
+  // sums of anything but labels and pixels.
+  double *regions;
 };
 
 // Losses, and slopes by pixel, of Tversky's set functions from errors that were sorted.

@@ -101,6 +101,26 @@ void add_region_sums(const float *p, const float *q, const float *raw, const flo
   add_region_sums_as<T, false, false>(p, q, raw, times, sums);
 }
 
+// Adds the sums of labels alone, from those before label smoothing, of which they are `kept` times
+// as much and `rest` for each pixel.
+inline void add_label_total(double raw, double pixels, float kept, float rest, double *sums) {
+  sums[LOVASZ_SUM_PIXELS] += pixels;
+  sums[LOVASZ_SUM_LABELS] += raw;
+  sums[LOVASZ_SUM_Q] += static_cast<double>(kept) * raw + static_cast<double>(rest) * pixels;
+}
+
+template <int T>
+void add_label_sums(const float *raw, const float *times, double pixels, float kept, float rest,
+                    double *sums) {
+  Lanes sum = {};
+  if (times == nullptr) {
+    for (int t = 0; t < T; t += sum_lanes) sum += lanes_from(raw + t);
+  } else {
+    for (int t = 0; t < T; t += sum_lanes) sum += lanes_from(raw + t) * lanes_from(times + t);
+  }
+  add_label_total(total_of(sum), pixels, kept, rest, sums);
+}
+
 // Adds to `slope` what predictions p change by the sums of their class.
 template <int T>
 void add_by_regions(const double *by, const float *__restrict p, const float *__restrict q,

@@ -63,8 +63,7 @@ class SoftLabels {
       map_row(c);
     }
     if (!smoothed) return raw;
-    const float kept = 1.0f - inputs.label_smoothing;
-    for (int t = 0; t < T; ++t) smooth[t] = kept * raw[t] + base * valid[t];
+    for (int t = 0; t < T; ++t) smooth[t] = kept() * raw[t] + base * valid[t];
     return smooth;
   }
 
@@ -73,6 +72,34 @@ class SoftLabels {
     return reinterpret_cast<const int32_t *>(memory) + 2 * k * T;
   }
   const float *shares_of(int64_t k) const { return memory + (2 * k + 1) * T; }
+  // Working memory: a row for each map, and four numbers for each class.
+  float *row_of(int64_t k) const { return memory + (2 * maps + k) * T; }
+  float *numbers() const { return memory + 3 * maps * T; }
+
+  // What map k says of its own class: which that is, q there, and whether this is the first map to
+  // say so, 1 or 0. Of a pixel that it ignores another map's class, but not as the first.
+  void own(int64_t k, int32_t *__restrict of, float *__restrict q,
+           int32_t *__restrict first) const {
+    const int32_t *__restrict mine = labels_of(k);
+    for (int t = 0; t < T; ++t) {
+      of[t] = mine[t] < 0 ? label[t] : mine[t];
+      first[t] = mine[t] >= 0;
+      q[t] = 0.0f;
+    }
+    for (int64_t j = 0; j < maps; ++j) {
+      const int32_t *__restrict other = labels_of(j);
+      const float *__restrict share = shares_of(j);
+      for (int t = 0; t < T; ++t) q[t] += other[t] == of[t] ? share[t] : 0.0f;
+      if (j >= k) continue;
+      for (int t = 0; t < T; ++t) first[t] &= static_cast<int32_t>(other[t] != of[t]);
+    }
+    if (!smoothed) return;
+    for (int t = 0; t < T; ++t) q[t] = kept() * q[t] + base;
+  }
+  // q is `kept` times what it is before label smoothing, and `rest`, which is all that it is of
+  // classes that no map names.
+  float kept() const { return 1.0f - inputs.label_smoothing; }
+  float rest() const { return base; }
 
   // Pixels whose labels are none, when all classes have been asked for.
   int64_t wrong() const {

@@ -30,6 +30,7 @@ KINDS = [
     ("channel_probabilities", "dense"),
     ("channel_probabilities", "hard"),
 ]
+OF_LABELS = [1, 6, 7]  # sums in which no prediction takes part
 # Rounding of the gradient itself.
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
@@ -151,6 +152,14 @@ def check(case: Case, groups: int = 1, bins: int = BINS, **options: Any) -> None
     assert not invalid.any()
     torch.testing.assert_close(sums, expected[3], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(regions, expected[4], rtol=1e-5, atol=1e-5)
+    if bins > 0 or case.fused:  # and without the sums of predictions
+        found = case.histogram(cpu, bins, **{**options, "regions": False})
+        assert torch.equal(found[0].sum((2, 3)), counts.sum((2, 3)))
+        assert bins == 0 or moved(found[0], counts) < 5e-3
+        torch.testing.assert_close(found[3], sums, rtol=1e-5, atol=1e-6)
+        if len(found[4]) > 0:
+            of_labels = (sums[..., OF_LABELS] for sums in (found[4], regions))
+            torch.testing.assert_close(*of_labels, rtol=1e-6, atol=1e-6)
     generator = torch.Generator().manual_seed(5)
     # The same for all bins, so that a score at the edge of two changes nothing.
     slopes = torch.rand(groups, classes, 2, 1, generator=generator)
@@ -160,13 +169,15 @@ def check(case: Case, groups: int = 1, bins: int = BINS, **options: Any) -> None
     rest |= {name: value for name, value in options.items() if name in ("upsample", "size")}
     if "segment_ids" in options:
         rest["segment_ids"] = options["segment_ids"]
-    got = case.backward(cpu, lse, slopes, **rest)
-    want = case.double().backward(reference, expected[1], slopes.double(), **rest)
-    assert got.dtype == case.scores.dtype
-    assert got.stride() == torch.empty_like(case.scores).stride()
-    assert relative(got, want) < TOLERANCE[case.scores.dtype]
-    if "size" not in options:
-        assert not got[case.scores.isnan()].any()
+    for given in (by_regions, None):
+        rest["by_regions"] = given
+        got = case.backward(cpu, lse, slopes, **rest)
+        want = case.double().backward(reference, expected[1], slopes.double(), **rest)
+        assert got.dtype == case.scores.dtype
+        assert got.stride() == torch.empty_like(case.scores).stride()
+        assert relative(got, want) < TOLERANCE[case.scores.dtype]
+        if "size" not in options:
+            assert not got[case.scores.isnan()].any()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -281,9 +292,12 @@ def test_threads_change_nothing(level, link, kind):
     for number in (1, 2, 3, 7):
         torch.set_num_threads(number)
         found = case.histogram(cpu)
-        gradient = case.backward(cpu, found[1], slopes, by_regions=by_regions)
+        gradients = [
+            case.backward(cpu, found[1], slopes, by_regions=given) for given in (by_regions, None)
+        ]
+        of_labels = case.histogram(cpu, regions=False)
         of_clouds = clouds.histogram(cpu, segment_ids=ids, segments=5)
-        results.append((*found, *of_clouds, gradient))
+        results.append((*found, *of_labels, *of_clouds, *gradients))
     torch.set_num_threads(2)
     first, *others = results
     assert all(
