@@ -49,13 +49,13 @@ static inline bool lovasz_is_soft(const lovasz_inputs *inputs) {
   return inputs->soft.data != nullptr || inputs->maps > 0 || inputs->label_smoothing > 0.0f;
 }
 
-// Number of floats of working memory for the labels of a tile: an array, or three rows for each map
+// Number of floats of working memory for the labels of a tile: an array, or six rows for each map
 // and four sums for each class.
 static inline int64_t lovasz_soft_floats(const lovasz_inputs *inputs) {
   if (inputs->soft.data != nullptr) {
     return inputs->classes * (lovasz_tile_pixels + lovasz_padding);
   }
-  return 3 * lovasz_tile_pixels * (inputs->maps > 0 ? inputs->maps : 1) + 4 * inputs->classes;
+  return 6 * lovasz_tile_pixels * (inputs->maps > 0 ? inputs->maps : 1) + 4 * inputs->classes;
 }
 
 // And for a tile: three arrays, sixteen points twice, and the labels.

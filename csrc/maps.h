@@ -43,9 +43,9 @@ void add_named(const lovasz_inputs &inputs, const SoftLabels<T> &soft, int64_t k
   const float bins = static_cast<float>(inputs.bins), discard = bins + 1.0f;
   const int32_t row = static_cast<int32_t>(histograms.row);
   const int32_t side = static_cast<int32_t>(inputs.classes * histograms.row);
-  alignas(64) int32_t label[T], first[T], cell[T];
-  alignas(64) float q[T];
-  soft.own(k, label, q, first);
+  const int32_t *__restrict label = soft.named_by(k), *__restrict first = soft.first_of(k);
+  const float *__restrict q = soft.q_of(k);
+  alignas(64) int32_t cell[T];
   for (int t = 0; t < T; ++t) {
     const float p = own[t] * own[t] * inverse[t];
     const bool under = is_under(p, q[t]);
@@ -60,16 +60,21 @@ void add_named(const lovasz_inputs &inputs, const SoftLabels<T> &soft, int64_t k
 // and an addition has to wait for the one before it.
 template <int T>
 void add_map_sums(const lovasz_inputs &inputs, const SoftLabels<T> &soft, const float *times,
-                  int64_t size, double *sums) {
+                  double *sums) {
   float *numbers = soft.numbers();
   const int64_t classes = inputs.classes;
+  alignas(64) int32_t at[T];
+  alignas(64) float summand[T];
   for (int64_t i = 0; i < 4 * classes; ++i) numbers[i] = 0.0f;
   for (int64_t k = 0; k < soft.maps; ++k) {
-    const int32_t *label = soft.labels_of(k);
-    const float *share = soft.shares_of(k);
-    for (int64_t t = 0; t < size; ++t) {
-      const int64_t c = label[t] < 0 ? 0 : label[t];  // without a share
-      numbers[4 * c + t % 4] += times == nullptr ? share[t] : share[t] * times[t];
+    const int32_t *__restrict label = soft.labels_of(k);
+    const float *__restrict share = soft.shares_of(k);
+    for (int t = 0; t < T; ++t) {
+      at[t] = 4 * (label[t] < 0 ? 0 : label[t]);  // without a share
+      summand[t] = times == nullptr ? share[t] : share[t] * times[t];
+    }
+    for (int t = 0; t < T; t += 4) {
+      for (int i = 0; i < 4; ++i) numbers[at[t + i] + i] += summand[t + i];
     }
   }
   const double pixels = lane_sum<T>(times == nullptr ? soft.valid : times);
@@ -80,12 +85,23 @@ void add_map_sums(const lovasz_inputs &inputs, const SoftLabels<T> &soft, const 
   }
 }
 
+// What rows have at the classes that maps name.
+template <int T>
+void take_named(const SoftLabels<T> &soft, const float *rows) {
+  soft.find_named();
+  alignas(64) int32_t at[T];
+  for (int64_t k = 0; k < soft.maps; ++k) {
+    places_in_rows<T>(soft.named_by(k), padded<T>, at);
+    gather<T>(rows, at, soft.row_of(k));
+  }
+}
+
 template <int T>
 void map_histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel,
                         int64_t size, lovasz_histograms &histograms, const Scratch &scratch) {
   const SoftLabels<T> soft(inputs, image, pixel, size, scratch);
-  alignas(64) float m[T], s[T], rest[T], weights[T], q[T], taken[T];
-  alignas(64) int32_t label[T], first[T], at[T];
+  alignas(64) float m[T], s[T], rest[T], weights[T], taken[T];
+  alignas(64) int32_t at[T];
   float *h = scratch.a;
   maxima<T>(x, inputs.classes, m);
   exponentials<T>(x, inputs.classes, m, h, s);
@@ -95,20 +111,16 @@ void map_histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int6
   if (inputs.cross_entropy) {
     add_map_cross_entropy<T>(inputs, x, {m, rest}, soft, times, size, histograms.cross_entropy);
   }
-  add_map_sums<T>(inputs, soft, times, size, histograms.regions);
+  add_map_sums<T>(inputs, soft, times, histograms.regions);
   if (inputs.bins == 0) return;
   // An ignored pixel lands in `discard`, and so do classes that are named.
   for (int t = 0; t < T; ++t) s[t] = soft.label[t] == ignored ? infinity : 1.0f / s[t];
+  take_named<T>(soft, h);
   for (int64_t k = 0; k < soft.maps; ++k) {
-    soft.own(k, label, q, first);
-    places_in_rows<T>(label, padded<T>, at);
-    gather<T>(h, at, soft.row_of(k));
-  }
-  for (int64_t k = 0; k < soft.maps; ++k) {
-    soft.own(k, label, q, first);
-    places_in_rows<T>(label, padded<T>, at);
+    const int32_t *label = soft.named_by(k);
     const float *own = soft.row_of(k);
     for (int t = 0; t < T; ++t) taken[t] = label[t] < 0 ? own[t] : infinity;
+    places_in_rows<T>(label, padded<T>, at);
     scatter<T>(taken, at, h);
   }
   const int64_t *fixed_weight = weights_from(inputs, inputs.fixed_weight, image, 0, pixel);
@@ -175,12 +187,13 @@ void named_slopes(const lovasz_inputs &inputs, const lovasz_slopes &slopes,
                   float *s_rows, float *__restrict sum) {
   const float bins = static_cast<float>(inputs.bins), last = bins - 1.0f;
   const int32_t row = static_cast<int32_t>(inputs.bins);
-  alignas(64) int32_t label[T], first[T], at[T], cell[T];
-  alignas(64) float q[T], slope[T], factor[T];
-  soft.own(k, label, q, first);
-  places_in_rows<T>(label, padded<T>, at);
+  const int32_t *__restrict named = soft.named_by(k), *__restrict first = soft.first_of(k);
+  const float *__restrict q = soft.q_of(k);
+  alignas(64) int32_t label[T], at[T], cell[T];
+  alignas(64) float slope[T], factor[T];
+  places_in_rows<T>(named, padded<T>, at);
   for (int t = 0; t < T; ++t) {
-    label[t] = label[t] < 0 ? 0 : label[t];
+    label[t] = named[t] < 0 ? 0 : named[t];
     const bool under = is_under(own[t], q[t]);
     const float u = soft_position(own[t], 1.0f - own[t], q[t], under, bins);
     cell[t] = (2 * label[t] + (under ? 1 : 0)) * row + bin_of(u, last);
@@ -245,19 +258,14 @@ void map_backward_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes 
                        const Scratch &scratch, const Out &out) {
   const SoftLabels<T> soft(inputs, image, pixel, size, scratch);
   float *p = scratch.a, *s = scratch.b;
-  alignas(64) float most[T], rest[T], sum[T], nothing[T], q[T], times[T];
-  alignas(64) int32_t label[T], first[T], at[T];
+  alignas(64) float most[T], rest[T], sum[T], nothing[T], times[T];
+  alignas(64) int32_t at[T];
   const bool blank = load_lse<T>(inputs, soft.label, image, pixel, size, most, rest);
   map_probabilities<T>(x, inputs.classes, {most, rest}, p);
   for (int t = 0; t < T; ++t) nothing[t] = 0.0f;
+  take_named<T>(soft, p);
   for (int64_t k = 0; k < soft.maps; ++k) {
-    soft.own(k, label, q, first);
-    places_in_rows<T>(label, padded<T>, at);
-    gather<T>(p, at, soft.row_of(k));
-  }
-  for (int64_t k = 0; k < soft.maps; ++k) {
-    soft.own(k, label, q, first);
-    places_in_rows<T>(label, padded<T>, at);
+    places_in_rows<T>(soft.named_by(k), padded<T>, at);
     scatter<T>(nothing, at, p);
   }
   unnamed_slopes<T>(inputs, slopes, soft.rest(), p, s, sum);

@@ -68,33 +68,31 @@ class SoftLabels {
   }
 
   // Of map k: the labels, and the part that a pixel is of them.
-  const int32_t *labels_of(int64_t k) const {
-    return reinterpret_cast<const int32_t *>(memory) + 2 * k * T;
-  }
-  const float *shares_of(int64_t k) const { return memory + (2 * k + 1) * T; }
+  const int32_t *labels_of(int64_t k) const { return integers(k, 0); }
+  const float *shares_of(int64_t k) const { return row(k, 1); }
+  // After `find_named`: the class that it names at a pixel, which if it is ignored is the `label`,
+  // q of that, and whether it is the first to name it, 1 or 0.
+  const int32_t *named_by(int64_t k) const { return integers(k, 2); }
+  const float *q_of(int64_t k) const { return row(k, 3); }
+  const int32_t *first_of(int64_t k) const { return integers(k, 4); }
   // Working memory: a row for each map, and four numbers for each class.
-  float *row_of(int64_t k) const { return memory + (2 * maps + k) * T; }
-  float *numbers() const { return memory + 3 * maps * T; }
+  float *row_of(int64_t k) const { return row(k, 5); }
+  float *numbers() const { return memory + 6 * maps * T; }
 
-  // What map k says of its own class: which that is, q there, and whether this is the first map to
-  // say so, 1 or 0. Of a pixel that it ignores another map's class, but not as the first.
-  void own(int64_t k, int32_t *__restrict of, float *__restrict q,
-           int32_t *__restrict first) const {
-    const int32_t *__restrict mine = labels_of(k);
-    for (int t = 0; t < T; ++t) {
-      of[t] = mine[t] < 0 ? label[t] : mine[t];
-      first[t] = mine[t] >= 0;
-      q[t] = 0.0f;
+  void find_named() const {
+    for (int64_t k = 0; k < maps; ++k) {
+      const int32_t *__restrict mine = labels_of(k);
+      int32_t *__restrict named = integers(k, 2), *__restrict first = integers(k, 4);
+      float *__restrict q = row(k, 3);
+      for (int t = 0; t < T; ++t) {
+        named[t] = mine[t] < 0 ? label[t] : mine[t];
+        first[t] = mine[t] >= 0;
+        q[t] = 0.0f;
+      }
+      for (int64_t j = 0; j < maps; ++j) add_share(j, named, q, j < k ? first : nullptr);
+      if (!smoothed) continue;
+      for (int t = 0; t < T; ++t) q[t] = kept() * q[t] + base;
     }
-    for (int64_t j = 0; j < maps; ++j) {
-      const int32_t *__restrict other = labels_of(j);
-      const float *__restrict share = shares_of(j);
-      for (int t = 0; t < T; ++t) q[t] += other[t] == of[t] ? share[t] : 0.0f;
-      if (j >= k) continue;
-      for (int t = 0; t < T; ++t) first[t] &= static_cast<int32_t>(other[t] != of[t]);
-    }
-    if (!smoothed) return;
-    for (int t = 0; t < T; ++t) q[t] = kept() * q[t] + base;
   }
   // q is `kept` times what it is before label smoothing, and `rest`, which is all that it is of
   // classes that no map names.
@@ -113,6 +111,19 @@ class SoftLabels {
   }
 
  private:
+  float *row(int64_t k, int64_t i) const { return memory + (6 * k + i) * T; }
+  int32_t *integers(int64_t k, int64_t i) const { return reinterpret_cast<int32_t *>(row(k, i)); }
+
+  // Adds the share of map j in the classes `named`, and takes those that it names from the `first`.
+  void add_share(int64_t j, const int32_t *__restrict named, float *__restrict q,
+                 int32_t *__restrict first) const {
+    const int32_t *__restrict other = labels_of(j);
+    const float *__restrict share = shares_of(j);
+    for (int t = 0; t < T; ++t) q[t] += other[t] == named[t] ? share[t] : 0.0f;
+    if (first == nullptr) return;
+    for (int t = 0; t < T; ++t) first[t] &= static_cast<int32_t>(other[t] != named[t]);
+  }
+
   void load_dense(const Scratch &scratch) {
     switch (inputs.soft_type) {
       case LOVASZ_FLOAT32:
@@ -143,8 +154,8 @@ class SoftLabels {
     for (int t = 0; t < T; ++t) label[t] = ignored;
     const float *weight = maps > 1 ? inputs.mixture + image * maps : nullptr;
     for (int64_t k = 0; k < maps; ++k) {
-      int32_t *__restrict own = reinterpret_cast<int32_t *>(memory) + 2 * k * T;
-      float *__restrict share = memory + (2 * k + 1) * T;
+      int32_t *__restrict own = integers(k, 0);
+      float *__restrict share = row(k, 1);
       const int64_t first = image * inputs.target_stride + k * inputs.target_class_stride;
       load_labels_at<T>(inputs, first + pixel, inputs.classes, size, own);
       const float times = weight == nullptr ? 1.0f : weight[k];
@@ -162,7 +173,7 @@ class SoftLabels {
       total[t] = some ? 1.0f / total[t] : 0.0f;
     }
     for (int64_t k = 0; k < maps; ++k) {
-      float *__restrict share = memory + (2 * k + 1) * T;
+      float *__restrict share = row(k, 1);
       for (int t = 0; t < T; ++t) share[t] *= total[t];
     }
   }
