@@ -114,7 +114,7 @@ void map_histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int6
   add_map_sums<T>(inputs, soft, times, histograms.regions);
   if (inputs.bins == 0) return;
   // An ignored pixel lands in `discard`, and so do classes that are named.
-  for (int t = 0; t < T; ++t) s[t] = soft.label[t] == ignored ? infinity : 1.0f / s[t];
+  for (int t = 0; t < T; ++t) s[t] = soft.label[t] == ignored ? no_number : 1.0f / s[t];
   take_named<T>(soft, h);
   for (int64_t k = 0; k < soft.maps; ++k) {
     const int32_t *label = soft.named_by(k);

@@ -101,11 +101,11 @@ class SoftLabels {
 
   // Pixels whose labels are none, when all classes have been asked for.
   int64_t wrong() const {
-    int64_t pixels = 0;
     const bool of_maps = maps > 0 && !channels;
+    int64_t pixels = 0;
     for (int t = 0; t < T; ++t) {
       const bool none = of_maps && label[t] == outside;
-      pixels += none | (bad[t] != 0) | (sum[t] > 1.0f + tolerance);
+      pixels += none | (bad[t] != 0) | !(sum[t] <= 1.0f + tolerance);  // NaN too
     }
     return pixels;
   }
@@ -217,10 +217,11 @@ class SoftLabels {
     for (int t = 0; t < T; ++t) {
       const float q = valid[t] > 0.0f ? row[t] : 0.0f;
       raw[t] = in_range(q);
-      if (Check) bad[t] |= static_cast<int32_t>(!(q >= -tolerance && q <= 1.0f + tolerance));
+      if (!Check) continue;
+      // Of classes their sum tells what is too large, and what is no number.
+      bad[t] |= static_cast<int32_t>(!(q >= -tolerance));
+      sum[t] = channels ? (q > sum[t] ? q : sum[t]) : sum[t] + q;
     }
-    if (!Check || channels) return;
-    for (int t = 0; t < T; ++t) sum[t] += raw[t];
   }
 
   const lovasz_inputs &inputs;

@@ -51,16 +51,28 @@ void rising_slopes(const lovasz_inputs &inputs, const lovasz_slopes &slopes,
 // next to each other; relative to the r of that class, whose own difference is 0, both are small.
 template <int T>
 struct SoftPull {
+  // No two p of a pixel are that large, whatever their rounding.
+  static constexpr float large = 0.75f;
   alignas(64) float most[T], rest[T];  // see LogSumExp
   alignas(64) float sum[T] = {};       // Σ p r, relative to the pivot at last
   alignas(64) float others[T] = {};    // Σ p without that of the pivot
   alignas(64) float pivot[T] = {};     // r of a class whose p is large, or 0
   alignas(64) float entropy[T] = {};   // weights of classes times labels, of the cross-entropy
 
-  // Adds class c.
+  // Adds class c, with slopes of errors that become derivatives by p.
+  void add_slopes(const float *__restrict p, const float *__restrict q, float factor,
+                  float *__restrict slope) {
+    for (int t = 0; t < T; ++t) {
+      const float r = slope[t] * (is_under(p[t], q[t]) ? -factor : factor);
+      const bool is_pivot = p[t] > large;
+      slope[t] = r;
+      sum[t] += is_pivot ? 0.0f : p[t] * r;
+      others[t] += is_pivot ? 0.0f : p[t];
+      pivot[t] = is_pivot ? r : pivot[t];
+    }
+  }
+  // The same with derivatives by p.
   void add(const float *__restrict p, const float *__restrict r) {
-    // No two of them are that large, whatever their rounding.
-    constexpr float large = 0.75f;
     for (int t = 0; t < T; ++t) {
       const bool is_pivot = p[t] > large;
       sum[t] += is_pivot ? 0.0f : p[t] * r[t];
@@ -85,6 +97,24 @@ void cross_entropy_labels(const lovasz_inputs &inputs, const SoftLabels<T> &soft
   for (int t = 0; t < T; ++t) label[t] = kept * soft.raw[t] + base * soft.valid[t];
 }
 
+// The probabilities of a class, and slopes of its errors by their bins.
+template <int T>
+void class_slopes(const lovasz_inputs &inputs, const float *__restrict score, LogSumExp lse,
+                  const float *__restrict valid, const float *__restrict q, const float *slopes,
+                  float *__restrict p, float *slope) {
+  const float bins = static_cast<float>(inputs.bins), last = bins - 1.0f;
+  const int32_t side = static_cast<int32_t>(inputs.bins);
+  alignas(64) int32_t at[T];
+  for (int t = 0; t < T; ++t) {
+    const float h = exp_half(lse.log_probability(t, score[t]));
+    const float own = valid[t] > 0.0f ? h * h : 0.0f;
+    const bool under = is_under(own, q[t]);
+    at[t] = bin_of(soft_position(own, 1.0f - own, q[t], under, bins), last) + (under ? side : 0);
+    p[t] = own;
+  }
+  gather<T>(slopes, at, slope);
+}
+
 // Probabilities and slopes of a tile, and what all classes share.
 template <int T>
 void soft_pull(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slopes,
@@ -93,23 +123,30 @@ void soft_pull(const lovasz_inputs &inputs, Rows x, const lovasz_slopes &slopes,
   load_lse<T>(inputs, soft.label, image, pixel, size, pull.most, pull.rest);
   const PixelSlopes<T> by_pixel(inputs, slopes, pixel, size);
   const LogSumExp lse{pull.most, pull.rest};
+  const bool by_bin = !slopes.by_pixel && inputs.bins > 0 && slopes.by_regions == nullptr;
   for (int64_t c = 0; c < inputs.classes; ++c) {
     const float *__restrict row = x.data + c * x.stride;
     float *__restrict p = scratch.a + c * padded<T>;
     float *__restrict slope = scratch.b + c * padded<T>;
-    alignas(64) float complement[T];
+    alignas(64) float other[T];
     x.prefetch(c);
     const float *q = soft.template of<false>(c);
-    for (int t = 0; t < T; ++t) {
-      const float h = exp_half(lse.log_probability(t, row[t]));
-      p[t] = soft.valid[t] > 0.0f ? h * h : 0.0f;
-      complement[t] = 1.0f - p[t];
+    if (by_bin) {
+      class_slopes<T>(inputs, row, lse, soft.valid, q, slopes.slopes + 2 * c * inputs.bins, p,
+                      slope);
+      pull.add_slopes(p, q, factor_of(slopes, c), slope);
+    } else {
+      for (int t = 0; t < T; ++t) {
+        const float h = exp_half(lse.log_probability(t, row[t]));
+        p[t] = soft.valid[t] > 0.0f ? h * h : 0.0f;
+        other[t] = 1.0f - p[t];
+      }
+      rising_slopes<T>(inputs, slopes, by_pixel, c, p, other, q, slope);
+      pull.add(p, slope);
     }
-    rising_slopes<T>(inputs, slopes, by_pixel, c, p, complement, q, slope);
-    pull.add(p, slope);
     if (!inputs.cross_entropy) continue;
-    cross_entropy_labels<T>(inputs, soft, complement);
-    pull.add_cross_entropy(complement, class_weight(inputs, c));
+    cross_entropy_labels<T>(inputs, soft, other);
+    pull.add_cross_entropy(other, class_weight(inputs, c));
   }
   pull.finish(slopes.cross_entropy_scale);
 }
@@ -128,15 +165,22 @@ void soft_backward_tile(const lovasz_inputs &inputs, Rows x, const lovasz_slopes
   out.store(scratch.rows, [&](int64_t c, float *__restrict row) {
     const float *__restrict p = scratch.a + c * padded<T>;
     const float *__restrict slope = scratch.b + c * padded<T>;
-    for (int t = 0; t < T; ++t) row[t] = p[t] * ((slope[t] - pull.pivot[t]) - pull.sum[t]);
     if (inputs.cross_entropy) {
-      alignas(64) float label[T];
-      soft.template of<false>(c);
-      cross_entropy_labels<T>(inputs, soft, label);
       const float scale = slopes.cross_entropy_scale * class_weight(inputs, c);
-      for (int t = 0; t < T; ++t) row[t] -= scale * label[t];
+      const float kept = scale * (1.0f - inputs.smoothing);
+      const float base = scale * inputs.smoothing / static_cast<float>(inputs.classes);
+      soft.template of<false>(c);
+      for (int t = 0; t < T; ++t) {
+        const float value = p[t] * ((slope[t] - pull.pivot[t]) - pull.sum[t]);
+        const float all = value - (kept * soft.raw[t] + base);
+        row[t] = soft.valid[t] > 0.0f ? all * times[t] : 0.0f;
+      }
+      return;
     }
-    for (int t = 0; t < T; ++t) row[t] = soft.valid[t] > 0.0f ? row[t] * times[t] : 0.0f;
+    for (int t = 0; t < T; ++t) {
+      const float value = p[t] * ((slope[t] - pull.pivot[t]) - pull.sum[t]);
+      row[t] = soft.valid[t] > 0.0f ? value * times[t] : 0.0f;
+    }
   });
 }
 

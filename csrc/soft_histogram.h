@@ -36,6 +36,24 @@ void add_soft_cells(const lovasz_inputs &inputs, const float *__restrict p,
   add_cells<T>(at, c * histograms.row, size, fixed_weight, histograms);
 }
 
+// The same for a class of a softmax, from h, and s which is no number where a pixel must not be
+// counted: any other could have an error below 0.
+template <int T>
+void add_class_cells(const lovasz_inputs &inputs, const float *__restrict h,
+                     const float *__restrict s, const float *__restrict q, int64_t c, int64_t size,
+                     const int64_t *fixed_weight, lovasz_histograms &histograms) {
+  const float bins = static_cast<float>(inputs.bins), discard = bins + 1.0f;
+  const int32_t side = static_cast<int32_t>(inputs.classes * histograms.row);
+  alignas(64) int32_t at[T];
+  for (int t = 0; t < T; ++t) {
+    const float p = h[t] * h[t] * s[t];
+    const bool under = is_under(p, q[t]);
+    const float u = soft_position(p, 1.0f - p, q[t], under, bins);
+    at[t] = bin_of(u, discard) + (under ? side : 0);
+  }
+  add_cells<T>(at, c * histograms.row, size, fixed_weight, histograms);
+}
+
 // Adds those of class c to the cross-entropies of the pixels.
 template <int T>
 void add_class_nll(const lovasz_inputs &inputs, const float *__restrict score, LogSumExp lse,
@@ -70,42 +88,57 @@ void add_map_cross_entropy(const lovasz_inputs &inputs, Rows x, LogSumExp lse,
   sums[1] += sum_of<T>(times == nullptr ? soft.valid : times);
 }
 
+// The errors and sums of all classes of a softmax, of which h is the square root but for the
+// factor s, which is no number where a pixel must not be counted.
+template <int T>
+void add_soft_classes(const lovasz_inputs &inputs, Rows x, LogSumExp lse, const float *h,
+                      const float *__restrict s, SoftLabels<T> &soft, const float *times,
+                      const int64_t *fixed_weight, int64_t size, float *nll,
+                      lovasz_histograms &histograms) {
+  const double pixels = lane_sum<T>(times == nullptr ? soft.valid : times);
+  for (int64_t c = 0; c < inputs.classes; ++c) {
+    const float *__restrict row = h + c * padded<T>;
+    const float *q = soft.template of<true>(c);
+    double *sums = histograms.regions + c * LOVASZ_REGION_SUMS;
+    if (inputs.bins > 0) {
+      add_class_cells<T>(inputs, row, s, q, c, size, fixed_weight, histograms);
+    }
+    if (inputs.regions) {
+      alignas(64) float p[T];
+      for (int t = 0; t < T; ++t) {
+        const float value = s[t] == s[t] ? row[t] * row[t] * s[t] : 0.0f;
+        p[t] = value < 1.0f ? value : 1.0f;
+      }
+      add_region_sums<T>(p, q, soft.raw, times, pixels, sums);
+    } else {
+      add_label_sums<T>(soft.raw, times, pixels, soft.kept(), soft.rest(), sums);
+    }
+    if (nll != nullptr) add_class_nll<T>(inputs, x.data + c * x.stride, lse, soft, c, nll);
+  }
+  histograms.bad_labels += soft.wrong();
+}
+
 // Softmax.
 template <int T>
 void soft_histogram_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pixel,
                          int64_t size, lovasz_histograms &histograms, const Scratch &scratch) {
   SoftLabels<T> soft(inputs, image, pixel, size, scratch);
-  alignas(64) float m[T], s[T], rest[T], skip[T], p[T], complement[T], weights[T], nll[T];
-  float *h = scratch.a;
+  alignas(64) float m[T], s[T], rest[T], weights[T], nll[T];
   maxima<T>(x, inputs.classes, m);
-  exponentials<T>(x, inputs.classes, m, h, s);
+  exponentials<T>(x, inputs.classes, m, scratch.a, s);
   finish_lse<T>(inputs, soft.label, m, s, image, pixel, size, histograms, rest);
-  const LogSumExp lse{m, rest};
   for (int t = 0; t < T; ++t) {
     const bool counts = soft.valid[t] > 0.0f && s[t] >= 1.0f && s[t] <= largest;
-    skip[t] = counts ? 0.0f : infinity;
-    s[t] = counts ? 1.0f / s[t] : 0.0f;
+    s[t] = counts ? 1.0f / s[t] : no_number;
     nll[t] = 0.0f;
   }
   const float *weight = weights_from(inputs, inputs.pixel_weight, image, 0, pixel);
+  const int64_t *fixed_weight = weights_from(inputs, inputs.fixed_weight, image, 0, pixel);
   const float *times = times_of<T>(soft.valid, weight, size, weights);
-  const double pixels = lane_sum<T>(times == nullptr ? soft.valid : times);
   const bool dense_nll = inputs.cross_entropy && soft.maps == 0;
-  for (int64_t c = 0; c < inputs.classes; ++c) {
-    const float *__restrict row = h + c * padded<T>;
-    const float *q = soft.template of<true>(c);
-    for (int t = 0; t < T; ++t) {
-      const float value = s[t] > 0.0f ? row[t] * row[t] * s[t] : 0.0f;
-      p[t] = value < 1.0f ? value : 1.0f;
-      complement[t] = 1.0f - p[t];
-    }
-    if (inputs.bins > 0) {
-      add_soft_cells<T>(inputs, p, complement, q, skip, image, c, pixel, size, histograms);
-    }
-    add_region_sums<T>(p, q, soft.raw, times, pixels, histograms.regions + c * LOVASZ_REGION_SUMS);
-    if (dense_nll) add_class_nll<T>(inputs, x.data + c * x.stride, lse, soft, c, nll);
-  }
-  histograms.bad_labels += soft.wrong();
+  const LogSumExp lse{m, rest};
+  add_soft_classes<T>(inputs, x, lse, scratch.a, s, soft, times, fixed_weight, size,
+                      dense_nll ? nll : nullptr, histograms);
   if (!inputs.cross_entropy) return;
   double *sums = histograms.cross_entropy;
   if (soft.maps > 0) return add_map_cross_entropy<T>(inputs, x, lse, soft, times, size, sums);
