@@ -14,6 +14,8 @@ COMMANDS = {
     "clouds": "time and memory of a loss of each cloud of points, against one cloud",
     "upsampling": "time and memory of losses of upsampled logits, against F.interpolate and torch",
     "deep-supervision": "time of a loss of several scales, against the largest alone",
+    "regions": "time and memory of losses by sums, against F.cross_entropy, nnU-Net and MONAI",
+    "soft-study": "training with soft labels: smoothed, and of a teacher",
     "compat": "time of compat and of losses of probabilities against the published algorithm",
     "gpu": "time and memory on a CUDA or ROCm device",
     "gpu-session": "tests, sanitizers, times and tuning on a device, one after the other",
