@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCHES ?= 2.11.0 2.13.0 2.14.1 2.15.0
+# Whose losses by sums are compared with; only what their losses need is installed besides.
+PEERS ?= keras==3.15.1 nnunetv2==2.8.1 segmentation-models-pytorch==0.6.0
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
@@ -9,7 +11,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interpret emulate lint docs wheel sanitize portable any-input versions bench clean
+.PHONY: help demo test interpret emulate lint docs wheel sanitize portable any-input versions peers bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
@@ -23,6 +25,7 @@ help:
 	@echo "make portable  run the kernel tests on the kernels that processors other than x86-64 get"
 	@echo "make any-input draw 20,000 inputs of any layout, dtype and option (an hour)"
 	@echo "make versions  run the tests of gradients in every mode under other versions of torch"
+	@echo "make peers     compare the losses by sums with nnU-Net's, MONAI's, smp's and Keras's"
 	@echo "make bench     measure speed and memory on this machine (half an hour)"
 	@echo "make clean     remove what the above made"
 
@@ -106,6 +109,14 @@ versions:
 	  build/torch-$$torch/bin/python -m pytest --numprocesses auto --override-ini filterwarnings= -q \
 	    tests/test_torch_integration.py tests/test_any_input.py tests/test_window.py || exit 1; \
 	done
+
+peers:
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt \
+	  torch numpy hypothesis pytest monai==1.6.1 absl-py h5py ml-dtypes namex optree rich
+	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(PEERS)
+	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
+	build/peers/bin/python -m pytest --override-ini filterwarnings= -q tests/test_region_peers*.py
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json

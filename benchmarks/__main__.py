@@ -8,9 +8,14 @@ COMMANDS = {
     "accuracy": "loss and gradient against float64",
     "maps": "maps from errors to bins",
     "speed": "time and memory against F.cross_entropy, on published workloads",
+    "soft-readings": "what losses of soft labels are least at, an example",
+    "soft-theorem": "the theorem about soft labels, on a million random cases",
     "multilabel": "time of the multilabel losses against F.binary_cross_entropy_with_logits",
     "clouds": "time and memory of a loss of each cloud of points, against one cloud",
     "upsampling": "time and memory of losses of upsampled logits, against F.interpolate and torch",
+    "deep-supervision": "time of a loss of several scales, against the largest alone",
+    "regions": "time and memory of losses by sums, against F.cross_entropy, nnU-Net and MONAI",
+    "soft-study": "training with soft labels: smoothed, and of a teacher",
     "compat": "time of compat and of losses of probabilities against the published algorithm",
     "gpu": "time and memory on a CUDA or ROCm device",
     "gpu-session": "tests, sanitizers, times and tuning on a device, one after the other",
@@ -31,7 +36,7 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print("usage: python -m benchmarks {" + ",".join(COMMANDS) + "} [options]\n")
         for name, text in COMMANDS.items():
-            print(f"  {name:12} {text}")
+            print(f"  {name:16} {text}")
         return 2
     importlib.import_module(f"benchmarks.{sys.argv[1].replace('-', '_')}").main(sys.argv[2:])
     return 0

@@ -18,11 +18,13 @@ import torch
 
 DEVICE_TESTS = [
     f"tests/kernels/triton/test_device{part}.py"
-    for part in ("", "_multilabel", "_extension", "_clouds", "_sorting", "_upsampling")
+    for part in ("", "_multilabel", "_extension", "_clouds", "_sorting", "_upsampling", "_soft")
 ]
 #: small inputs that take every way through the kernels: sanitizers are a hundred times slower
 SMALL = "(odd or grouped) and not dtype1 and not dtype2 and not elu"
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *DEVICE_TESTS]
+# pytest-benchmark, where it is installed, warns of several processes, and warnings are errors.
+PLUGINS = ["-p", "no:cacheprovider", "-p", "no:benchmark"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", *PLUGINS, *DEVICE_TESTS]
 #: processes of the tests: most of their time is Triton's compiler on the host
 WORKERS = "8"
 

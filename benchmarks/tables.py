@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import clouds, upsampling_table
+from benchmarks import clouds, regions_table, soft_table, upsampling_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -14,6 +14,7 @@ PERFORMANCE = ROOT / "docs" / "performance.md"
 GPU = ROOT / "docs" / "gpu-kernels.md"
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
 UPSAMPLING = ROOT / "docs" / "upsampling.md"
+SOFT = ROOT / "docs" / "soft-labels.md"
 METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
@@ -200,6 +201,9 @@ def main(arguments: list[str]) -> None:
         ("accuracy", "accuracy", accuracy_table, MATHEMATICS),
         ("upsampling", "upsampling", upsampling_table.times_table, UPSAMPLING),
         ("upsampling memory", "upsampling", upsampling_table.memory_table, UPSAMPLING),
+        ("regions", "regions", regions_table.times_table, PERFORMANCE),
+        ("regions memory", "regions", regions_table.memory_table, PERFORMANCE),
+        ("soft study", "soft-study", soft_table.table, SOFT),
     )
     for name, source, render, file in tables:
         path = RESULTS / f"{source}.json"

@@ -5,6 +5,7 @@ import torch
 
 from lovasz import (
     LovaszSoftmaxLoss,
+    cross_entropy_dice,
     error_bound,
     jaccard,
     lovasz_softmax,
@@ -316,3 +317,15 @@ def test_module_is_the_function():
     assert "weight" in module.state_dict()
     for text in ("[0, 2]", "255", "tversky(alpha=1, beta=2)", "'sort'", "bins=64", "'sum'"):
         assert text in repr(module)
+
+
+@pytest.mark.parametrize("function", [lovasz_softmax, cross_entropy_dice])
+@pytest.mark.parametrize("per_image", [False, True])
+def test_foreground_is_all_classes_but_the_first(function, per_image):
+    logits, target = pixels((2, CLASSES, 3, 4), ignored=3)
+    target[target == 2] = 1  # it counts without a pixel too
+    got, want = (
+        function(logits, target, classes=classes, per_image=per_image, ignore_index=255)
+        for classes in ("foreground", [1, 2, 3])
+    )
+    assert torch.equal(got, want)

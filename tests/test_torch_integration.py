@@ -32,6 +32,17 @@ def multilabel(dtype=torch.float32, shape=(2, CLASSES, 5, 3)):
     return (2 * torch.randn(shape)).to(dtype), target
 
 
+def soft(make, link):
+    """Soft labels in the place of hard ones, some of which are 0."""
+
+    def made(dtype=torch.float32, shape=(2, CLASSES, 5, 3)):
+        labels = link(2 * torch.randn(shape)).to(dtype)
+        labels[..., :1] = 0
+        return make(dtype, shape)[0], labels
+
+    return made
+
+
 def probabilities(make, link):
     def made(*arguments):
         logits, target = make(*arguments)
@@ -76,6 +87,48 @@ LOSSES = {
         BILINEAR,
         upsampled(multiclass),
     ),
+    "soft labels": (lovasz.lovasz_softmax, {}, soft(multiclass, lambda x: x.softmax(1))),
+    "Dice": (lovasz.cross_entropy_dice, {"ignore_index": 255}, multiclass),
+}
+# Those that differ from a row above in a formula alone: a few tests are enough.
+KINDRED = {
+    "soft labels and Dice": (
+        lovasz.cross_entropy_lovasz_softmax,
+        {"region": lovasz.SoftDice()},
+        soft(multiclass, lambda x: x.softmax(1)),
+    ),
+    "binary cross-entropy and hinge": (lovasz.binary_cross_entropy_lovasz_hinge, SETS, multilabel),
+    "Dice of sigmoids": (lovasz.binary_cross_entropy_dice, SETS, multilabel),
+    "Dice alone": (lovasz.dice_loss, {"ignore_index": 255, "pooled": True}, multiclass),
+    "Jaccard": (lovasz.jaccard_loss, {"ignore_index": 255, "squared": True}, multiclass),
+    "Jaccard metric": (
+        lovasz.jaccard_metric_loss,
+        {**SETS, "activation": "sigmoid"},
+        multilabel,
+    ),
+    "Tversky": (
+        lovasz.tversky_loss,
+        {"alpha": 0.3, "beta": 0.7, "gamma": 1.5},
+        soft(multiclass, lambda x: x.softmax(1)),
+    ),
+    "generalised Dice": (
+        lovasz.generalized_dice_loss,
+        {"label_smoothing": 0.1, "ignore_index": 255},
+        multiclass,
+    ),
+    "soft probabilities": (
+        lovasz.lovasz_sigmoid_from_probabilities,
+        SETS,
+        soft(probabilities(multilabel, torch.sigmoid), torch.sigmoid),
+    ),
+    "hinge of two classes": (
+        lovasz.cross_entropy_lovasz_hinge,
+        {"ignore_index": 255},
+        lambda *arguments: (
+            multilabel(*arguments)[0][:, :2],
+            multilabel(*arguments)[1][:, 0],
+        ),
+    ),
 }
 MODULES = {
     "LovaszSoftmaxLoss": ({"ignore_index": 255, "weight": [1.0, 2.0, 3.0, 4.0]}, multiclass),
@@ -83,12 +136,20 @@ MODULES = {
     "LovaszSigmoidLoss": ({**SETS, "symmetric": True}, multilabel),
     "LovaszHingeLoss": ({**SETS, "activation": "elu"}, multilabel),
     "BinaryCrossEntropyLovaszSigmoidLoss": ({**SETS, "pos_weight": [1.0] * CLASSES}, multilabel),
+    "BinaryCrossEntropyLovaszHingeLoss": (SETS, multilabel),
+    "CrossEntropyDiceLoss": ({"ignore_index": 255, "momentum": 0.9}, multiclass),
+    "BinaryCrossEntropyDiceLoss": (SETS, multilabel),
+    "DiceLoss": ({"ignore_index": 255, "squared": True}, multiclass),
+    "JaccardLoss": ({**SETS, "activation": "sigmoid"}, multilabel),
+    "JaccardMetricLoss": ({"ignore_index": 255, "label_smoothing": 0.1}, multiclass),
+    "TverskyLoss": ({"ignore_index": 255, "alpha": 0.3, "beta": 0.7}, multiclass),
+    "GeneralizedDiceLoss": ({"ignore_index": 255}, multiclass),
 }
 SORT = {"method": "sort"}
 EVERY_LOSS = pytest.mark.parametrize("name", LOSSES)
 EVERY_MODULE = pytest.mark.parametrize("name", MODULES)
 # Losses with cross-entropy know one method.
-FUSED = ("cross-entropy", "binary cross-entropy", "cross-entropy upsampled")
+FUSED = ("cross-entropy", "binary cross-entropy", "cross-entropy upsampled", "Dice")
 EVERY_WAY = pytest.mark.parametrize(
     ("name", "method"),
     [(name, {}) for name in LOSSES] + [(name, SORT) for name in LOSSES if name not in FUSED],
@@ -96,12 +157,17 @@ EVERY_WAY = pytest.mark.parametrize(
 
 
 def loss_of(name, **more):
-    function, options, _ = LOSSES[name]
+    function, options, _ = {**LOSSES, **KINDRED}[name]
     return lambda scores, target: function(scores, target, **options, **more)
 
 
 def inputs_of(name, *arguments):
-    return LOSSES[name][2](*arguments)
+    return {**LOSSES, **KINDRED}[name][2](*arguments)
+
+
+def leave_out(target):
+    """Make labels ignored ones, or those of no class."""
+    target[...] = 0 if target.is_floating_point() else 255
 
 
 def module_of(name):
@@ -121,8 +187,10 @@ def assert_same(got, want):
 
 
 def test_the_tables_have_every_loss():
-    functions = {function.__name__ for function, _, _ in LOSSES.values()}
-    public = {name for name in lovasz.__all__ if "lovasz_" in name}
+    functions = {function.__name__ for function, _, _ in (*LOSSES.values(), *KINDRED.values())}
+    public = {
+        name for name in lovasz.__all__ if "lovasz_" in name or name.endswith(("_loss", "_dice"))
+    }
     assert functions == public
     assert set(MODULES) == {name for name in lovasz.__all__ if name.endswith("Loss")}
 
@@ -178,7 +246,7 @@ def test_other_labels_and_sizes_compile_nothing_anew(name):
     frames = counter.frame_count
     for shape in ((2, CLASSES, 5, 3), (3, CLASSES, 7, 4)):
         scores, target = inputs_of(name, torch.float32, shape)
-        target[1:] = 255  # other classes are present, other pixels count
+        leave_out(target[1:])  # other classes are present, other pixels count
         torch.testing.assert_close(compiled(scores, target), loss(scores, target))
     assert counter.frame_count == frames
 
@@ -364,11 +432,12 @@ def test_derivatives(name, per_image):
     scores, target = inputs_of(name, torch.float64, (2, CLASSES, 3, 2))
     # Counting gives a slope to errors that share a bin and so do not change the loss.
     exact = {"lovasz_weight": 0.0} if name in FUSED else SORT
+    exact = {} if name == "Dice" else exact
     loss = loss_of(name, per_image=per_image, **exact)
     assert gradcheck(lambda x: loss(x, target), scores.requires_grad_())
 
 
-@EVERY_LOSS
+@pytest.mark.parametrize("name", LOSSES.keys() - {"Dice"})
 def test_a_counted_loss_is_a_step_function(name):
     scores, target = inputs_of(name, torch.float64, (2, CLASSES, 3, 2))
     loss = loss_of(name, **({"cross_entropy_weight": 0.0} if name in FUSED else {}))
@@ -384,6 +453,32 @@ def test_second_derivatives(name, method):
     scores, target = inputs_of(name, torch.float64, (1, CLASSES, 2, 3))
     loss = loss_of(name, **method)
     assert gradgradcheck(lambda x: loss(x, target), scores.requires_grad_())
+
+
+@pytest.mark.parametrize("name", KINDRED)
+def test_kindred_losses_compile_are_exported_and_transformed(name):
+    torch._dynamo.reset()
+    loss = loss_of(name)
+    inputs = inputs_of(name)
+    want = value_and_gradient(loss, *inputs)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    assert_same(value_and_gradient(compiled, *inputs), want)
+    module = Sum(loss)
+    recorded = exported(module, inputs).module()
+    assert_same(value_and_gradient(recorded, *inputs), value_and_gradient(module, *inputs))
+    gradient, value = torch.func.grad_and_value(loss)(*inputs)
+    assert_same((value, gradient), want)
+    each = torch.func.vmap(loss)(*(tensor[:, None] for tensor in inputs))
+    torch.testing.assert_close(each[0], loss(*(tensor[:1] for tensor in inputs)))
+
+
+@pytest.mark.parametrize("name", KINDRED.keys() - {"soft probabilities"})
+def test_derivatives_of_kindred_losses(name):
+    scores, target = inputs_of(name, torch.float64, (1, CLASSES, 2, 3))
+    counted = KINDRED[name][0].__name__.partition("_lovasz_")[1]
+    loss = loss_of(name, **({"lovasz_weight": 0.0} if counted else {}))
+    assert gradcheck(lambda x: loss(x, target), scores.requires_grad_())
+    assert gradgradcheck(lambda x: loss(x, target), scores)
 
 
 @EVERY_WAY
@@ -426,7 +521,7 @@ def test_modules_show_what_was_chosen(name):
     shown = repr(module_of(name)[0])
     assert shown.startswith(f"{name}(")
     assert "ignore_index=255" in shown
-    assert "set_function=jaccard" in shown
+    assert ("set_function=jaccard" in shown) == ("Lovasz" in name)
 
 
 @EVERY_MODULE
@@ -434,6 +529,7 @@ def test_modules_take_the_options_of_their_function(name):
     kind = getattr(lovasz, name)
     ours = set(inspect.signature(kind).parameters) - {"momentum"}
     pixels = {"pixel_weight", "ignore_mask", "offsets", "batch_index", "batch_size"}
+    pixels.add("target_weight")
     scores = {"logits", "target"}
     theirs = set(inspect.signature(kind.function).parameters) - pixels - scores - {"window"}
     assert ours == theirs
@@ -477,7 +573,10 @@ def test_no_option_looks_at_data_that_are_not_on_the_host(name, further):
         if "weight" in options:
             options = {"pos_weight" if "binary" in name else "weight": options["weight"]}
     for option in options.keys() & {"pixel_weight", "ignore_mask"}:
-        options[option] = options[option](target.shape, device="meta")
+        shape = target.shape
+        if target.is_floating_point():  # of classes: one weight for each pixel
+            shape = shape[:1] + shape[2:]
+        options[option] = options[option](shape, device="meta")
     if "ignore_mask" in options:
         options["ignore_mask"] = options["ignore_mask"] > 0.5
     scores.requires_grad_()

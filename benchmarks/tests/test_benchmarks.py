@@ -12,10 +12,14 @@ import torch
 from benchmarks import (
     clouds,
     compat,
+    deep_supervision,
     gpu,
     multilabel,
     ranks,
+    regions,
+    regions_table,
     scaling,
+    soft_theorem,
     speed,
     tables,
     upsampling,
@@ -49,6 +53,11 @@ def test_ranks_runs_and_writes_its_table(tmp_path):
     assert [row["bytes"] for row in rows] == [557072, 622608, 4915216]
 
 
+def test_the_theorem_prints_its_table(capsys):
+    soft_theorem.main(["--cases", "1000"])
+    assert capsys.readouterr().out.count("\n") == 15
+
+
 def test_clouds_run_and_write_their_table(tmp_path):
     output = tmp_path / "clouds.json"
     clouds.main(["--quick", "--threads", "1", "--output", str(output)])
@@ -64,6 +73,13 @@ def test_multilabel_runs_and_writes_its_table(tmp_path):
     rows = json.loads(output.read_text())["rows"]
     assert len(rows) == 8
     assert multilabel.table(rows).count("\n") == 9
+
+
+def test_deep_supervision_runs_and_prints_its_table(capsys):
+    before = torch.get_num_threads()
+    deep_supervision.main(["--quick", "--threads", "1"])
+    torch.set_num_threads(before)
+    assert capsys.readouterr().out.count("\n") == 2 + len(deep_supervision.LOSSES)
 
 
 def test_compat_runs_and_writes_its_table():
@@ -132,6 +148,54 @@ def test_upsampling_keeps_what_was_measured_before(tmp_path, monkeypatch):
     upsampling.main(["--only", "volume", "--output", str(output)])
     kept = json.loads(output.read_text())["workloads"]
     assert kept == {"earlier": 1, "volume": {"scores": 4 * 96**3}}
+
+
+def test_regions_run_and_write_their_tables():
+    # in this process: starting one for each kind of memory takes longer than all the rest
+    before = torch.get_num_threads()
+    about = {"machine": "none", "level": "v3", "torch": "2", "date": "today"}
+    found = {"about": about, "workloads": {}}
+    for name, workload in regions.QUICK.items():
+        ways = regions.times(list(workload), 1, 2)
+        found["workloads"][name] = {
+            **workload._asdict(),
+            "scores": 1000,
+            "rounds": 2,
+            "runs": [{"threads": 1, "memory": "fresh", "ways": ways}],
+            "peak_bytes": {way: regions.peak(workload, way) for way in regions.ways(workload)},
+        }
+    torch.set_num_threads(before)
+    assert regions_table.DICE in regions_table.shown_of(found)
+    assert regions_table.times_table(found).count("\n") == 6
+    assert regions_table.memory_table(found).count("\n") == 4
+
+
+@pytest.mark.parametrize("name", regions.QUICK)
+def test_regions_compare_what_is_equal(name):
+    workload = regions.QUICK[name]
+    inputs, ways = regions.draw(workload), regions.ways(workload)
+    for ours, theirs in regions_table.COUNTERPARTS.items():
+        if ours == regions_table.LOVASZ or theirs not in ways:
+            continue
+        (loss, labels), (other, other_labels) = ways[ours], ways[theirs]
+        assert labels == other_labels
+        target = getattr(inputs, labels)
+        own = torch.autograd.grad(loss(inputs.logits, target), inputs.logits)
+        peer = torch.autograd.grad(other(inputs.logits, target), inputs.logits)
+        torch.testing.assert_close(own, peer, rtol=1e-4, atol=1e-7)
+
+
+def test_regions_are_compared_with_a_cross_entropy_where_no_peer_is():
+    shown = [regions_table.CROSS_ENTROPY, regions_table.DICE]
+    assert regions_table.compared(regions_table.DICE, shown) == ", / cross-entropy"
+    shown.append(regions_table.NNUNET)
+    assert regions_table.compared(regions_table.DICE, shown) == ", / nnU-Net"
+
+
+def test_regions_measure_the_memory_of_every_way():
+    workload = regions.QUICK["images"]
+    peaks = regions.child("regions", {"measure": "memory", "workload": workload})
+    assert peaks.keys() == regions.ways(workload).keys()
 
 
 class StandIn:

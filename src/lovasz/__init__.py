@@ -21,6 +21,7 @@ __all__ = [
     "BinaryCrossEntropyLovaszSigmoidLoss",
     "CrossEntropyDiceLoss",
     "CrossEntropyLovaszSoftmaxLoss",
+    "DeepSupervision",
     "DiceLoss",
     "EquibatchSampler",
     "GeneralizedDice",
@@ -50,6 +51,7 @@ __all__ = [
     "cross_entropy_dice",
     "cross_entropy_lovasz_hinge",
     "cross_entropy_lovasz_softmax",
+    "deep_supervision",
     "dice",
     "dice_loss",
     "error_bound",
@@ -108,6 +110,7 @@ if TYPE_CHECKING:
         binary_cross_entropy_dice,
         cross_entropy_dice,
     )
+    from lovasz.losses.deep_supervision import DeepSupervision, deep_supervision
     from lovasz.losses.hinge import (
         binary_cross_entropy_lovasz_hinge,
         cross_entropy_lovasz_hinge,
@@ -163,6 +166,7 @@ else:
         "BinaryCrossEntropyLovaszSigmoidLoss": "losses.modules",
         "CrossEntropyDiceLoss": "losses.cross_entropy_dice",
         "CrossEntropyLovaszSoftmaxLoss": "losses.modules",
+        "DeepSupervision": "losses.deep_supervision",
         "DiceLoss": "losses.region_modules",
         "EquibatchSampler": "data.samplers",
         "GeneralizedDice": "core.regions",
@@ -192,6 +196,7 @@ else:
         "cross_entropy_dice": "losses.cross_entropy_dice",
         "cross_entropy_lovasz_hinge": "losses.hinge",
         "cross_entropy_lovasz_softmax": "losses.softmax",
+        "deep_supervision": "losses.deep_supervision",
         "dice": "core.set_functions",
         "dice_loss": "losses.regions",
         "error_bound": "core.bins",

@@ -30,9 +30,7 @@ def check_extreme_logits(kernels: ModuleType, bins: int, scale: float, length: i
     shape = (1, 19, length)
     scores, target = scores_of(shape, "pixels", torch.float32, scale), labels_of(shape)
     counts, lse, invalid, *_ = kernels.histogram(scores, target, bins, IGNORE, False, "softmax")
-    expected, lse_expected, *_ = reference.histogram(
-        scores, target, bins, IGNORE, False, "softmax"
-    )
+    expected, lse_expected, *_ = reference.histogram(scores, target, bins, IGNORE, False, "softmax")
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     # with equal scores all the errors are one number, which may lie at an edge; and a float32 that
     # is nearly 1 does not say in which of the last bins it is

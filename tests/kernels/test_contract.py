@@ -10,9 +10,11 @@ from lovasz.kernels.cpu_inputs import Inputs, strided
 OPS = torch.ops.lovasz
 SCORES, TARGET = torch.zeros(2, 3, 5), torch.zeros(2, 5, dtype=torch.int64)
 LABELS = torch.zeros(2, 3, 5, dtype=torch.int64)
+MAPS = torch.zeros(2, 2, 5, dtype=torch.int64)
 LSE = torch.zeros(2, 5, dtype=torch.float64)
 SLOPES, FACTORS = torch.zeros(1, 3, 2, 8), torch.ones(1, 3)
 LOSSES, ALL = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.bool)
+REGIONS = torch.ones(2, 3, 8, dtype=torch.float64)
 NOTHING = torch.zeros(2, dtype=torch.int64)
 GOOD = {
     "histogram": {
@@ -60,11 +62,14 @@ GOOD = {
         "class_weight": None,
         "segment_ids": None,
         "pixel_weight": None,
+        "mixture": None,
+        "regions": REGIONS,
         "ignore_index": None,
         "link": "softmax",
         "smoothing": 0.0,
         "upsample": None,
         "size": None,
+        "label_smoothing": 0.0,
     },
     "backward": {
         "scores": SCORES,
@@ -81,6 +86,9 @@ GOOD = {
         "pixel_weight": torch.ones(2, 5),
         "upsample": None,
         "size": None,
+        "mixture": None,
+        "label_smoothing": 0.0,
+        "by_regions": REGIONS[:1],
     },
 }
 # What the operators that read scores want with a link of multilabel.
@@ -126,6 +134,17 @@ BAD = [
     ("backward", {"segment_ids": TARGET[:1, 1:]}),
     ("backward", {"segment_ids": TARGET[:1]}),  # of two images
     ("histogram", {"segment_ids": TARGET[:1]}),
+    # soft labels, and sums
+    *[(name, {"target": SCORES[:, :2]}) for name in MULTILABEL],
+    *[(name, {"target": MAPS, "mixture": torch.ones(2, 3)}) for name in MULTILABEL],
+    *[(name, {"target": SCORES, "mixture": torch.ones(2, 3)}) for name in MULTILABEL],
+    *[(name, {**MULTILABEL[name], "label_smoothing": 0.1}) for name in MULTILABEL],
+    ("histogram", {**MULTILABEL["histogram"], "link": "hinge", "regions": True}),
+    ("sort_and_extend", {"regions": REGIONS}),
+    ("extend", {"positives": torch.ones(1, 3)}),
+    ("reduce", {"regions": REGIONS[:1]}),
+    ("backward", {"by_regions": REGIONS[:1].float()}),
+    ("backward", {"by_regions": REGIONS}),
 ]
 
 

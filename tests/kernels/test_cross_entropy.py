@@ -146,7 +146,7 @@ def test_opcheck():
     slopes, lse = torch.rand(1, 5, 2, 64), operators.histogram(*arguments)[1]
     scale = torch.tensor(0.5, dtype=torch.float64)
     head = (scores, target, lse, slopes, torch.rand(1, 5), None, "softmax")
-    tail = (scale, *options, None, torch.rand(2, 70), None, None)
+    tail = (scale, *options, None, torch.rand(2, 70), None, None, None, 0.0, None)
     torch.library.opcheck(operators.backward, (*head, *tail))
     torch.library.opcheck(operators.extend, (torch.ones(1, 5, 2, 64).long(), 1.0, 2.0, False))
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lovasz import lovasz_softmax
+from lovasz.core.regions import SUMS
 from tests.kernels.cases import IGNORE, labels_of, scores_of, slopes_of
 
 
@@ -17,7 +18,7 @@ def test_opcheck(layout, per_image):
     lse = operators.histogram(scores, target, 64, IGNORE, per_image, "softmax")[1]
     slopes = slopes_of(2 if per_image else 1, 5, 64)
     factors = torch.rand(len(slopes), 5)
-    tail = (None, None, 0.0, None, None, None, None)
+    tail = (None, None, 0.0, None, None, None, None, None, 0.0, None)
     arguments = (scores.requires_grad_(), target, lse, slopes, factors, IGNORE, "softmax", *tail)
     torch.library.opcheck(operators.backward, arguments)
 
@@ -31,7 +32,8 @@ def test_opcheck_of_what_has_the_gradient(sums, reduction):
     options = (torch.rand(5), True, reduction, True, sums)
     kept = (scores.requires_grad_(), target, scores.logsumexp(1).detach(), slopes_of(2, 5, 64))
     arguments = (losses, active, torch.zeros(2).long(), *options, *kept)
-    tail = (torch.rand(5), None, None, IGNORE, "softmax", 0.1, None, None)
+    regions = torch.rand(2, 5, SUMS, dtype=torch.float64)
+    tail = (torch.rand(5), None, None, None, regions, IGNORE, "softmax", 0.1, None, None, 0.2)
     torch.library.opcheck(torch.ops.lovasz.reduce, (*arguments, *tail))
 
 

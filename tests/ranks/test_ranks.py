@@ -13,6 +13,7 @@ from tests.ranks import worker
 SIZES = [1, 2, 3, 4]
 POOLED = [name for name in worker.LOSSES if "images" not in name]
 FUSED = {"combined", "binary combined", "weighted"}  # with a sum of floating numbers
+FUSED |= {name for name in worker.LOSSES if "dice" in name or "smoothed" in name}
 EXACT = [name for name in POOLED if name not in FUSED]
 ROUNDED = [name for name in worker.LOSSES if name not in EXACT]
 

@@ -49,6 +49,24 @@ LOSSES = {
         lovasz.lovasz_softmax,
         {"ignore_index": 255, "per_image": True, "reduction": "sum"},
     ),
+    # Losses by sums, and soft labels, are sums of floating numbers.
+    "dice": (lovasz.dice_loss, {"ignore_index": 255, "classes": "foreground"}),
+    "dice of images": (lovasz.dice_loss, {"ignore_index": 255, "per_image": True}),
+    "jaccard metric, smoothed": (
+        lovasz.jaccard_metric_loss,
+        {"ignore_index": 255, "label_smoothing": 0.1, "classes": "present"},
+    ),
+    "dice, generalized": (lovasz.generalized_dice_loss, {"ignore_index": 255}),
+    "dice and entropy": (lovasz.cross_entropy_dice, {"ignore_index": 255, "squared": True}),
+    "dice, several means of images": (
+        lovasz.dice_loss,
+        {"ignore_index": 255, "averaging": {"dataset": 1.0, "class": 0.5}, "pooled": True},
+    ),
+    "dice and binary entropy": (
+        lovasz.binary_cross_entropy_dice,
+        {"ignore_index": 255, "multilabel": True},
+    ),
+    "softmax, smoothed": (lovasz.lovasz_softmax, {"ignore_index": 255, "label_smoothing": 0.1}),
 }
 
 

@@ -61,8 +61,10 @@ class _Kept(NamedTuple):
             scale = grad_cross_entropy * self.by_sum
         slopes, pixel_weight = self.slopes, self.pixel_weight
         if slopes.dim() == 3 and pixel_weight is not None:
-            # By pixel the slopes have the weights in them; the cross-entropy has not.
-            if scale is None:
+            # By pixel the slopes have the weights in them; the cross-entropy and the sums have not,
+            # and of soft labels those of weight 0 are ignored, whatever the scores there hold.
+            needed = scale is not None or by_regions is not None
+            if not needed and not self.target.is_floating_point():
                 pixel_weight = None
             else:
                 weight = pixel_weight if pixel_weight.dim() == 3 else pixel_weight.unsqueeze(1)

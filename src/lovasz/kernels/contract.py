@@ -374,7 +374,8 @@ def _check_soft(
     """Links that have predictions, and of which several labels can be mixed or smoothed."""
     if link in UNBOUNDED and (regions or target.is_floating_point()):
         raise ValueError(
-            f"lovasz::{operator}: expected labels of integers and no regions with link {link}"
+            f"lovasz::{operator}: expected labels of integers and no regions with link {link},"
+            f" got {target.dtype} and {regions}"
         )
     if mixed and link not in MULTICLASS:
         raise ValueError(
@@ -382,7 +383,9 @@ def _check_soft(
             f" {' or '.join(MULTICLASS)} alone, got {link}"
         )
     if mixture is not None and target.is_floating_point():
-        raise ValueError(f"lovasz::{operator}: expected label maps of integers with mixture")
+        raise ValueError(
+            f"lovasz::{operator}: expected label maps of integers with mixture, got {target.dtype}"
+        )
 
 
 def _check_has_cross_entropy(operator: str, link: str) -> None:

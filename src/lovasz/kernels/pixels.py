@@ -120,6 +120,9 @@ def pull_back(pixels: Pixels, rising: Tensor, link: str) -> Tensor:
     """Derivative by the scores from that by the predictions, (N, C, L)."""
     if link == "softmax":
         p = pixels.scores
+        # Relative to the most probable class, so that no digits are lost where its p is nearly 1.
+        most = p.detach().argmax(1, keepdim=True)
+        rising = rising - rising.gather(1, most)
         return p * (rising - (p * rising).sum(1, keepdim=True))
     if link in PROBABILITIES:
         return rising

@@ -161,16 +161,38 @@ def reduce_averaged(
     region = None
     if o.region is not None:
         assert regions is not None  # asked for
-        losses = torch.where(active, o.region(regions), 0.0)
-        region = (losses * by_image).sum()
-        if "dataset" in weights_of(o):
-            batch = regions.sum(0, keepdim=True)
-            if ranks is not None:
-                batch = batch + (ranks.total(batch) - batch).detach()
-            own = (torch.where(of_batch > 0, o.region(batch), 0.0) * of_batch).sum()
-            region = region + own + (own / size - own).detach()
+        region = _region(regions, active, invalid, factors, ranks, o)
     value = both_of(value, region, o).to(torch.float64 if wide else torch.float32)
     if ranks is None:
         return value, cross_entropy
     value = ranks.connected_total(value)
     return value, cross_entropy if cross_entropy is None else ranks.replicated(cross_entropy)
+
+
+def _region(
+    regions: Tensor,
+    active: Tensor,
+    invalid: Tensor,
+    factors: _Factors,
+    ranks: Ranks | None,
+    o: Options,
+) -> Tensor:
+    """The loss by sums, of which this rank's share of that of the batch is the value."""
+    assert o.region is not None  # or nobody would ask
+    in_batch, of_images = factors.of_batch > 0, regions
+    if o.region.pooled:  # one loss of the classes that count
+        of_images = torch.where(active.unsqueeze(-1), regions, 0.0)
+        factors = _Factors(active.any(1, keepdim=True), invalid, None, ranks, o)
+        active = active.any(1, keepdim=True)
+    losses = torch.where(active, o.region(of_images), 0.0)
+    region = (losses * factors.by_image).sum()
+    if "dataset" not in weights_of(o):
+        return region
+    batch = regions.sum(0, keepdim=True)
+    if ranks is not None:
+        batch = batch + (ranks.total(batch) - batch).detach()
+    if o.region.pooled:
+        batch = torch.where(in_batch.unsqueeze(-1), batch, 0.0)
+    size = 1 if ranks is None else ranks.size
+    own = (torch.where(factors.of_batch > 0, o.region(batch), 0.0) * factors.of_batch).sum()
+    return region + own + (own / size - own).detach()

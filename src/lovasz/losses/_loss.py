@@ -50,7 +50,7 @@ def loss(
     # Which classes count and how much, and where all is computed.
     home, mask, weight, ranks = inputs.scores.device, None, None, None
     classes = inputs.scores.shape[1]
-    if not isinstance(o.classes, str):
+    if o.classes not in ("present", "all"):
         mask = class_mask(name, o.classes, classes, home)
     if o.weight is not None:
         weight = class_weight(name, o.weight, classes, home, o.names.weight)

@@ -40,7 +40,7 @@ class LovaszSoftmaxLoss(Loss):
 
     Shape:
         - logits: (N, C, *) or (P, C).
-        - target: (N, *) or (P,).
+        - target: (N, *) or (P,), or soft labels of the shape of the logits.
         - output: scalar; (C,) or (N, C) for ``reduction="none"``.
 
     Raises:
@@ -72,6 +72,7 @@ class LovaszSoftmaxLoss(Loss):
         averaging: str | Mapping[str, float] | None = None,
         reduction: str = "mean",
         set_function: SetFunction = jaccard,
+        label_smoothing: float = 0.0,
         method: str = "histogram",
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
@@ -88,6 +89,7 @@ class LovaszSoftmaxLoss(Loss):
             averaging=averaging,
             reduction=reduction,
             set_function=set_function,
+            label_smoothing=label_smoothing,
             method=method,
             bins=bins,
             momentum=momentum,
@@ -109,7 +111,7 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
 
     Shape:
         - logits: (N, C, *) or (P, C).
-        - target: (N, *) or (P,).
+        - target: (N, *) or (P,), or soft labels of the shape of the logits.
         - output: scalar.
 
     Raises:

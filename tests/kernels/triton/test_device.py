@@ -34,9 +34,7 @@ def relative(got, expected):
 def test_both_passes_are_the_reference(shape, layout, dtype):
     scores, target = scores_of(shape, layout, dtype, 3.0).cuda(), labels_of(shape).cuda()
     counts, lse, invalid, *_ = gpu.histogram(scores, target, BINS, IGNORE, True, "softmax")
-    expected, lse_expected, *_ = reference.histogram(
-        scores, target, BINS, IGNORE, True, "softmax"
-    )
+    expected, lse_expected, *_ = reference.histogram(scores, target, BINS, IGNORE, True, "softmax")
     assert torch.equal(counts.sum(-1), expected.sum(-1))
     assert (counts - expected).abs().sum() < 2e-3 * expected.sum()
     torch.testing.assert_close(lse, lse_expected, rtol=1e-6, atol=2e-6)

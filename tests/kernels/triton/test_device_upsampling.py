@@ -1,5 +1,7 @@
 """Scores of another resolution than the labels on a real device: CUDA or ROCm, with Triton."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -42,6 +44,16 @@ def relative(got, expected):
     return float((got.double() - expected.double()).norm() / expected.double().norm())
 
 
+@contextmanager
+def torch_may_vary():
+    """Torch has no interpolation for devices whose gradient is deterministic, as all tests ask."""
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", ["pixels", "classes"])
 @pytest.mark.parametrize("mode", KERNEL_MODES)
@@ -61,7 +73,8 @@ def test_both_passes_are_the_reference(work, mode, layout, dtype):
     scale = torch.tensor(0.3, device="cuda")
     tail = (factors, IGNORE, "softmax", scale, None, 0.1, None, None, *upsampled)
     gradient = gpu.backward(scores, target, lse, slopes, *tail)
-    expected = reference.backward(scores.double(), target, lse_expected, slopes.double(), *tail)
+    with torch_may_vary():
+        expected = reference.backward(scores.double(), target, lse_expected, slopes.double(), *tail)
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < (1e-3 if dtype == torch.float32 else 8e-3)
     assert torch.equal(gradient, gpu.backward(scores, target, lse, slopes, *tail))
@@ -76,7 +89,8 @@ def test_the_loss_is_that_of_enlarged_logits(options):
     target = torch.randint(19, (2, 240, 280), device="cuda")
     whole = F.interpolate(logits, (240, 280), mode="bilinear")
     expected = cross_entropy_lovasz_softmax(whole, target, **options)
-    (wanted,) = torch.autograd.grad(expected, logits)
+    with torch_may_vary():
+        (wanted,) = torch.autograd.grad(expected, logits)
     value = cross_entropy_lovasz_softmax(logits, target, upsample="bilinear", **options)
     (gradient,) = torch.autograd.grad(value, logits)
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
@@ -89,7 +103,7 @@ def test_memory_does_not_grow_with_the_scores():
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     lovasz_softmax(logits, target, upsample="bilinear").backward()
-    allowed = 3 * blocks.CHUNK_BYTES + 2 * logits.numel() * 4 + 2 * target.numel() * 8
+    allowed = 3 * blocks.CHUNK_BYTES // 2 + 2 * logits.numel() * 4 + 2 * target.numel() * 8
     tables = 8 * 150 * 2 * 2048 * 8 + blocks.CHUNK_COPIES_BYTES
     assert torch.cuda.max_memory_allocated() - before < allowed + tables
 
