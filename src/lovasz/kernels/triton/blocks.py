@@ -92,7 +92,9 @@ def new_copies(
 
 
 def sum_copies(copies: Tensor, groups: int, classes: int, bins: int) -> Tensor:
-    """The histogram, (G, C, 2, B) int64."""
+    """The histogram, (G, C, 2, B) int64; of no bins nothing is launched."""
+    if bins == 0:
+        return copies.new_empty((groups, classes, 2, 0), dtype=torch.int64)
     return copies.sum(0, dtype=torch.int64).view(groups, classes, 2, bins)
 
 
