@@ -135,3 +135,16 @@ def test_clouds_by_counting():
 def test_numbers_of_clouds_have_to_be_in_their_range(ids):
     with pytest.raises(ValueError, match=r"segment_ids in \[0, 2\], got"):
         Clouds.of(torch.tensor([ids]), 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_labels_of_clouds_may_be_unsigned(dtype):
+    ids = torch.tensor([[2, 0, 2, 4, 0]])
+    labels = torch.tensor([[0, 1, 2, 3, 4]])
+    (moved,) = Clouds.of(ids, 5).gather(labels.to(dtype))
+    assert moved.dtype == dtype
+    assert moved.tolist() == [[1, 4, 0, 2, 3]]
+    channels = torch.stack((labels, labels + 5), 1).to(dtype)  # (1, 2, 5)
+    for given in (channels, channels.transpose(1, 2).contiguous().transpose(1, 2)):
+        (moved,) = Clouds.of(ids, 5).gather(given)
+        assert moved.tolist() == [[[1, 4, 0, 2, 3], [6, 9, 5, 7, 8]]]

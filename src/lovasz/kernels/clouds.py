@@ -11,6 +11,8 @@ from lovasz.core import native
 
 _OK, _MOVED = 0, 1
 
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
 
 class Clouds(NamedTuple):
     """Where each cloud begins, and which points are moved to make it so."""
@@ -56,6 +58,8 @@ def _taken(tensor: Any, index: Tensor) -> Any:
         return tensor
     # With the axis of the one image it takes three to ten times as long.
     tensor = tensor.squeeze(0)
+    if tensor.dtype in _SIGNED:  # labels of a dtype that torch hardly knows
+        return _taken(tensor.view(_SIGNED[tensor.dtype]).unsqueeze(0), index).view(tensor.dtype)
     if tensor.dim() == 2 and tensor.stride(0) == 1:  # the classes of a point are neighbours
         return tensor.t().index_select(0, index).t().unsqueeze(0)
     return tensor.index_select(-1, index).unsqueeze(0)
