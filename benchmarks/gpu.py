@@ -16,13 +16,16 @@ import json
 import sys
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from benchmarks import cuda, multilabel, upsampling
 from benchmarks.methods import METHODS, SLOW
 from benchmarks.workloads import WORKLOADS, draw
+from lovasz import cross_entropy_dice, cross_entropy_lovasz_softmax
 
 RESULTS = Path(__file__).parent / "results"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -32,6 +35,8 @@ STAGES = {"equal": 0.0, "untrained": 0.1, "random": 1.0, "trained": None}
 
 # Shapes of multilabel logits, besides those of classes.
 MULTILABEL = {**multilabel.SHAPES, "many labels": (4, 19, 512, 512)}
+# Soft labels of several kinds, and losses by sums.
+SOFT = {f"soft {name}": WORKLOADS[name] for name in ("cityscapes", "volume")}
 # Logits of low resolution, the methods of which are compared with F.interpolate and cross-entropy.
 UPSAMPLED = {f"upsampled {name}": upsampling.WORKLOADS[name] for name in ("cityscapes", "ade")}
 
@@ -40,6 +45,8 @@ def methods(workload: str, names: list[str] | None):
     """What is measured; the first is always there, for the ratios."""
     if workload in UPSAMPLED:
         found = upsampling.ways(UPSAMPLED[workload])
+    elif workload in SOFT:
+        found = soft_methods()
     else:
         found = multilabel.METHODS if workload in MULTILABEL else class_methods()
     return {n: m for i, (n, m) in enumerate(found.items()) if not (i and names and n not in names)}
@@ -57,11 +64,44 @@ def class_methods():
     }
 
 
+class Labels(NamedTuple):
+    """Labels of one image twice: as indices, as indices of others, and as a dense mixture."""
+
+    hard: Tensor
+    other: Tensor
+    dense: Tensor
+
+    def to(self, device: str) -> Labels:
+        """The same on a device."""
+        return Labels(*(tensor.to(device) for tensor in self))
+
+
+def soft_methods():
+    """Losses of soft labels and by sums, beside that of hard labels and torch's."""
+    both, ce_dice = cross_entropy_lovasz_softmax, cross_entropy_dice
+    weights = {"target_weight": (0.7, 0.3)}
+    return {
+        "cross_entropy": lambda x, y: F.cross_entropy(x, y.hard),
+        "cross_entropy of soft labels": lambda x, y: F.cross_entropy(x, y.dense),
+        "both, hard": lambda x, y: both(x, y.hard),
+        "both, dense": lambda x, y: both(x, y.dense),
+        "both, two maps": lambda x, y: both(x, [y.hard, y.other], **weights),
+        "both, smoothed": lambda x, y: both(x, y.hard, lovasz_label_smoothing=0.1),
+        "cross_entropy+dice": lambda x, y: ce_dice(x, y.hard),
+        "cross_entropy+dice, dense": lambda x, y: ce_dice(x, y.dense),
+    }
+
+
 @functools.lru_cache(maxsize=1)
 def drawn(workload, kind):
     """Logits and labels on the host; drawing takes longer than measuring."""
     if workload in UPSAMPLED:
         return upsampling.draw(UPSAMPLED[workload])
+    if workload in SOFT:
+        logits, target = draw(SOFT[workload], kind)
+        other = target.flip(0).roll(1, -1)
+        hot = [F.one_hot(y, logits.shape[1]).movedim(-1, 1) for y in (target, other)]
+        return logits, Labels(target, other, (0.7 * hot[0] + 0.3 * hot[1]).contiguous())
     if workload in MULTILABEL:
         return multilabel.draw(MULTILABEL[workload], kind)
     return draw(WORKLOADS[workload], kind)
@@ -129,7 +169,9 @@ def _size(logits):
 def main(arguments: list[str]) -> None:
     """Measure, print a line for each input, and write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("--workloads", default=",".join((*WORKLOADS, *MULTILABEL, *UPSAMPLED)))
+    parser.add_argument(
+        "--workloads", default=",".join((*WORKLOADS, *MULTILABEL, *SOFT, *UPSAMPLED))
+    )
     parser.add_argument("--methods", help="names, separated by commas; default all")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--stages", default=",".join(STAGES))

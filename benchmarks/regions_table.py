@@ -70,7 +70,7 @@ def counterpart(way: str, shown: list[str]) -> str | None:
 def compared(way: str, shown: list[str]) -> str:
     """For the head of a column."""
     other = counterpart(way, shown)
-    return "" if other is None else f", / {other}"
+    return "" if other is None else f" (ratio to {other})"
 
 
 def time_of(kept: dict, way: str, shown: list[str]) -> str:

@@ -322,8 +322,8 @@ void channel_gradient(const lovasz_inputs &inputs, const float *row,
     const float value = slope[t] * derivative[t];
     out[t] = label[t] == 1 ? -value : value;
   }
-  if (Link == LOVASZ_SIGMOID && inputs.cross_entropy) {
-    if (slopes.by_pixel || alone) {
+  if (!of_probabilities<Link> && inputs.cross_entropy) {
+    if (Link != LOVASZ_SIGMOID || slopes.by_pixel || alone) {
       for (int t = 0; t < T; ++t) error[t] = sigmoid(margin[t]);
     }
     const float scale = slopes.cross_entropy_scale, own = scale * class_weight(inputs, c);

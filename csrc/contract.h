@@ -83,18 +83,41 @@ inline bool upsampled(const lovasz_inputs &inputs, const lovasz_strided &scores)
          scores.class_stride >= 0 && inputs.offsets == nullptr && inputs.cloud_ids == nullptr;
 }
 
+// Errors in [0, 1], and predictions that can be added up.
+inline bool bounded(const lovasz_inputs &inputs) {
+  return inputs.link != LOVASZ_HINGE && inputs.link != LOVASZ_ELU;
+}
+
+// Labels are hard, or soft where errors have a bound; those of channels are not made of maps, nor
+// smoothed.
+inline bool labels(const lovasz_inputs &inputs) {
+  const bool classes = inputs.link == LOVASZ_CLASSES || inputs.link == LOVASZ_PROBABILITIES;
+  if (inputs.soft.data == nullptr ? inputs.target == nullptr : inputs.target != nullptr) {
+    return false;
+  }
+  if (inputs.soft.data != nullptr &&
+      (!strided(inputs.soft) || !bounded(inputs) || inputs.maps != 0)) {
+    return false;
+  }
+  if (inputs.maps != 0 && (inputs.maps < 0 || inputs.mixture == nullptr || !classes)) return false;
+  if (inputs.label_smoothing != 0.0f && !classes) return false;
+  return inputs.target_stride >= 0 && inputs.target_class_stride >= 0 &&
+         (bounded(inputs) || !inputs.regions) && inputs.label_smoothing >= 0.0f &&
+         inputs.label_smoothing <= 1.0f &&
+         within(inputs.soft_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
+         within(inputs.label_type, LOVASZ_UINT8, LOVASZ_UINT64);
+}
+
 // What every pass reads; `bins` is at least this.
 inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
   if (!sized(inputs)) return false;
   const bool softmax = inputs.link == LOVASZ_CLASSES;
-  const bool places = strided(inputs.scores) && inputs.target != nullptr &&
-                      inputs.target_stride >= 0 && inputs.target_class_stride >= 0 &&
-                      inputs.weight_image_stride >= 0 && inputs.weight_class_stride >= 0;
-  const bool logits = softmax || inputs.link == LOVASZ_SIGMOID;
-  return places && (!softmax || inputs.lse != nullptr) && inputs.bins >= bins &&
+  const bool places =
+      strided(inputs.scores) && inputs.weight_image_stride >= 0 && inputs.weight_class_stride >= 0;
+  const bool logits = inputs.link < LOVASZ_PROBABILITIES;
+  return places && (!softmax || inputs.lse != nullptr) && inputs.bins >= bins && labels(inputs) &&
          (logits || !inputs.cross_entropy) &&
          within(inputs.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
-         within(inputs.label_type, LOVASZ_UINT8, LOVASZ_UINT64) &&
          within(inputs.link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES) && clouds(inputs) &&
          upsampled(inputs, inputs.scores);
 }

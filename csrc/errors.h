@@ -51,6 +51,18 @@ struct LogSumExp {
   float log_probability(int t, float score) const { return (score - most[t]) - rest[t]; }
 };
 
+// Soft labels: whether the prediction is below the label, so that it is counted with the positives;
+// of a label of 1 it always is, as it is of a hard one.
+inline bool is_under(float p, float q) { return (p < q) | (q >= 1.0f); }
+
+// Where the error |p - q| lies, with `complement` as 1 - p. Both differences have the digits that
+// they have of hard labels, whose counts are these to the bit.
+inline float soft_position(float p, float complement, float q, bool under, float bins) {
+  const float shift = under ? 1.0f - q : q;
+  const float error = (under ? complement : p) - shift;
+  return bounded_position(error, (under ? p : complement) + shift, bins);
+}
+
 // The bin of a position, `last` for those beyond it and for NaN.
 inline int32_t bin_of(float position, float last) {
   return static_cast<int32_t>(position < last ? position : last);

@@ -66,12 +66,12 @@ void take_from_beside(const int64_t *counts, int64_t bins, Slope *slopes) {
 }
 
 // A class while it is extended, a block of bins at a time.
-template <class Slope>
+template <class Slope, class Delta>
 struct ClassExtension {
   // A group is what is looked at for shortcuts: many of its bins are alike. Of 16, gcc 12 takes the
   // loops apart before it makes vectors of them.
   static constexpr int64_t block = 256, group = 32;
-  const Tversky delta;
+  const Delta delta;
   const double positives, negatives;  // of the class
   // Pixels with errors above a bin, and Δ of those, from the lower edge of the block on.
   alignas(64) double F[block + 1], B[block + 1];
@@ -193,26 +193,39 @@ struct ClassExtension {
   }
 };
 
-// One class: counts and slopes are (2, B), negatives first; returns the loss.
-template <class Slope>
-double extend_class(const int64_t *counts, const lovasz_extension &e, Slope *slopes,
-                    uint8_t *present) {
+// How many pixels of a class there are, those with and without it, counts being (2, B), negatives
+// first.
+struct ClassCounts {
+  double pixel;  // that one counts
+  double positives, negatives;
+
+  ClassCounts(const int64_t *counts, const lovasz_extension &e, uint8_t *present)
+      : pixel(1.0 / static_cast<double>(e.unit)) {  // a power of two: exact
+    const int64_t *n = counts, *f = counts + e.bins;
+    int64_t with = 0, without = 0;
+    for (int64_t b = 0; b < e.bins; ++b) {
+      with += f[b];
+      without += n[b];
+    }
+    present[0] = with + without > 0;
+    present[e.rows] = with > 0;
+    positives = pixel * static_cast<double>(with);
+    negatives = pixel * static_cast<double>(without);
+  }
+};
+
+// One class: slopes are (2, B) as counts are; returns the loss.
+template <class Slope, class Delta>
+double extend_class(const int64_t *counts, const lovasz_extension &e, const ClassCounts &of_class,
+                    Delta delta, Slope *slopes) {
   const int64_t bins = e.bins;
-  const double pixel = 1.0 / static_cast<double>(e.unit);  // a power of two: exact
+  const double pixel = of_class.pixel;
   const int64_t *n = counts, *f = counts + bins;
   Slope *slope_n = slopes, *slope_f = slopes + bins;
-  int64_t positives = 0, negatives = 0;
-  for (int64_t b = 0; b < bins; ++b) {
-    positives += f[b];
-    negatives += n[b];
-  }
-  present[0] = positives + negatives > 0;
-  present[e.rows] = positives > 0;
-  const double P = pixel * static_cast<double>(positives);
-  const double N = pixel * static_cast<double>(negatives);
-  ClassExtension<Slope> extension{{e.alpha, e.beta, P}, P, N, {}, {}, {}, 0.0};
+  ClassExtension<Slope, Delta> extension{delta, of_class.positives, of_class.negatives, {}, {}, {},
+                                         0.0};
 
-  constexpr int64_t block = ClassExtension<Slope>::block, lanes = 8;
+  constexpr int64_t block = ClassExtension<Slope, Delta>::block, lanes = 8;
   double loss[lanes] = {};
   int64_t passed_f = 0, passed_n = 0;
   for (int64_t end = bins; end > 0; end -= block) {  // from the largest errors down

@@ -72,12 +72,11 @@ void add_negatives(const float *__restrict h, int64_t classes, int64_t size, flo
   }
 }
 
-// Log-sum-exp, cross-entropy, and what is wrong with pixels.
+// Log-sum-exp, of which `rest` is what it is more than the maximum, and what is wrong with pixels.
 template <int T>
-void finish_pixels(const lovasz_inputs &inputs, Rows x, const int32_t *label, const float *m,
-                   const float *s, int64_t image, int64_t pixel, int64_t size,
-                   lovasz_histograms &histograms) {
-  alignas(64) float rest[T];
+void finish_lse(const lovasz_inputs &inputs, const int32_t *label, const float *m, const float *s,
+                int64_t image, int64_t pixel, int64_t size, lovasz_histograms &histograms,
+                float *rest) {
   for (int t = 0; t < T; ++t) rest[t] = log_positive(s[t]);
   double *lse_out = inputs.lse + image * inputs.length + pixel;
   int64_t invalid = 0, bad_labels = 0;
@@ -89,12 +88,20 @@ void finish_pixels(const lovasz_inputs &inputs, Rows x, const int32_t *label, co
     invalid += label[t] != ignored && !number;
     bad_labels += label[t] == outside;
   }
-  if (inputs.cross_entropy) {
-    const float *weight = weights_from(inputs, inputs.pixel_weight, image, 0, pixel);
-    add_cross_entropy<T>(inputs, x, label, {m, rest}, weight, size, histograms.cross_entropy);
-  }
   histograms.invalid += invalid;
   histograms.bad_labels += bad_labels;
+}
+
+// The same, and the cross-entropy.
+template <int T>
+void finish_pixels(const lovasz_inputs &inputs, Rows x, const int32_t *label, const float *m,
+                   const float *s, int64_t image, int64_t pixel, int64_t size,
+                   lovasz_histograms &histograms) {
+  alignas(64) float rest[T];
+  finish_lse<T>(inputs, label, m, s, image, pixel, size, histograms, rest);
+  if (!inputs.cross_entropy) return;
+  const float *weight = weights_from(inputs, inputs.pixel_weight, image, 0, pixel);
+  add_cross_entropy<T>(inputs, x, label, {m, rest}, weight, size, histograms.cross_entropy);
 }
 
 // A cross-entropy alone: nothing is counted.
@@ -179,7 +186,7 @@ void histogram_channel(const lovasz_inputs &inputs, const float *row,
   alignas(64) int32_t at[T];
   alignas(64) float margin[T];
   margins<T, Link>(row, label, margin);
-  if (Link == LOVASZ_SIGMOID && inputs.cross_entropy) {
+  if (!of_probabilities<Link> && inputs.cross_entropy) {
     alignas(64) float nll[T];
     channel_bins<T, Link, true>(margin, label, bins, side, at, nll);
     const float *weight = weights_from(inputs, inputs.pixel_weight, image, c, pixel);

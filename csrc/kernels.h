@@ -17,6 +17,7 @@ struct lovasz_histograms {
   int64_t row;          // bins, then one for an error of 1, one for what must not be counted
   int64_t invalid, bad_labels;
   double *cross_entropy;  // sums of the current chunk
+  double *regions;        // (C, 8), those of its pixels of the current group
 };
 
 struct lovasz_slopes {
@@ -26,6 +27,7 @@ struct lovasz_slopes {
   const float *factors;
   float cross_entropy_scale;
   bool by_pixel;
+  const double *by_regions;  // (C, 8), or null
 };
 
 // Of each output along an axis the two sources between which it lies, and their weights.
@@ -42,9 +44,24 @@ struct lovasz_grid {
 
 constexpr int64_t lovasz_padding = 16;
 
-// Number of floats of working memory for a tile: three arrays, and sixteen points twice.
-static inline int64_t lovasz_scratch_floats(int64_t classes) {
-  return classes * (3 * (lovasz_tile_pixels + lovasz_padding) + 2 * 16);
+// Whether labels are soft; only then they are read by kernels that know of such.
+static inline bool lovasz_is_soft(const lovasz_inputs *inputs) {
+  return inputs->soft.data != nullptr || inputs->maps > 0 || inputs->label_smoothing > 0.0f;
+}
+
+// Number of floats of working memory for the labels of a tile: an array, or six rows for each map
+// and four sums for each class.
+static inline int64_t lovasz_soft_floats(const lovasz_inputs *inputs) {
+  if (inputs->soft.data != nullptr) {
+    return inputs->classes * (lovasz_tile_pixels + lovasz_padding);
+  }
+  return 6 * lovasz_tile_pixels * (inputs->maps > 0 ? inputs->maps : 1) + 4 * inputs->classes;
+}
+
+// And for a tile: three arrays, sixteen points twice, and the labels.
+static inline int64_t lovasz_scratch_floats(const lovasz_inputs *inputs) {
+  return inputs->classes * (3 * (lovasz_tile_pixels + lovasz_padding) + 2 * 16) +
+         lovasz_soft_floats(inputs);
 }
 
 // And behind them for scores that are interpolated: four arrays, and a source row twice.

@@ -21,10 +21,11 @@ const int64_t layout[] = {
     AT(ignore_index), AT(lse), AT(score_type), AT(label_type), AT(has_ignore_index), AT(per_image),
     AT(cross_entropy), AT(smoothing), AT(class_weight), AT(pixel_weight), AT(fixed_weight),
     AT(weight_image_stride), AT(weight_class_stride), AT(target_class_stride), AT(link),
-    AT(offsets), AT(clouds), AT(cloud_ids), AT(upsample), AT(source), AT(size),
+    AT(offsets), AT(clouds), AT(cloud_ids), AT(upsample), AT(source), AT(size), AT(soft),
+    AT(soft_type), AT(maps), AT(mixture), AT(label_smoothing), AT(regions),
 #undef LOVASZ_STRUCT
 #define LOVASZ_STRUCT lovasz_histogram_result
-    SIZE, AT(counts), AT(invalid), AT(bad_labels), AT(cross_entropy),
+    SIZE, AT(counts), AT(invalid), AT(bad_labels), AT(cross_entropy), AT(regions),
 #undef LOVASZ_STRUCT
 #define LOVASZ_STRUCT lovasz_sort_result
     SIZE, AT(slopes), AT(losses), AT(positives), AT(pixels), AT(invalid), AT(alpha), AT(beta),
@@ -32,7 +33,7 @@ const int64_t layout[] = {
 #undef LOVASZ_STRUCT
 #define LOVASZ_STRUCT lovasz_extension
     SIZE, AT(counts), AT(centres), AT(losses), AT(slopes), AT(present), AT(rows), AT(bins), AT(unit),
-    AT(alpha), AT(beta), AT(wide),
+    AT(alpha), AT(beta), AT(wide), AT(positives),
 #undef LOVASZ_STRUCT
 #define LOVASZ_STRUCT lovasz_reduction
     SIZE, AT(losses), AT(active), AT(invalid), AT(weight), AT(factors), AT(sums), AT(total),

@@ -6,6 +6,9 @@
 #include "backward.h"
 #include "extend.h"
 #include "histogram.h"
+#include "maps.h"
+#include "soft_backward.h"
+#include "soft_histogram.h"
 #include "sort.h"
 #include "upsample.h"
 
@@ -29,7 +32,7 @@ struct Span {
         first(begin),
         last(end),
         scratch(inputs, memory),
-        enlarged(inputs, memory + lovasz_scratch_floats(inputs.classes)),
+        enlarged(inputs, memory + lovasz_scratch_floats(read)),
         gradient(written) {}
 
   // Calls visit(tile, x, pixel, size) for every tile, where decltype(tile)::pixels is the most of
@@ -52,7 +55,9 @@ struct Span {
     for (int64_t pixel = first; pixel < last; pixel += T) {
       const int64_t size = last - pixel < T ? last - pixel : T;
       visit(Tile<T, Score>{*this, pixel, size},
-            load_tile<T, Score>(inputs, image, pixel, size, scratch), pixel, size);
+            load_tile<T, Score>(inputs, inputs.scores, image, pixel, size, scratch.strip,
+                                scratch.rows),
+            pixel, size);
     }
   }
   template <int T, class Visit>
@@ -164,9 +169,79 @@ bool with_link(const lovasz_inputs &inputs, Visit visit) {
   return false;
 }
 
+// Links of soft labels.
+template <class Visit>
+bool with_soft_link(const lovasz_inputs &inputs, Visit visit) {
+  switch (inputs.link) {
+    case LOVASZ_SIGMOID:
+      visit(Constant<LOVASZ_SIGMOID>());
+      return true;
+    case LOVASZ_PROBABILITIES:
+      visit(Constant<LOVASZ_PROBABILITIES>());
+      return true;
+    case LOVASZ_CHANNEL_PROBABILITIES:
+      visit(Constant<LOVASZ_CHANNEL_PROBABILITIES>());
+      return true;
+  }
+  return false;
+}
+
+// Of soft labels, or of hard ones with regions.
+void soft_histogram(const Span &span, const lovasz_inputs &inputs, lovasz_histograms &histograms) {
+  const bool channels = with_soft_link(inputs, [&](auto link) {
+    constexpr int32_t link_of = decltype(link)::value;
+    span.channel_tiles<link_of>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      constexpr int T = decltype(tile)::pixels;
+      soft_histogram_channels_tile<T, link_of>(inputs, x, span.image, pixel, size, histograms,
+                                               span.scratch);
+    });
+  });
+  if (channels) return;
+  if (inputs.soft.data == nullptr && !inputs.regions) {
+    span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      map_histogram_tile<decltype(tile)::pixels>(inputs, x, span.image, pixel, size, histograms,
+                                                 span.scratch);
+    });
+    return;
+  }
+  span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+    soft_histogram_tile<decltype(tile)::pixels>(inputs, x, span.image, pixel, size, histograms,
+                                                span.scratch);
+  });
+}
+
+void soft_backward(const Span &span, const lovasz_inputs &inputs, const lovasz_slopes &slopes) {
+  const bool channels = with_soft_link(inputs, [&](auto link) {
+    constexpr int32_t link_of = decltype(link)::value;
+    span.channel_tiles<link_of>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      constexpr int T = decltype(tile)::pixels;
+      soft_backward_channels_tile<T, link_of>(inputs, x, slopes, span.image, pixel, size,
+                                              span.scratch, tile);
+    });
+  });
+  if (channels) return;
+  const bool slopes_by_bin = !slopes.by_pixel && inputs.bins > 0;
+  if (inputs.soft.data == nullptr && slopes.by_regions == nullptr && slopes_by_bin) {
+    const double total = inputs.cross_entropy ? total_class_weight(inputs) : 0.0;
+    span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+      map_backward_tile<decltype(tile)::pixels>(inputs, x, slopes, total, span.image, pixel, size,
+                                                span.scratch, tile);
+    });
+    return;
+  }
+  span.narrow_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
+    soft_backward_tile<decltype(tile)::pixels>(inputs, x, slopes, span.image, pixel, size,
+                                               span.scratch, tile);
+  });
+}
+
 void histogram(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, int64_t first,
                int64_t last, lovasz_histograms *histograms, float *memory) {
   const Span span(inputs, grid, image, first, last, memory);
+  if (lovasz_is_soft(inputs) || inputs->regions) {
+    soft_histogram(span, *inputs, *histograms);
+    return;
+  }
   const bool channels = with_link(*inputs, [&](auto link) {
     constexpr int32_t link_of = decltype(link)::value;
     span.channel_tiles<link_of>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
@@ -191,6 +266,11 @@ void backward(const lovasz_inputs *inputs, const lovasz_grid *grid, const lovasz
               const lovasz_strided *gradient, int64_t image, int64_t first, int64_t last,
               float *memory) {
   const Span span(inputs, grid, image, first, last, memory, gradient);
+  if (lovasz_is_soft(inputs) || slopes->by_regions != nullptr) {
+    soft_backward(span, *inputs, *slopes);
+    finish_stream();
+    return;
+  }
   const bool channels = with_link(*inputs, [&](auto link) {
     constexpr int32_t link_of = decltype(link)::value;
     span.channel_tiles<link_of>([&](auto tile, Rows x, int64_t pixel, int64_t size) {
@@ -243,8 +323,16 @@ void argmax(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image,
 template <class Slope>
 void extend_as(const lovasz_extension *w, int64_t row) {
   const int64_t first = row * 2 * w->bins;
+  const int64_t *counts = w->counts + first;
   Slope *slopes = static_cast<Slope *>(w->slopes) + first;
-  w->losses[row] = extend_class(w->counts + first, *w, slopes, w->present + row);
+  const ClassCounts of_class(counts, *w, w->present + row);
+  if (w->positives == nullptr) {
+    const Tversky delta{w->alpha, w->beta, of_class.positives};
+    w->losses[row] = extend_class(counts, *w, of_class, delta, slopes);
+  } else {
+    const SoftTversky delta{{w->alpha, w->beta, w->positives[row]}};
+    w->losses[row] = extend_class(counts, *w, of_class, delta, slopes);
+  }
 }
 
 void extend(const lovasz_extension *w, int64_t row) {

@@ -43,7 +43,9 @@ const lovasz_kernels *best_level() {
 
 struct HistogramPass : Pass {
   lovasz_histogram_result &result;
-  double *cross_entropy;  // (chunks, 2): added up in the order of chunks, whoever counted them
+  // Added up in the order of chunks, whoever counted them.
+  double *cross_entropy;          // (chunks, 2)
+  double *region_sums = nullptr;  // (slots, C, 8), see `slot`
   // So that threads seldom wait for each other where each has clouds of its own.
   std::mutex merging[64];
   std::atomic<int64_t> bad_labels{0};
@@ -52,6 +54,14 @@ struct HistogramPass : Pass {
       : Pass(read), result(written) {}
   void count();
   void merge(lovasz_histograms &own, int64_t group);
+  void add_regions();
+  int64_t row_of_regions() const { return inputs.classes * LOVASZ_REGION_SUMS; }
+  // Of a chunk and a group. The clouds of a chunk begin with the last one of the chunk before, or
+  // behind it, so that no two of them have a slot in common.
+  int64_t slot(int64_t chunk, int64_t group) const {
+    return chunk + (inputs.offsets == nullptr ? 0 : group);
+  }
+  int64_t slots() const { return chunks.total + (inputs.offsets == nullptr ? 0 : inputs.clouds); }
 };
 
 // Adds a row of a thread's histograms, which is the sum of two, to that of the result, and clears
@@ -120,10 +130,24 @@ void HistogramPass::count() {
       }
       current = group;
       pixels += static_cast<uint64_t>(end - begin);
+      own.regions =
+          region_sums == nullptr ? nullptr : region_sums + slot(index, group) * row_of_regions();
       level.histogram(&inputs, grid, image, begin, end, &own, scratch);
     });
   });
   if (current >= 0) merge(own, current);
+}
+
+void HistogramPass::add_regions() {
+  const int64_t row = row_of_regions();
+  for (int64_t i = 0; i < chunks.total; ++i) {
+    each_group(chunks.image(i), chunks.first(i), chunks.last(i),
+               [&](int64_t group, int64_t, int64_t) {
+                 const double *from = region_sums + slot(i, group) * row;
+                 double *to = result.regions + group * row;
+                 for (int64_t k = 0; k < row; ++k) to[k] += from[k];
+               });
+  }
 }
 
 }  // namespace
@@ -169,9 +193,10 @@ int lovasz_choose_level(const char *name) {
 
 int lovasz_histogram(const lovasz_inputs *inputs, lovasz_histogram_result *result,
                      int32_t threads) {
-  const bool counted = inputs->bins > 0 || !inputs->cross_entropy;
+  const bool regions = inputs->regions || lovasz_is_soft(inputs);
+  const bool counted = inputs->bins > 0 || !(inputs->cross_entropy || inputs->regions);
   if (!contract::kept(*inputs, counted) || (counted && result->counts == nullptr) ||
-      result->invalid == nullptr) {
+      result->invalid == nullptr || (regions && result->regions == nullptr)) {
     return LOVASZ_MISUSE;
   }
   // The kernels find cells of histograms by 32 bits.
@@ -181,7 +206,12 @@ int lovasz_histogram(const lovasz_inputs *inputs, lovasz_histogram_result *resul
   const Memory cross_entropy(2 * sizeof(double) * static_cast<size_t>(sums));
   if (cross_entropy.data == nullptr) return LOVASZ_NO_MEMORY;
   pass.cross_entropy = cross_entropy.aligned<double>();
+  const int64_t numbers = regions ? pass.slots() * pass.row_of_regions() : 0;
+  const Memory region_sums(sizeof(double) * static_cast<size_t>(numbers));
+  if (region_sums.data == nullptr) return LOVASZ_NO_MEMORY;
+  if (regions) pass.region_sums = region_sums.aligned<double>();
   pass.on_threads(threads, [&] { pass.count(); });
+  if (regions && !pass.failed) pass.add_regions();
   for (int64_t i = 0; i < sums; ++i) {
     result->cross_entropy[0] += pass.cross_entropy[2 * i];
     result->cross_entropy[1] += pass.cross_entropy[2 * i + 1];
@@ -200,27 +230,34 @@ void lovasz_extend(const lovasz_extension *extension, int32_t threads) {
 }
 
 int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by_pixel,
-                    const float *factors, float cross_entropy_scale, const lovasz_strided *gradient,
-                    int32_t threads) {
+                    const float *factors, float cross_entropy_scale, const double *by_regions,
+                    const lovasz_strided *gradient, int32_t threads) {
   if (!contract::kept(*inputs, 0, *gradient)) return LOVASZ_MISUSE;
   if (slopes == nullptr && (by_pixel || inputs->bins > 0)) return LOVASZ_MISUSE;
+  if (by_regions != nullptr && (inputs->cloud_ids != nullptr || !contract::bounded(*inputs))) {
+    return LOVASZ_MISUSE;
+  }
   Pass pass(*inputs);
   const int64_t classes = inputs->classes;
   const auto factors_of = [&](int64_t group) {
     return factors == nullptr ? nullptr : factors + group * classes;
+  };
+  const auto regions_of = [&](int64_t group) {
+    return by_regions == nullptr ? nullptr : by_regions + group * classes * LOVASZ_REGION_SUMS;
   };
   pass.in_halves(threads, [&] {
     pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
       // Clouds may be so small that whole tiles have to be taken from many of them at once.
       if (by_pixel) {
         const lovasz_slopes own{slopes + image * inputs->length * classes,
-                                factors_of(pass.group(image)), cross_entropy_scale, true};
+                                factors_of(pass.group(image)), cross_entropy_scale, true,
+                                regions_of(pass.group(image))};
         pass.level.backward(inputs, pass.grid, &own, gradient, image, first, last, scratch);
         return;
       }
       pass.each_group(image, first, last, [&](int64_t group, int64_t begin, int64_t end) {
         const lovasz_slopes own{slopes + group * classes * 2 * inputs->bins, factors_of(group),
-                                cross_entropy_scale, false};
+                                cross_entropy_scale, false, regions_of(group)};
         pass.level.backward(inputs, pass.grid, &own, gradient, image, begin, end, scratch);
       });
     });

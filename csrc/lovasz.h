@@ -13,7 +13,7 @@
 #endif
 
 // Changes with everything that a binding has to know: a struct, an enumeration, a function.
-#define LOVASZ_ABI 4
+#define LOVASZ_ABI 5
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
@@ -88,6 +88,29 @@ struct lovasz_inputs {
   // width, the last three contiguous, and `length` is that of all pixels of `size`.
   int32_t upsample;
   int64_t source[3], size[3];
+  // Soft labels (N, C, L) in the place of the target, strided and of a type as scores are, or null.
+  // Pixels of weight 0 are ignored, and of channels elements equal to the ignore index.
+  struct lovasz_strided soft;
+  int32_t soft_type;
+  // Or the mean of several label maps (N, maps, L), `target_class_stride` apart: of those that are
+  // not ignored, by the weights `mixture` (N, maps). 0 where the target is as above.
+  int32_t maps;
+  const float *mixture;
+  float label_smoothing;  // of the errors and of the sums, not of the cross-entropy
+  int32_t regions;        // whether the first pass adds up predictions, and not soft labels alone
+};
+
+// Sums of a group and class, of prediction p, soft label q, and the weight w of a pixel.
+enum lovasz_region_sums {
+  LOVASZ_SUM_P = 0,           // w p
+  LOVASZ_SUM_Q = 1,           // w q
+  LOVASZ_SUM_PQ = 2,          // w p q
+  LOVASZ_SUM_DIFFERENCE = 3,  // w |p - q|
+  LOVASZ_SUM_PP = 4,          // w p p
+  LOVASZ_SUM_QQ = 5,          // w q q
+  LOVASZ_SUM_LABELS = 6,      // w q before label smoothing
+  LOVASZ_SUM_PIXELS = 7,      // w
+  LOVASZ_REGION_SUMS = 8
 };
 
 struct lovasz_histogram_result {
@@ -95,6 +118,9 @@ struct lovasz_histogram_result {
   int64_t *invalid;         // (G), zero on entry: pixels whose scores are no numbers
   int64_t bad_labels;       // pixels whose label is neither a class nor ignored
   double cross_entropy[2];  // weighted sum of the cross-entropies, sum of the weights
+  // (G, C, 8), zero on entry; of hard labels null unless asked for, of soft ones then without the
+  // sums of anything but labels and pixels.
+  double *regions;
 };
 
 // Losses, and slopes by pixel, of Tversky's set functions from errors that were sorted.
@@ -121,6 +147,9 @@ struct lovasz_extension {
   int64_t unit;  // what one pixel counts
   double alpha, beta;
   int32_t wide;
+  // (rows) sums of the soft labels of a class, or null where labels are hard. More than that of the
+  // pixels below their label cannot be missed.
+  const double *positives;
 };
 
 // From the losses of classes to their sum or mean.
@@ -172,7 +201,8 @@ LOVASZ_API int lovasz_clouds(const int64_t *ids, int64_t length, int64_t clouds,
 // where a score is NaN. Of the inputs the scores and how they are interpolated are read.
 LOVASZ_API int lovasz_argmax(const struct lovasz_inputs *, void *labels, int32_t narrow,
                              int32_t threads);
-// The first pass: errors into bins; into none, if there are 0 and a cross-entropy is asked for.
+// The first pass: errors into bins; into none, if there are 0 and a cross-entropy or regions are
+// asked for.
 LOVASZ_API int lovasz_histogram(const struct lovasz_inputs *, struct lovasz_histogram_result *,
                                 int32_t threads);
 LOVASZ_API void lovasz_extend(const struct lovasz_extension *, int32_t threads);
@@ -185,9 +215,12 @@ LOVASZ_API void lovasz_reduce(const struct lovasz_reduction *);
 // `cross_entropy_scale` the derivative by the sum of the cross-entropies. `gradient` has strides as
 // scores have them, and no two elements in one place. It is multiplied by the weights of the
 // pixels, where there are any. To the gradient of scores that are interpolated it is added.
+// `by_regions` (G, C, 8) are derivatives by the sums of the first pass, of which those by Σ w p,
+// Σ w p q, Σ w |p - q| and Σ w p p are read, or null; not together with numbers of clouds.
 LOVASZ_API int lovasz_backward(const struct lovasz_inputs *, const float *slopes, int32_t by_pixel,
                                const float *factors, float cross_entropy_scale,
-                               const struct lovasz_strided *gradient, int32_t threads);
+                               const double *by_regions, const struct lovasz_strided *gradient,
+                               int32_t threads);
 
 // Tells the system that all of this fresh memory will be written, so that it may use large pages.
 LOVASZ_API void lovasz_expect_writes(void *data, int64_t bytes);

@@ -40,8 +40,8 @@ struct Prefetch {
 };
 
 template <int T, class Score>
-inline Prefetch prefetch_of(const lovasz_inputs &inputs, const Score *tile) {
-  const lovasz_strided &scores = inputs.scores;
+inline Prefetch prefetch_of(const lovasz_inputs &inputs, const lovasz_strided &scores,
+                            const Score *tile) {
   const uintptr_t data = reinterpret_cast<uintptr_t>(tile + T * scores.pixel_stride);
   const uintptr_t width = sizeof(Score);
   if (scores.pixel_stride == 1) {

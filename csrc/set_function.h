@@ -17,4 +17,14 @@ struct Tversky {
   }
 };
 
+// Of soft labels, `positives` being their sum: no more than that can be missed, however many pixels
+// are below their label.
+struct SoftTversky {
+  Tversky of_sum;
+
+  double operator()(double fn, double fp) const {
+    return of_sum(fn < of_sum.positives ? fn : of_sum.positives, fp);
+  }
+};
+
 }  // namespace

@@ -125,8 +125,8 @@ struct Pass {
   // Calls visit(index, image, first, last, scratch) for the chunks that this thread takes.
   template <class Visit>
   void take_chunks(Visit visit) {
-    const int64_t floats = lovasz_scratch_floats(inputs.classes) +
-                           (grid == nullptr ? 0 : lovasz_enlarged_floats(&inputs));
+    const int64_t floats =
+        lovasz_scratch_floats(&inputs) + (grid == nullptr ? 0 : lovasz_enlarged_floats(&inputs));
     const Memory scratch(static_cast<size_t>(floats) * sizeof(float));
     if (scratch.data == nullptr) {
       failed = true;

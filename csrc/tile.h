@@ -26,6 +26,7 @@ constexpr ptrdiff_t padded = T + lovasz_padding;
 struct Scratch {
   float *a, *b, *rows;  // (C, padded)
   float *strip;         // (2, 16, C)
+  float *soft;          // the labels of the tile, see soft.h
 
   Scratch(const lovasz_inputs &inputs, float *memory) {
     const int64_t array = inputs.classes * (lovasz_tile_pixels + lovasz_padding);
@@ -33,6 +34,7 @@ struct Scratch {
     b = a + array;
     rows = b + array;
     strip = rows + array;
+    soft = strip + 2 * 16 * inputs.classes;
   }
 };
 
@@ -116,31 +118,30 @@ inline Points points_of(const Score *source, int64_t stride, int64_t classes, in
 
 template <int T, class Score>
 void load_points(const Score *source, int64_t stride, int64_t classes, int64_t size,
-                 const Scratch &scratch) {
+                 float *strip_buffer, float *rows) {
   for (int64_t first = 0; first < T; first += strip) {
     const int64_t left = size - first > 0 ? size - first : 0;
     const int64_t part = left < strip ? left : strip;
-    const Points points = points_of(source + first * stride, stride, classes, part, scratch.strip);
-    strip_to_rows(points.data, points.stride, classes, part, scratch.rows + first, padded<T>);
+    const Points points = points_of(source + first * stride, stride, classes, part, strip_buffer);
+    strip_to_rows(points.data, points.stride, classes, part, rows + first, padded<T>);
   }
 }
 
-// The scores of a tile as rows of floats: in place where they lie so already.
+// The scores of a tile, or soft labels, as rows of floats: in place where they lie so already.
 template <int T, class Score>
-Rows load_tile(const lovasz_inputs &inputs, int64_t image, int64_t pixel, int64_t size,
-               const Scratch &scratch) {
-  const lovasz_strided &scores = inputs.scores;
+Rows load_tile(const lovasz_inputs &inputs, const lovasz_strided &scores, int64_t image,
+               int64_t pixel, int64_t size, float *strip_buffer, float *rows) {
   const Score *source = score_address<const Score>(scores, image, pixel);
-  const Prefetch prefetch = prefetch_of<T>(inputs, source);
+  const Prefetch prefetch = prefetch_of<T>(inputs, scores, source);
   if (scores.pixel_stride != 1) {
-    load_points<T>(source, scores.pixel_stride, inputs.classes, size, scratch);
+    load_points<T>(source, scores.pixel_stride, inputs.classes, size, strip_buffer, rows);
   } else if (sizeof(Score) == sizeof(float) && size == T) {
     return Rows{reinterpret_cast<const float *>(source),
                 static_cast<ptrdiff_t>(scores.class_stride), prefetch};
   } else {
-    load_rows<T>(source, scores.class_stride, inputs.classes, size, scratch.rows);
+    load_rows<T>(source, scores.class_stride, inputs.classes, size, rows);
   }
-  return Rows{scratch.rows, padded<T>, prefetch};
+  return Rows{rows, padded<T>, prefetch};
 }
 
 // Floats in the type of the gradient: as they are, or in `buffer`.

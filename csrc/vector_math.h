@@ -13,7 +13,7 @@
 
 namespace LOVASZ_LEVEL {
 
-constexpr float infinity = __builtin_inff();
+constexpr float infinity = __builtin_inff(), no_number = __builtin_nanf("");
 constexpr float largest = 3.4028234663852886e38f;
 
 inline float as_float(int32_t bits) {

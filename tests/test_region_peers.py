@@ -387,3 +387,45 @@ def test_logits_of_ignored_pixels_may_be_anything_here(nnunet, monai):
     masked = monai.DiceLoss(softmax=True, to_onehot_y=True, ignore_index=CLASSES)
     assert masked(logits, target.unsqueeze(1)).isnan()
     assert lovasz.dice_loss(logits, target, ignore_index=CLASSES).isfinite()
+
+
+def scales_of(x):
+    """Outputs at the full resolution, a half and a quarter."""
+    return [x, x[..., ::2, ::2, ::2], x[..., ::4, ::4, ::4]]
+
+
+def pyramid():
+    """Logits whose sizes are multiples of 4, and labels."""
+    size = (2, 8, 12, 8)
+    return 2 * torch.randn(2, CLASSES, *size[1:]), torch.randint(CLASSES, size)
+
+
+def test_nnunet_deep_supervision(nnunet):
+    logits, target = pyramid()
+    wrapper = library("nnunetv2", "training.loss.deep_supervision").DeepSupervisionWrapper
+    weights = [4 / 7, 2 / 7, 1 / 7]
+    options = {"batch_dice": True, "do_bg": False, "smooth": 1e-5, "ddp": False}
+    theirs = wrapper(nnunet.DC_and_CE_loss(options, {}), weights)
+    labels = target.unsqueeze(1).float()
+    smaller = (F.interpolate(labels, scale_factor=1 / s, mode="nearest-exact") for s in (2, 4))
+    targets = [labels, *smaller]
+    same(
+        logits,
+        lambda x: lovasz.deep_supervision(
+            lovasz.cross_entropy_dice, scales_of(x), target, classes="foreground"
+        ),
+        lambda x: 1 + theirs(scales_of(x), targets),
+    )
+
+
+def test_monai_deep_supervision(monai):
+    logits, target = pyramid()
+    theirs = monai.DeepSupervisionLoss(monai.DiceCELoss(softmax=True, to_onehot_y=True, batch=True))
+    # Its weights are 1, 1/2, 1/4, ...; here they are divided by their sum unless they are given.
+    same(
+        logits,
+        lambda x: lovasz.deep_supervision(
+            lovasz.cross_entropy_dice, scales_of(x), target, weights=[1.0, 0.5, 0.25]
+        ),
+        lambda x: theirs(scales_of(x), target.unsqueeze(1).float()),
+    )

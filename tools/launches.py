@@ -99,6 +99,37 @@ class Upsampled(NamedTuple):
         return meta((self.images, self.classes, *self.source), self.dtype)
 
 
+class SoftWorkload(NamedTuple):
+    """Soft labels, or labels of losses by sums: shape, layout and options."""
+
+    shape: tuple[int, int, int]
+    labels: torch.dtype = torch.float32
+    maps: int = 0  # label maps that are mixed
+    link: str = "softmax"
+    adjacent_classes: bool = False
+    dtype: torch.dtype = torch.float32
+    bins: int = DEFAULT_BINS
+    per_image: bool = False
+    cross_entropy: bool = False
+    pixel_weights: bool = False
+    clouds: int = 0
+    by_regions: bool = True
+
+    @property
+    def scores(self) -> Tensor:
+        """Without storage."""
+        return Workload(self.shape, self.adjacent_classes, self.dtype).scores
+
+    @property
+    def target(self) -> Tensor:
+        """Floats for every class, an index or a zero or one of each pixel, or some label maps."""
+        images, _, length = self.shape
+        if self.maps > 0:
+            return meta((images, self.maps, length), self.labels)
+        of_pixels = self.link in MULTICLASS and not self.labels.is_floating_point
+        return meta((images, length) if of_pixels else self.shape, self.labels)
+
+
 def meta(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     """A tensor without storage."""
     return torch.empty(shape, dtype=dtype, device="meta")
@@ -112,6 +143,9 @@ def kernels() -> list[tuple[Any, str]]:
         "histogram_registers": ("histogram_registers",),
         "histogram_weighted": ("histogram_weighted",),
         "histogram_multilabel": ("histogram_multilabel",),
+        "scan_soft": ("scan_soft",),
+        "histogram_soft": ("histogram_soft",),
+        "backward_soft": ("backward_soft",),
         "backward_unrolled": ("backward_unrolled",),
         "backward_softmax": ("backward_softmax",),
         "backward_multilabel": ("backward_multilabel",),
@@ -119,7 +153,8 @@ def kernels() -> list[tuple[Any, str]]:
         "sorting": ("mark_runs", "start_runs", "extend_runs", "sum_clouds"),
         "extension": ("extend",),
         "reduction": ("reduce",),
-        "upsampling": ("enlarge", "shrink", "argmax"),
+        "upsampling": ("enlarge", "argmax"),
+        "shrinking": ("shrink", "shrink_rows", "shrink_columns"),
     }
     return [
         (importlib.import_module(f"lovasz.kernels.triton.{module}"), f"{name}_kernel")
@@ -129,7 +164,7 @@ def kernels() -> list[tuple[Any, str]]:
 
 
 def launches_of(
-    work: Workload | Upsampled, monkeypatch: pytest.MonkeyPatch, shared: bool = True
+    work: Workload | Upsampled | SoftWorkload, monkeypatch: pytest.MonkeyPatch, shared: bool = True
 ) -> list[Launch]:
     """Launches of every operator on a workload, on an H200's number of processors."""
     from lovasz.kernels.triton import blocks
@@ -142,6 +177,8 @@ def launches_of(
             patch.setattr(module, name, Recorder(getattr(module, name), launches))
         if isinstance(work, Upsampled):
             _launch_upsampled(work)
+        elif isinstance(work, SoftWorkload):
+            _launch_soft(work)
         else:
             _launch_passes(work)
             _launch_extension(work)
@@ -182,6 +219,32 @@ def _launch_upsampled(work: Upsampled) -> None:
     tail = (factors, IGNORE, "softmax", meta(()), None, 0.0, None, None, *upsampled)
     gpu.backward(scores, target, lse, slopes, *tail)
     gpu.argmax(scores, work.size, work.mode, work.classes < 256)
+
+
+def _launch_soft(work: SoftWorkload) -> None:
+    (images, classes, length), scores, target = work.shape, work.scores, work.target
+    mixture = meta((images, work.maps)) if work.maps > 0 else None
+    weight = meta((classes,)) if work.cross_entropy else None
+    smoothing = 0.1 if work.cross_entropy and work.link == "softmax" else 0.0
+    by_pixel = None
+    if work.pixel_weights:
+        by_pixel = meta((images, length) if work.link in MULTICLASS else work.shape)
+    ids = meta((1, length), torch.int64) if work.clouds else None
+    soft = (mixture, 0.1 if work.link in MULTICLASS else 0.0)
+    counts, lse, _, _, sums = gpu.histogram(
+        scores, target, work.bins, IGNORE, work.per_image, work.link,
+        work.cross_entropy, weight, smoothing, by_pixel, ids, max(work.clouds, 1), None, None,
+        *soft, True,
+    )  # fmt: skip
+    if work.bins > 0:
+        scale = SCALE if work.pixel_weights else 1
+        gpu.extend(counts, 1.0, 2.0, False, scale, False, sums[..., 1])
+    slopes, factors = meta(counts.shape), meta(counts.shape[:2])
+    scale = meta(()) if work.cross_entropy else None
+    gpu.backward(
+        scores, target, lse, slopes, factors, IGNORE, work.link, scale, weight, smoothing,
+        ids, by_pixel, None, None, *soft, sums if work.by_regions else None,
+    )  # fmt: skip
 
 
 def _launch_extension(work: Workload) -> None:
@@ -270,7 +333,8 @@ def instructions_of(launch: Launch, compiled: Any) -> Counter[str]:
     if launch.kernel.__name__ == "histogram_registers_kernel":
         block *= 4
     else:
-        block *= launch.kwargs.get("CLASSES") or launch.kwargs.get("BLOCK_C", 1)
+        unrolled = launch.kwargs.get("CLASSES") or launch.kwargs.get("UNROLLED")
+        block *= unrolled or launch.kwargs.get("BLOCK_C", 1)
     scores = block / (32 * launch.kwargs["num_warps"])
     return Counter({kind: number / scores for kind, number in kinds.items() if kind != "NOP"})
 

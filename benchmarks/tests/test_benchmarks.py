@@ -196,9 +196,9 @@ def test_regions_compare_what_is_equal(name):
 
 def test_regions_are_compared_with_a_cross_entropy_where_no_peer_is():
     shown = [regions_table.CROSS_ENTROPY, regions_table.DICE]
-    assert regions_table.compared(regions_table.DICE, shown) == ", / cross-entropy"
+    assert regions_table.compared(regions_table.DICE, shown) == " (ratio to cross-entropy)"
     shown.append(regions_table.NNUNET)
-    assert regions_table.compared(regions_table.DICE, shown) == ", / nnU-Net"
+    assert regions_table.compared(regions_table.DICE, shown) == " (ratio to nnU-Net)"
 
 
 def test_regions_measure_the_memory_of_every_way():

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
-ABI = 4
+ABI = 5
 
 _NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
 
@@ -63,6 +63,12 @@ class Inputs(ctypes.Structure):
         ("upsample", ctypes.c_int32),
         ("source", ctypes.c_int64 * 3),
         ("size", ctypes.c_int64 * 3),
+        ("soft", Strided),
+        ("soft_type", ctypes.c_int32),
+        ("maps", ctypes.c_int32),
+        ("mixture", ctypes.c_void_p),
+        ("label_smoothing", ctypes.c_float),
+        ("regions", ctypes.c_int32),
     )
 
 
@@ -74,6 +80,7 @@ class HistogramResult(ctypes.Structure):
         ("invalid", ctypes.c_void_p),
         ("bad_labels", ctypes.c_int64),
         ("cross_entropy", ctypes.c_double * 2),
+        ("regions", ctypes.c_void_p),
     )
 
 
@@ -109,6 +116,7 @@ class Extension(ctypes.Structure):
         ("alpha", ctypes.c_double),
         ("beta", ctypes.c_double),
         ("wide", ctypes.c_int32),
+        ("positives", ctypes.c_void_p),
     )
 
 
@@ -190,6 +198,7 @@ def _declare(library: ctypes.CDLL) -> None:
         ctypes.c_int32,  # by_pixel
         pointer,  # factors
         ctypes.c_float,  # cross_entropy_scale
+        pointer,  # by_regions
         ctypes.POINTER(Strided),  # gradient
         threads,
     )

@@ -1,6 +1,6 @@
 """The operators on the CPU, by the compiled kernels; what they do not know goes to the reference.
 
-That is float64 scores.
+That is float64 scores, sorting by soft labels, and sums of clouds beside errors that were sorted.
 """
 
 from __future__ import annotations
@@ -17,41 +17,32 @@ from torch import Tensor
 
 from lovasz.core import native
 from lovasz.core.bins import centres
-from lovasz.core.links import PROBABILITIES, UNBOUNDED
-from lovasz.core.upsampling import LINEAR, LINEAR_CORNERS, NEAREST
+from lovasz.core.links import PROBABILITIES
+from lovasz.core.regions import SUMS
 from lovasz.kernels import reference
 from lovasz.kernels.clouds import Clouds
-from lovasz.kernels.contents import raise_for_labels, raise_for_probabilities, split_target
-from lovasz.kernels.fixed_point import SCALE, to_fixed
+from lovasz.kernels.contents import (
+    raise_for_labels,
+    raise_for_probabilities,
+    raise_for_soft_labels,
+    split_target,
+)
+from lovasz.kernels.cpu_inputs import (
+    LABEL_TYPES,
+    LINKS,
+    SCORE_TYPES,
+    Inputs,
+    in_place,
+    strided,
+)
+from lovasz.kernels.fixed_point import SCALE
 from lovasz.kernels.segments import by_image
+from lovasz.kernels.soft import is_soft, read_labels
 
 # An element of the sort holds its place in 32 bits.
 _SORTED_SCORES = 2**32 - 1
 _NO_MEMORY = -1
 
-_LINKS = {
-    "softmax": 0,
-    "sigmoid": 1,
-    "hinge": 2,
-    "elu": 3,
-    "probabilities": 4,
-    "channel_probabilities": 5,
-}
-_SCORE_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-_LABEL_TYPES = {
-    torch.bool: 0,
-    torch.uint8: 0,
-    torch.int8: 1,
-    torch.uint16: 2,
-    torch.int16: 3,
-    torch.uint32: 4,
-    torch.int32: 5,
-    torch.int64: 6,
-    torch.uint64: 7,
-}
-
-
-_UPSAMPLE = {LINEAR: 1, LINEAR_CORNERS: 2, NEAREST: 3}
 _NO_LSE = torch.empty(0, dtype=torch.float64)
 
 
@@ -95,8 +86,7 @@ def histogram(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
-    general = regions or mixture is not None or label_smoothing > 0 or link in UNBOUNDED
-    if kernels is None or (general and (cross_entropy or link not in UNBOUNDED)):
+    if kernels is None:
         options = (ignore_index, per_image, link, cross_entropy, class_weight, smoothing)
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
         soft = (mixture, label_smoothing, regions)
@@ -110,26 +100,30 @@ def histogram(
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
     kernels.lovasz_expect_writes(counts.data_ptr(), counts.numel() * 8)
     invalid = torch.zeros(groups, dtype=torch.int64)
-    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
-    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
-    if upsample is not None:
-        inputs.add_upsampling(scores, upsample, size)
-    if cross_entropy:
-        inputs.add_cross_entropy(class_weight, smoothing)
-    if pixel_weight is not None:
-        inputs.add_pixel_weight(pixel_weight, fixed=True)
-    result = native.HistogramResult(counts.data_ptr(), invalid.data_ptr())
+    summing = regions or is_soft(target, mixture, label_smoothing)
+    summed = torch.zeros((groups, classes, SUMS) if summing else 0, dtype=torch.float64)
+    lse = _empty_lse(scores, target, link)
+    inputs = Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
+    inputs.add_labels(mixture, label_smoothing, regions=regions)
+    inputs.add_upsampling(scores, upsample, size)
+    inputs.add_cross_entropy(cross_entropy, class_weight, smoothing)
+    inputs.add_pixel_weight(pixel_weight, fixed=True)
+    result = native.HistogramResult(
+        counts=counts.data_ptr(), invalid=invalid.data_ptr(), regions=summed.data_ptr()
+    )
     if status := kernels.lovasz_histogram(inputs.struct, result, torch.get_num_threads()):
         _raise_for(status)
+    if result.bad_labels and given.is_floating_point():
+        raise_for_soft_labels(given, ignore_index, link, cross_entropy)
     if result.bad_labels:
         raise_for_labels(given, classes, ignore_index, link, cross_entropy)
     if link in PROBABILITIES and any(invalid.tolist()):
-        _, valid = split_target(target, ignore_index)
-        raise_for_probabilities(scores, valid.view(len(valid), -1, valid.shape[-1]), link)
+        labels = (mixture, label_smoothing, pixel_weight)
+        found = read_labels(scores, target, ignore_index, link, *labels)
+        raise_for_probabilities(scores, found.valid, link)
     sums = torch.empty(0, dtype=torch.float64)
     if cross_entropy:
         sums = torch.tensor(result.cross_entropy[:], dtype=torch.float64)
-    summed = torch.empty(0, dtype=torch.float64)
     return counts, lse if clouds is None else clouds.scatter(lse), invalid, sums, summed
 
 
@@ -154,7 +148,7 @@ def sort_and_extend(
     """``lovasz::sort_and_extend`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
     shape = (*scores.shape[:2], target.shape[-1])
-    soft = mixture is not None or label_smoothing > 0
+    soft = is_soft(target, mixture, label_smoothing)
     if kernels is None or soft or math.prod(shape) > _SORTED_SCORES:
         options = (ignore_index, per_image, link, alpha, beta, symmetric)
         segmented = (pixel_weight, segment_ids, segments, upsample, size)
@@ -166,17 +160,15 @@ def sort_and_extend(
     if segment_ids is not None:
         groups, clouds = segments, Clouds.of(segment_ids, segments)
         scores, target, pixel_weight = clouds.gather(scores, target, pixel_weight)
-    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
+    lse = _empty_lse(scores, target, link)
     slopes = torch.empty((*scores.shape[:2], target.shape[-1]), dtype=torch.float32)
     kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
     losses = torch.empty((groups, classes), dtype=torch.float64)
     positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
     invalid = torch.zeros(groups, dtype=torch.int64)
-    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, clouds=clouds)
-    if upsample is not None:
-        inputs.add_upsampling(scores, upsample, size)
-    if pixel_weight is not None:
-        inputs.add_pixel_weight(pixel_weight, fixed=True)
+    inputs = Inputs(scores, target, lse, ignore_index, per_image, link, clouds=clouds)
+    inputs.add_upsampling(scores, upsample, size)
+    inputs.add_pixel_weight(pixel_weight, fixed=True)
     result = native.SortResult(
         slopes=slopes.data_ptr(),
         losses=losses.data_ptr(),
@@ -221,12 +213,14 @@ def backward(
 ) -> Tensor:
     """``lovasz::backward`` for CPU tensors."""
     kernels = _kernels(scores, target, link)
-    soft = mixture is not None or label_smoothing > 0 or by_regions is not None
-    if kernels is None or soft or (link in UNBOUNDED and scale is not None):
+    by_pixel = slopes.dim() == 3
+    # Slopes by pixel are taken from many clouds at once, derivatives by sums from one at a time.
+    both = by_pixel and segment_ids is not None and by_regions is not None
+    if kernels is None or both:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         rest = (upsample, size, mixture, label_smoothing, by_regions)
         return reference.backward(scores, target, lse, slopes, factors, *options, *rest)
-    by_pixel, wanted, clouds = slopes.dim() == 3, scores, None
+    wanted, clouds = scores, None
     if segment_ids is not None and not by_pixel:
         clouds = Clouds.of(segment_ids, len(slopes))
         scores, target, lse, pixel_weight = clouds.gather(scores, target, lse, pixel_weight)
@@ -234,27 +228,29 @@ def backward(
     if upsample is not None:
         out = torch.zeros(scores.shape, dtype=torch.float32)  # which is added to
     else:
-        out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
+        out = gradient if in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
         kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
     slopes = slopes.to(torch.float32).contiguous()
     lse = lse.to(torch.float64).contiguous()
     factors = None if factors is None else factors.to(torch.float32).contiguous()
     bins = 0 if by_pixel else slopes.shape[3]
     per_image = segment_ids is None and by_image(slopes, factors)
-    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
-    if upsample is not None:
-        inputs.add_upsampling(scores, upsample, size)
-    if scale is not None:
-        inputs.add_cross_entropy(class_weight, smoothing)
-    if pixel_weight is not None:
-        inputs.add_pixel_weight(pixel_weight)
+    if by_regions is not None:
+        per_image = segment_ids is None and len(by_regions) > 1
+        by_regions = by_regions.to(torch.float64).contiguous()
+    inputs = Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
+    inputs.add_labels(mixture, label_smoothing)
+    inputs.add_upsampling(scores, upsample, size)
+    inputs.add_cross_entropy(scale is not None, class_weight, smoothing)
+    inputs.add_pixel_weight(pixel_weight)
     if segment_ids is not None and by_pixel and factors is not None:
         inputs.add_cloud_ids(segment_ids, len(factors))
     factor = None if factors is None else factors.data_ptr()
-    written, threads = _strided(out.flatten(2)), torch.get_num_threads()
+    by_region = None if by_regions is None else by_regions.data_ptr()
+    written, threads = strided(out.flatten(2)), torch.get_num_threads()
     by_sum = 0.0 if scale is None else scale.item()
     status = kernels.lovasz_backward(
-        inputs.struct, slopes.data_ptr(), by_pixel, factor, by_sum, written, threads
+        inputs.struct, slopes.data_ptr(), by_pixel, factor, by_sum, by_region, written, threads
     )
     if status:
         _raise_for(status)
@@ -269,13 +265,13 @@ def backward(
 
 def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> Tensor:
     """``lovasz::argmax`` for CPU tensors."""
-    kernels = load() if scores.dtype in _SCORE_TYPES and scores.numel() > 0 else None
+    kernels = load() if scores.dtype in SCORE_TYPES and scores.numel() > 0 else None
     if kernels is None:
         return reference.argmax(scores, size, upsample, narrow)
     dtype = torch.uint8 if narrow else torch.int64
     labels = torch.empty((scores.shape[0], math.prod(size)), dtype=dtype)
     kernels.lovasz_expect_writes(labels.data_ptr(), labels.numel() * labels.element_size())
-    inputs = _Inputs(scores, labels, _NO_LSE, None, False, "softmax")
+    inputs = Inputs(scores, labels, _NO_LSE, None, False, "softmax")
     inputs.add_upsampling(scores, upsample, size)
     if status := kernels.lovasz_argmax(
         inputs.struct, labels.data_ptr(), narrow, torch.get_num_threads()
@@ -295,10 +291,11 @@ def extend(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::extend`` for CPU tensors."""
     kernels = load()
-    if kernels is None or positives is not None:
+    if kernels is None:
         return reference.extend(counts, alpha, beta, wide, scale, unbounded, positives)
     groups, classes, _, bins = counts.shape
     counts, places = counts.contiguous(), _centres(bins, unbounded)
+    positives = None if positives is None else positives.contiguous()
     losses = torch.empty((groups, classes), dtype=torch.float64)
     slopes = torch.empty(counts.shape, dtype=torch.float64 if wide else torch.float32)
     present = torch.empty((2, groups, classes), dtype=torch.bool)
@@ -314,6 +311,7 @@ def extend(
         alpha=alpha,
         beta=beta,
         wide=wide,
+        positives=None if positives is None else positives.data_ptr(),
     )
     kernels.lovasz_extend(extension, torch.get_num_threads())
     return losses, slopes, present
@@ -363,102 +361,16 @@ def reduce(
     return total, factors, cross_entropy, by_sum
 
 
-class _Inputs:
-    """``lovasz_inputs``, and the tensors that have to live as long as it."""
-
-    def __init__(
-        self,
-        scores: Tensor,
-        target: Tensor,
-        lse: Tensor,
-        ignore_index: int | None,
-        per_image: bool,
-        link: str,
-        bins: int = 0,
-        clouds: Clouds | None = None,
-    ) -> None:
-        target = target if target.stride(-1) == 1 else target.contiguous()
-        images, classes = scores.shape[:2]
-        self.kept = [target]
-        self.struct = native.Inputs(
-            target=target.data_ptr(),
-            target_stride=target.stride(0),
-            images=images,
-            classes=classes,
-            length=target.shape[-1],
-            bins=bins,
-            ignore_index=0 if ignore_index is None else ignore_index,
-            lse=lse.data_ptr(),
-            score_type=_SCORE_TYPES[scores.dtype],
-            label_type=_LABEL_TYPES[target.dtype],
-            has_ignore_index=ignore_index is not None,
-            per_image=per_image,
-            target_class_stride=target.stride(1) if target.dim() == 3 else 0,
-            link=_LINKS[link],
-        )
-        if scores.dim() == 3:  # else see `add_upsampling`
-            scores = scores if _in_place(scores) else scores.contiguous()
-            self.struct.scores = _strided(scores)
-            self.kept.append(scores)
-        if clouds is not None:
-            self.struct.offsets, self.struct.clouds = clouds.offsets.data_ptr(), clouds.number
-            self.kept.append(clouds.offsets)
-
-    def add_upsampling(self, scores: Tensor, mode: str, size: Sequence[int] | None) -> None:
-        """Scores (N, C, d, h, w), of which the kernels read contiguous floats."""
-        assert size is not None  # comes with the mode
-        if scores.dtype != torch.float32 or not scores.is_contiguous():
-            scores = torch.empty(scores.shape, dtype=torch.float32).copy_(scores)
-        self.struct.score_type = _SCORE_TYPES[scores.dtype]
-        self.struct.upsample = _UPSAMPLE[mode]
-        self.struct.source[:], self.struct.size[:] = scores.shape[2:], size
-        self.struct.scores = _strided(scores.flatten(2))
-        self.kept.append(scores)
-
-    def add_cross_entropy(self, class_weight: Tensor | None, smoothing: float) -> None:
-        """Ask for cross-entropy."""
-        self.struct.cross_entropy, self.struct.smoothing = True, smoothing
-        if class_weight is not None:
-            class_weight = class_weight.to(torch.float32).contiguous()
-            self.struct.class_weight = class_weight.data_ptr()
-            self.kept.append(class_weight)
-
-    def add_cloud_ids(self, ids: Tensor, number: int) -> None:
-        """The cloud of each point (1, L), which is all that slopes by pixel ask for."""
-        ids = ids.contiguous()
-        self.struct.cloud_ids, self.struct.clouds = ids.data_ptr(), number
-        self.kept.append(ids)
-
-    def add_pixel_weight(self, weight: Tensor, *, fixed: bool = False) -> None:
-        """Weights (N, L), or (N, C, L) for multilabel; in fixed point too for the first pass."""
-        if fixed:
-            numbers = to_fixed(weight).contiguous()
-            self.struct.fixed_weight = numbers.data_ptr()
-            self.kept.append(numbers)
-        weight = weight.to(torch.float32).contiguous()
-        self.struct.pixel_weight = weight.data_ptr()
-        self.struct.weight_image_stride = weight.stride(0)
-        self.struct.weight_class_stride = weight.stride(1) if weight.dim() == 3 else 0
-        self.kept.append(weight)
-
-
 def _kernels(scores: Tensor, target: Tensor, link: str) -> ctypes.CDLL | None:
     """The library, if it can do this."""
-    known = scores.dtype in _SCORE_TYPES and target.dtype in _LABEL_TYPES and link in _LINKS
+    labels = target.is_floating_point() or target.dtype in LABEL_TYPES
+    known = scores.dtype in SCORE_TYPES and labels and link in LINKS
     return load() if known and scores.numel() > 0 else None
 
 
-def _strided(scores: Tensor) -> native.Strided:
-    """Where a tensor is, and its strides."""
-    image, channel, pixel = scores.stride()
-    if channel != 1 or scores.shape[2] == 1:
-        pixel = 1
-    return native.Strided(scores.data_ptr(), image, channel, pixel)
-
-
-def _in_place(scores: Tensor) -> bool:
-    """Whether pixels or classes lie next to each other."""
-    return 1 in scores.stride()[1:] or scores.shape[2] == 1
+def _empty_lse(scores: Tensor, target: Tensor, link: str) -> Tensor:
+    shape = (scores.shape[0], target.shape[-1]) if link == "softmax" else (0,)
+    return torch.empty(shape, dtype=torch.float64)
 
 
 def _raise_for(status: int) -> NoReturn:

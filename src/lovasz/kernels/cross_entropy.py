@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lovasz.core.links import MULTICLASS
 from lovasz.kernels.contents import split_target
-from lovasz.kernels.pixels import Pixels, log_probabilities
+from lovasz.kernels.pixels import Pixels, log_probabilities, positives_of
 from lovasz.kernels.precision import compute_dtype, to_compute
 from lovasz.kernels.soft import Soft
 
@@ -117,7 +117,9 @@ def gradient_of(
         own = weight[target.to(torch.int64).clamp(0, len(weight) - 1)].unsqueeze(1)
         share = smoothing / len(weight) * weight.view(1, -1, 1)
         common = (1 - smoothing) * own + share.sum()
-        hit = torch.where(pixels.positive, (1 - smoothing) * own, 0.0)
+        # Not those of the pixels: of smoothed labels they are the predictions below them.
+        positive = positives_of(target, len(weight), None, link)
+        hit = torch.where(positive, (1 - smoothing) * own, 0.0)
         return x * common - hit - share
     missing = -torch.sigmoid(-x)
     if class_weight is not None:

@@ -91,7 +91,8 @@ def _mixed(
     raw = mixture.new_zeros((images, classes, length))
     raw = raw.scatter_add(1, labels.clamp(0, classes - 1), weight)
     raw = torch.where(total > 0, raw / torch.where(total > 0, total, 1.0), 0.0)
-    return raw.clamp(0.0, 1.0), valid.any(1, keepdim=True), bad.any(1, keepdim=True)
+    # Where only maps without weight are left, nobody has a say.
+    return raw.clamp(0.0, 1.0), total > 0, bad.any(1, keepdim=True)
 
 
 def sums_of(p: Tensor, soft: Soft, segments: Segments, pixel_weight: Tensor | None) -> Tensor:

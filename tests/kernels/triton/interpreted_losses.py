@@ -51,10 +51,36 @@ LOSSES = {
     "cross-entropy of upsampled logits alone": lambda x, y: lovasz.cross_entropy_lovasz_softmax(
         x, y[:, ::2, 1:], ignore_index=255, upsample="bilinear", lovasz_weight=0.0
     ),
+    "soft labels": lambda x, y: lovasz.lovasz_softmax(x, soft(y)),
+    "two label maps": lambda x, y: lovasz.lovasz_softmax(
+        x, [y, y.flip(-1)], target_weight=torch.tensor([0.7, 0.3]), ignore_index=255
+    ),
+    "label smoothing": lambda x, y: lovasz.lovasz_softmax(
+        x, y, ignore_index=255, label_smoothing=0.1, per_image=True
+    ),
+    "cross-entropy and Dice": lambda x, y: lovasz.cross_entropy_dice(x, y, ignore_index=255),
+    "Dice of channels by image": lambda x, y: lovasz.dice_loss(
+        x, soft(y), activation="sigmoid", multilabel=True, per_image=True, squared=True
+    ),
+    "metric of upsampled logits": lambda x, y: lovasz.jaccard_metric_loss(
+        x, soft(y.repeat_interleave(2, 1)), upsample="bilinear"
+    ),
+    "Tversky beside Lovász": lambda x, y: lovasz.cross_entropy_lovasz_softmax(
+        x, y, ignore_index=255, region=lovasz.SoftTversky(0.3, 0.7, gamma=0.75)
+    ),
+    "hinge with cross-entropy": lambda x, y: lovasz.binary_cross_entropy_lovasz_hinge(
+        x[:, :1], y % 2
+    ),
     "binary with cross-entropy": lambda x, y: lovasz.binary_cross_entropy_lovasz_sigmoid(
         x[:, :1], y % 2
     ),
 }
+
+
+def soft(labels):
+    """Labels of five classes, blurred along an axis."""
+    hard = torch.nn.functional.one_hot(labels % 5, 5).movedim(-1, 1).float()
+    return (hard + hard.roll(1, -1)) / 2
 
 
 def inputs():

@@ -17,7 +17,8 @@ from lovasz.kernels import upsampling as in_torch
 from lovasz.kernels.triton import blocks
 from lovasz.kernels.triton.axes import Upsampling
 from lovasz.kernels.triton.chunks import chunks_of
-from lovasz.kernels.triton.upsampling import enlarge, shrink
+from lovasz.kernels.triton.shrinking import shrink
+from lovasz.kernels.triton.upsampling import enlarge
 from tests.kernels.cases import IGNORE, factors_of, relative, slopes_of
 from tests.kernels.multilabel_checks import moved
 from tests.kernels.triton.interpreted import Watch

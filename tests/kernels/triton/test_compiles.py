@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tools.launches import (
+    SoftWorkload,
     Upsampled,
     Workload,
     compile_for,
@@ -183,11 +184,13 @@ def test_upsampling_compiles(work, target, monkeypatch):
     shared = target.startswith("sm")
     launches = launches_of(work, monkeypatch, shared=shared)
     names = [launch.kernel.__name__.removesuffix("_kernel") for launch in launches]
-    assert names.count("enlarge") == 2 * names.count("shrink") > 0
+    by_axes = work.size[:2] != (1, 1)
+    shrunk = ["shrink_rows", "shrink_columns"] if by_axes else ["shrink"]
+    assert all(names.count("enlarge") == 2 * names.count(name) > 0 for name in shrunk)
     assert names[-1] == "argmax"
     counting = "histogram_shared" if shared and work.bins > 0 else "lse_and_positives"
     assert names[:2] == ["enlarge", counting]
-    new = ("enlarge", "shrink", "argmax")
+    new = ("enlarge", *shrunk, "argmax")
     for name, launch in zip(names, launches, strict=True):
         assert launch.grid[0] < 2**31
         if name not in new and work.bins > 0:
@@ -198,6 +201,71 @@ def test_upsampling_compiles(work, target, monkeypatch):
             usage = usage_of(compiled)
             assert usage.spilled <= LARGEST_SPILL
             assert usage.shared + compiled.metadata.shared <= 48 * 1024
+
+
+# Every kind of label, link, dtype and layout; weights, clouds; sums alone, and counts alone.
+SOFT = {
+    "images": SoftWorkload((2, 19, 512 * 1024), cross_entropy=True),
+    "indices, sums alone": SoftWorkload(
+        (2, 14, 96**3), torch.uint8, cross_entropy=True, bins=0
+    ),
+    "maps of points": SoftWorkload(
+        (1, 20, 123_457), torch.int64, maps=2, adjacent_classes=True, dtype=torch.bfloat16,
+        clouds=12, cross_entropy=True,
+    ),
+    "many classes": SoftWorkload(
+        (2, 150, 512 * 512), torch.bfloat16, dtype=torch.bfloat16, pixel_weights=True,
+        by_regions=False,
+    ),
+    "channels": SoftWorkload(
+        (4, 3, 256 * 256), link="sigmoid", per_image=True, cross_entropy=True
+    ),
+    "zeros and ones": SoftWorkload(
+        (4, 80, 9_999), torch.bool, link="sigmoid", dtype=torch.float16, adjacent_classes=True,
+        pixel_weights=True, bins=0,
+    ),
+    "probabilities": SoftWorkload((2, 5, 9_999), torch.float16, link="probabilities"),
+    "probabilities of channels": SoftWorkload(
+        (1, 1, 100_000), torch.float64, link="channel_probabilities", bins=2**14
+    ),
+    "more than 2^31 scores": SoftWorkload((3, 1024, 2**20), torch.int32, maps=3),
+}  # fmt: skip
+SOFT_ON = [
+    pytest.param(work, name, id=f"{title}-{name}")
+    for title, work in SOFT.items()
+    for name in ("sm_90", "sm_80", "sm_100", "gfx942")[: None if EVERY_TARGET else 1]
+]
+
+
+@pytest.mark.parametrize(("work", "target"), SOFT_ON)
+def test_soft_labels_compile(work, target, monkeypatch):
+    """The kernels of soft labels, and of sums over the pixels."""
+    shared = target.startswith("sm")
+    launches = launches_of(work, monkeypatch, shared=shared)
+    first = ["lse_and_positives" if work.labels == torch.uint8 else "scan_soft"]
+    given = work.link == "probabilities" and work.labels.is_floating_point
+    first = first if work.link == "softmax" or given else []
+    extend = ["extend"] if work.bins > 0 else []
+    names = [launch.kernel.__name__.removesuffix("_kernel") for launch in launches]
+    assert names == [*first, "histogram_soft", *extend, "backward_soft"]
+    for name, launch in zip(names, launches, strict=True):
+        assert launch.grid[0] < 2**31
+        compiled = compile_for(launch, target_of(target))
+        assert compiled.metadata.shared <= LARGEST_SHARED
+        if target == "sm_90":
+            usage = usage_of(compiled)
+            assert usage.spilled <= LARGEST_SPILL
+            assert usage.shared + compiled.metadata.shared <= 48 * 1024
+        if name == "histogram_soft" and launch.kwargs["CELLS"] > 0:
+            _assert_added_once(launch, compiled)
+
+
+def _assert_added_once(launch, compiled):
+    """An addition in PTX is made by every thread that has the element: it must be one."""
+    threads, ptx = 32 * launch.kwargs["num_warps"], compiled.asm["ptx"]
+    assert ptx.count("red.shared") * threads == launch.kwargs["BLOCK_T"]
+    above = launch.kwargs["BLOCK_T"] * (launch.kwargs["WINDOW"] < launch.kwargs["BINS"])
+    assert ptx.count("red.relaxed.gpu.global") * threads == above
 
 
 TABLES = {

@@ -1,6 +1,6 @@
-"""Runs one of ``interpreted*.py`` in a process of its own, in which kernels are interpreted.
+"""Runs some of ``interpreted*.py`` in a process of its own, in which kernels are interpreted.
 
-The shortest of them; ``make interpret`` runs the others.
+The shortest of them; ``make interpret`` runs all others, and the rest of these.
 """
 
 import os
@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).with_name("interpreted_clouds.py")
+HERE = Path(__file__).parent
 
 
-def test_kernels_of_clouds():
+@pytest.mark.parametrize(
+    ("name", "chosen"), [("clouds", ""), ("soft", "every_kind or hinge or alone or than_a_block")]
+)
+def test_kernels(name, chosen):
     pytest.importorskip("triton", reason="Triton is not installed")
+    file = HERE / f"interpreted_{name}.py"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", FILE],
-        cwd=FILE.parents[2],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, file],
+        cwd=HERE.parents[2],
         # Triton decides when it is imported whether it interprets.
         env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -15,12 +15,13 @@ from lovasz.kernels import reference
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.fixed_point import SCALE
 from lovasz.kernels.triton import blocks
-from tests.kernels import multilabel_checks
+from tests.kernels import multilabel_checks, soft_checks
 from tests.kernels.cases import IGNORE, LAYOUTS, factors_of, labels_of, scores_of
 from tests.kernels.triton import (
     interpreted,
     interpreted_extension,
     interpreted_multilabel,
+    interpreted_soft,
     interpreted_upsampling,
 )
 from tests.kernels.triton.interpreted import (  # noqa: F401
@@ -75,6 +76,25 @@ GROUPED = [False, True]
 @pytest.mark.parametrize(("shape", "layout", "dtype", "per_image"), in_turn(SMALL, DTYPES, GROUPED))
 def test_few_classes(shape, layout, dtype, per_image):
     interpreted.test_few_classes(shape, layout, dtype, per_image)
+
+
+@pytest.mark.parametrize(
+    ("link", "kind", "layout", "weighted"),
+    [
+        ("softmax", "floats", "pixels", False),
+        ("softmax", "maps", "classes", True),
+        ("sigmoid", "labels", "neither", False),
+        ("probabilities", "floats", "pixels", True),
+    ],
+)
+def test_soft_labels(link, kind, layout, weighted):
+    case = soft_checks.case_of((2, 3, 1100), link, kind, layout, weighted=weighted, bins=3000)
+    interpreted_soft.check(case)
+
+
+@pytest.mark.parametrize(("link", "weighted"), [("softmax", False), ("sigmoid", True)])
+def test_clouds_with_soft_labels(link, weighted):
+    interpreted_soft.test_clouds(link, "floats", weighted)
 
 
 @pytest.mark.parametrize("architecture", [80, 100])

@@ -1,6 +1,6 @@
 """The operators on CUDA and ROCm devices, by Triton kernels; the rest goes to the reference.
 
-The rest is float64 scores.
+The rest is float64 scores, and soft labels whose errors are sorted.
 """
 
 from __future__ import annotations
@@ -11,11 +11,17 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from lovasz.core.links import UNBOUNDED
 from lovasz.kernels import reference
 from lovasz.kernels.soft import is_soft
 from lovasz.kernels.triton.availability import launches, supported
-from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
+from lovasz.kernels.triton.inputs import (
+    Clouds,
+    CrossEntropy,
+    Labels,
+    SoftLabels,
+    SoftWeights,
+    Weights,
+)
 
 
 def histogram(
@@ -38,9 +44,9 @@ def histogram(
     regions: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """``lovasz::histogram`` for CUDA tensors."""
-    launch = _launches("chunks" if upsample else "histograms", scores)
     general = regions or is_soft(target, mixture, label_smoothing)
-    if launch is None or general or (link in UNBOUNDED and cross_entropy):
+    launch = _launches("chunks" if upsample else "soft" if general else "histograms", scores)
+    if launch is None:
         return reference.histogram(
             scores, target, bins, ignore_index, per_image, link, cross_entropy, class_weight,
             smoothing, pixel_weight, segment_ids, segments, upsample, size,
@@ -48,18 +54,20 @@ def histogram(
         )  # fmt: skip
     added = CrossEntropy.of(class_weight, smoothing) if cross_entropy else None
     with torch.cuda.device_of(scores):
-        labels = Labels.of(target, ignore_index)
         clouds = Clouds.of(segment_ids, segments)
         options = (bins, per_image, link, added)
+        labels: Labels | SoftLabels = Labels.of(target, ignore_index)
+        if general:
+            labels = SoftLabels.of(target, mixture, link, ignore_index, label_smoothing)
         if upsample is not None:
-            counts, lse, invalid, sums = launch.histogram(
-                scores, upsample, size, labels, *options, pixel_weight
-            )
+            found = launch.histogram(scores, upsample, size, labels, *options, pixel_weight)
         else:
-            weights = Weights.of(pixel_weight, labels, clouds)
-            counts, lse, invalid, sums = launch.histogram(scores, labels, *options, weights, clouds)
+            weights = _weights(pixel_weight, labels, clouds)
+            found = launch.histogram(scores, labels, *options, weights, clouds)
+        counts, lse, invalid, sums, *summed = found
         invalid = invalid if clouds is None else invalid + clouds.unknown
-    return counts, lse, invalid, sums, scores.new_empty(0, dtype=torch.float64)
+    none = scores.new_empty(0, dtype=torch.float64)
+    return counts, lse, invalid, sums, summed[0] if general else none
 
 
 def sort_and_extend(
@@ -121,22 +129,26 @@ def backward(
 ) -> Tensor:
     """``lovasz::backward`` for CUDA tensors."""
     alone = slopes.dim() == 4 and slopes.shape[3] == 0
-    launch = _launches("chunks" if upsample else "gradient", scores)
     general = by_regions is not None or is_soft(target, mixture, label_smoothing)
-    if launch is None or general or (link in UNBOUNDED and scale is not None):
+    launch = _launches("chunks" if upsample else "soft" if general else "gradient", scores)
+    if launch is None:
         options = (ignore_index, link, scale, class_weight, smoothing, segment_ids, pixel_weight)
         rest = (upsample, size, mixture, label_smoothing, by_regions)
         return reference.backward(scores, target, lse, slopes, factors, *options, *rest)
     added = None if scale is None else CrossEntropy.of(class_weight, smoothing)
     with torch.cuda.device_of(scores):
-        labels = Labels.of(target, ignore_index)
         rows = slopes if slopes.dim() == 4 else factors
         clouds = None if rows is None else Clouds.of(segment_ids, rows.shape[0])
-        tail = (labels, lse, None if alone else slopes, factors, link, scale, added, pixel_weight)
+        tail = (lse, None if alone else slopes, factors, link, scale, added, pixel_weight)
+        labels: Labels | SoftLabels = Labels.of(target, ignore_index)
+        sums = {}
+        if general:
+            labels = SoftLabels.of(target, mixture, link, ignore_index, label_smoothing)
+            sums = {"by_regions": by_regions}
         if upsample is not None:
-            gradient: Tensor = launch.backward(scores, upsample, size, *tail)
+            gradient: Tensor = launch.backward(scores, upsample, size, labels, *tail, **sums)
         else:
-            gradient = launch.backward(scores, *tail, clouds)
+            gradient = launch.backward(scores, labels, *tail, clouds, **sums)
     return gradient
 
 
@@ -151,10 +163,12 @@ def extend(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``lovasz::extend`` for CUDA tensors."""
     launch = launches("extension") if counts.numel() > 0 else None
-    if launch is None or positives is not None:
+    if launch is None:
         return reference.extend(counts, alpha, beta, wide, scale, unbounded, positives)
     with torch.cuda.device_of(counts):
-        losses, slopes, present = launch.extend(counts, alpha, beta, wide, scale, unbounded)
+        losses, slopes, present = launch.extend(
+            counts, alpha, beta, wide, scale, unbounded, positives
+        )
     return losses, slopes, present
 
 
@@ -187,6 +201,15 @@ def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> 
     with torch.cuda.device_of(scores):
         labels: Tensor = launch.argmax(scores, size, upsample, narrow=narrow)
     return labels
+
+
+def _weights(
+    pixel_weight: Tensor | None, labels: Labels | SoftLabels, clouds: Clouds | None
+) -> Weights | SoftWeights | None:
+    """Weights of pixels as the kernels of these labels read them."""
+    if isinstance(labels, SoftLabels):
+        return SoftWeights.of(pixel_weight, labels)
+    return Weights.of(pixel_weight, labels, clouds)
 
 
 def _launches(module: str, scores: Tensor) -> ModuleType | None:

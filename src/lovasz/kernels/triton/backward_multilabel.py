@@ -119,7 +119,7 @@ def backward_multilabel_kernel(
         own = (
             1.0 if class_weight is None else tl.load(class_weight + c, mask=c < classes, other=0.0)
         )
-        missed = tl.where(positive, own, 1.0) * error_of(margin, LINK)
+        missed = tl.where(positive, own, 1.0) * error_of(margin, "sigmoid")
         result += tl.load(scale) * missed
     # The error of a positive falls as its score rises.
     result = tl.where(counted, tl.where(positive, -result, result), 0.0)

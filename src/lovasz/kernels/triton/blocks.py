@@ -45,6 +45,8 @@ SHARED_PROGRAMS = 4
 SHARED_STRIPS = 2
 #: classes whose scores and slopes a thread can hold for its pixels: 128 of 255 registers
 UNROLLED_CLASSES = 64
+#: likewise with soft labels: of each class also the label in the cross-entropy
+UNROLLED_SOFT = 32
 #: copies of the histogram, at most: where every positive is added by itself, and where those that
 #: meet in a warp are added at once, or nearly everything is counted in shared memory
 MOST_COPIES, FEW_COPIES = 64, 16
@@ -56,11 +58,13 @@ EXTEND_BLOCK, EXTEND_PROGRAMS = 256, 16
 #: classes of groups that are reduced at once, 32 for each thread, and by the one program, which
 #: would take long with more of them
 REDUCE_BLOCK, REDUCE_MOST = 4096, 2**16
-#: bytes of scores that are enlarged at a time to the resolution of the labels: they stay in the
-#: second-level cache of a data-centre GPU until they are read
-CHUNK_BYTES = 2**25
-#: bytes of the copies of the histogram of such a chunk, which has few pixels for them
-CHUNK_COPIES_BYTES = 2**23
+#: bytes of scores that are enlarged at a time to the resolution of the labels: their pixels have to
+#: be enough for all multiprocessors; of fewer bytes more would stay in the second-level cache
+CHUNK_BYTES = 2**26
+#: bytes of the copies of the histogram of such a chunk, which are cleared and summed for each
+CHUNK_COPIES_BYTES = 2**22
+#: programs that enlarge a chunk, for each multiprocessor, where there are classes enough
+ENLARGE_PROGRAMS = 8
 #: sources times classes of a program that shrinks a gradient: few, as it reads many outputs of each
 SHRINK_BLOCK = 1024
 #: outputs of a program that finds the classes with the largest scores: 2 for each thread
@@ -88,7 +92,9 @@ def new_copies(
 
 
 def sum_copies(copies: Tensor, groups: int, classes: int, bins: int) -> Tensor:
-    """The histogram, (G, C, 2, B) int64."""
+    """The histogram, (G, C, 2, B) int64; of no bins nothing is launched."""
+    if bins == 0:
+        return copies.new_empty((groups, classes, 2, 0), dtype=torch.int64)
     return copies.sum(0, dtype=torch.int64).view(groups, classes, 2, bins)
 
 
@@ -238,15 +244,34 @@ def whole_block(scores: Tensor) -> tuple[bool, int, int]:
 
 
 def enlarge_block(classes: int) -> tuple[int, int]:
-    """Classes, which share the positions, and outputs of a program that enlarges."""
-    block_c = min(power_of_two(classes), 16)
-    return block_c, BLOCK // max(block_c, 4)
+    """Classes at a time, and outputs of a program that enlarges: 4 for each thread."""
+    return min(power_of_two(classes), 4), BLOCK // 4
+
+
+def enlarged_classes(classes: int, tiles: int, device: torch.device) -> int:
+    """Classes of such a program, which share the positions: all, if there are many outputs."""
+    block_c, _ = enlarge_block(classes)
+    blocks_of_classes = ceil_div(classes, block_c)
+    parts = min(blocks_of_classes, ceil_div(ENLARGE_PROGRAMS * processors(device), tiles))
+    return ceil_div(blocks_of_classes, parts) * block_c
 
 
 def shrink_block(classes: int) -> tuple[int, int]:
     """Classes, which share the weights, and sources of a program that shrinks."""
     block_c = min(power_of_two(classes), 8)
     return block_c, SHRINK_BLOCK // max(block_c, 4)
+
+
+def rows_block(classes: int, width: int) -> tuple[int, int]:
+    """Classes and columns of a program that shrinks rows, which are read 16 bytes at a time."""
+    block_x = min(power_of_two(width), BLOCK // 4)
+    return min(power_of_two(classes), BLOCK // block_x), block_x
+
+
+def columns_block(width: int) -> tuple[int, int]:
+    """Rows, which share the weights, and columns of a program that shrinks along the width."""
+    block_i = min(power_of_two(width), WARPS * 32)
+    return SHRINK_BLOCK // block_i, block_i
 
 
 def _adjacent_classes(scores: Tensor) -> bool:

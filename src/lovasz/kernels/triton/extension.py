@@ -17,7 +17,13 @@ from lovasz.kernels.triton.formulas import bin_centre, tversky
 
 
 def extend(
-    counts: Tensor, alpha: float, beta: float, wide: bool, scale: int, unbounded: bool
+    counts: Tensor,
+    alpha: float,
+    beta: float,
+    wide: bool,
+    scale: int,
+    unbounded: bool,
+    positives: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Losses, slopes and which classes are present, as the operator returns them."""
     groups, classes, _, bins = counts.shape
@@ -27,7 +33,8 @@ def extend(
     block, most = blocks.EXTEND_BLOCK, blocks.EXTEND_PROGRAMS
     span = block * blocks.ceil_div(bins, block * most)
     parts = blocks.ceil_div(bins, span) + 1  # the last one is for the loss
-    tensors = (counts.contiguous(), losses, slopes, present.view(torch.uint8))
+    mass = None if positives is None else positives.contiguous()
+    tensors = (counts.contiguous(), mass, losses, slopes, present.view(torch.uint8))
     extend_kernel[(groups * classes * parts,)](
         *tensors,
         groups * classes,
@@ -48,7 +55,7 @@ def extend(
 
 @triton.jit
 def extend_kernel(
-    counts, losses, slopes, present, rows,
+    counts, mass, losses, slopes, present, rows,
     ALPHA: tl.constexpr, BETA: tl.constexpr, SCALE: tl.constexpr, BINS: tl.constexpr,
     UNBOUNDED: tl.constexpr, BLOCK: tl.constexpr, SPAN: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
@@ -59,6 +66,7 @@ def extend_kernel(
 
     Tensors:
         counts: (G, C, 2, B) int64, negatives and positives, in pixels / SCALE
+        mass: (G, C) float64, sums of soft labels, of which no more can be missed; or None
         losses: (G, C) float64, written
         slopes: (G, C, 2, B) float32 or float64, written
         present: (2, G, C) bytes, written: whether a class has pixels, and whether positives
@@ -79,12 +87,15 @@ def extend_kernel(
     part = tl.program_id(0) % PARTS
     row_n = counts + index * 2 * BINS
     row_f = row_n + BINS
+    G = None if mass is None else tl.load(mass + index)
     if part < PARTS - 1:
         out = slopes + index * 2 * BINS
         end = BINS - part * SPAN
-        _slopes_of_bins(row_n, row_f, out, end, ALPHA, BETA, SCALE, BINS, BLOCK, SPAN)
+        _slopes_of_bins(row_n, row_f, G, out, end, ALPHA, BETA, SCALE, BINS, BLOCK, SPAN)
     else:
-        negatives, positives, loss = _loss(row_n, row_f, ALPHA, BETA, SCALE, BINS, UNBOUNDED, BLOCK)
+        negatives, positives, loss = _loss(
+            row_n, row_f, G, ALPHA, BETA, SCALE, BINS, UNBOUNDED, BLOCK
+        )
         tl.store(losses + index, loss)
         tl.store(present + index, (negatives + positives > 0).to(tl.uint8))
         tl.store(present + rows + index, (positives > 0).to(tl.uint8))
@@ -94,6 +105,7 @@ def extend_kernel(
 def _loss(
     row_n,
     row_f,
+    G,  # sum of soft labels, or None
     ALPHA: tl.constexpr,
     BETA: tl.constexpr,
     SCALE: tl.constexpr,
@@ -111,8 +123,8 @@ def _loss(
         after_n, after_f = passed_n + tl.cumsum(n), passed_f + tl.cumsum(f)
         passed_n += tl.sum(n)
         passed_f += tl.sum(f)
-        before = tversky(_pixels(after_f - f, SCALE), _pixels(after_n - n, SCALE), P, ALPHA, BETA)
-        after = tversky(_pixels(after_f, SCALE), _pixels(after_n, SCALE), P, ALPHA, BETA)
+        before = _cost(_pixels(after_f - f, SCALE), _pixels(after_n - n, SCALE), P, G, ALPHA, BETA)
+        after = _cost(_pixels(after_f, SCALE), _pixels(after_n, SCALE), P, G, ALPHA, BETA)
         summands += tl.where(b >= 0, (after - before) * bin_centre(b, BINS, UNBOUNDED), 0.0)
     return passed_n, passed_f, tl.sum(summands)
 
@@ -121,6 +133,7 @@ def _loss(
 def _slopes_of_bins(
     row_n,
     row_f,
+    G,  # sum of soft labels, or None
     out,
     end,
     ALPHA: tl.constexpr,
@@ -144,13 +157,13 @@ def _slopes_of_bins(
         below, above = _beside(row_n, b, n, BINS)
         B0, B1 = _around(row_n, b, before_n, n, below, above, SCALE)
         F0, F1 = _around(row_f, b, before_f, f, below, above, SCALE)
-        slope = _slope_of_negatives(B0, B1, F0, F1, P, N, ALPHA, BETA)
+        slope = _slope_of_negatives(B0, B1, F0, F1, P, N, G, ALPHA, BETA)
         tl.store(out + b, slope.to(out.dtype.element_ty), mask=b >= 0)
 
         below, above = _beside(row_f, b, f, BINS)
         B0, B1 = _around(row_n, b, before_n, n, below, above, SCALE)
         F0, F1 = _around(row_f, b, before_f, f, below, above, SCALE)
-        slope = _slope_of_positives(F0, F1, B0, B1, P, ALPHA, BETA)
+        slope = _slope_of_positives(F0, F1, B0, B1, P, G, ALPHA, BETA)
         tl.store(out + BINS + b, slope.to(out.dtype.element_ty), mask=b >= 0)
 
 
@@ -208,21 +221,31 @@ def _step(before, after, most):
 
 
 @triton.jit
-def _slope_of_positives(F0, F1, B0, B1, P, ALPHA: tl.constexpr, BETA: tl.constexpr):
+def _cost(fn, fp, P, G, ALPHA: tl.constexpr, BETA: tl.constexpr):
+    """Of mispredicted pixels; of soft labels no more can be missed than there is of them."""
+    if G is None:
+        value = tversky(fn, fp, P, ALPHA, BETA)
+    else:
+        value = tversky(tl.minimum(fn, G), fp, G, ALPHA, BETA)
+    return value
+
+
+@triton.jit
+def _slope_of_positives(F0, F1, B0, B1, P, G, ALPHA: tl.constexpr, BETA: tl.constexpr):
     """Mean increase of Δ per positive, over "positives first" (at B0) and "last" (at B1)."""
     start, end = _step(F0, F1, P)
-    rise = (tversky(end, B0, P, ALPHA, BETA) + tversky(end, B1, P, ALPHA, BETA)) - (
-        tversky(start, B0, P, ALPHA, BETA) + tversky(start, B1, P, ALPHA, BETA)
+    rise = (_cost(end, B0, P, G, ALPHA, BETA) + _cost(end, B1, P, G, ALPHA, BETA)) - (
+        _cost(start, B0, P, G, ALPHA, BETA) + _cost(start, B1, P, G, ALPHA, BETA)
     )
     return rise / (2.0 * _one_if_empty(end - start))
 
 
 @triton.jit
-def _slope_of_negatives(B0, B1, F0, F1, P, N, ALPHA: tl.constexpr, BETA: tl.constexpr):
+def _slope_of_negatives(B0, B1, F0, F1, P, N, G, ALPHA: tl.constexpr, BETA: tl.constexpr):
     """Mean increase of Δ per negative, over "negatives first" (at F0) and "last" (at F1)."""
     start, end = _step(B0, B1, N)
-    rise = (tversky(F0, end, P, ALPHA, BETA) + tversky(F1, end, P, ALPHA, BETA)) - (
-        tversky(F0, start, P, ALPHA, BETA) + tversky(F1, start, P, ALPHA, BETA)
+    rise = (_cost(F0, end, P, G, ALPHA, BETA) + _cost(F1, end, P, G, ALPHA, BETA)) - (
+        _cost(F0, start, P, G, ALPHA, BETA) + _cost(F1, start, P, G, ALPHA, BETA)
     )
     return rise / (2.0 * _one_if_empty(end - start))
 

@@ -24,10 +24,13 @@ def backward(
     cross_entropy: CrossEntropy | None = None,
     pixel_weight: Tensor | None = None,
     clouds: Clouds | None = None,
+    *,
+    in_place: bool = False,
 ) -> Tensor:
     """Gradient of the scores from slopes by bin (G, C, 2, B), or by pixel (N, C, L).
 
-    Without slopes it is that of the cross-entropy alone.
+    Without slopes it is that of the cross-entropy alone. Of float32 scores it may take their place:
+    a program reads those of its pixels before it writes.
     """
     if slopes is None:
         factors = clouds = None
@@ -39,7 +42,7 @@ def backward(
     scale = None if scale is None else scale.to(torch.float32)
     # In float32 where it is multiplied before it is rounded.
     dtype = scores.dtype if pixel_weight is None else torch.float32
-    gradient = torch.empty_like(scores, dtype=dtype)
+    gradient = scores if in_place else torch.empty_like(scores, dtype=dtype)
     per_image = slopes is not None and clouds is None and by_image(slopes, factors)
     tail = (slopes, factors, per_image, scale, cross_entropy)
     block_t = blocks.unrolled_block(scores) if clouds is None else 0
@@ -54,4 +57,4 @@ def backward(
     # Those of ignored pixels, whose gradient is 0, may be anything.
     weight = pixel_weight.to(torch.float32).nan_to_num()
     weight = weight if weight.dim() == gradient.dim() else weight.unsqueeze(1)
-    return (gradient * weight).to(scores.dtype)
+    return gradient.mul_(weight).to(scores.dtype)

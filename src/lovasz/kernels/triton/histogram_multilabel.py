@@ -24,9 +24,9 @@ from lovasz.kernels.triton.formulas import (
 )
 from lovasz.kernels.triton.inputs import Clouds, CrossEntropy, Labels, Weights
 from lovasz.kernels.triton.tiles import (
-    NO_BIN,
     clouds_of,
-    flush_table,
+    count_strip,
+    flush_strips,
     group_of,
     load_labels,
     store_sums,
@@ -157,9 +157,11 @@ def histogram_multilabel_kernel(
         )
         if BINS > 0:
             b = bin_of_margin(margin, LINK, BINS)
-            held = _count(
-                held, b, positive, counted, at, fixed_weight, plane + pixel, BINS, WINDOW, CELLS
-            )
+            added = counted & (b > 0)
+            held = count_strip(
+                held, b, positive, counted, added, at, fixed_weight, plane + pixel,
+                BINS, WINDOW, CELLS,
+            )  # fmt: skip
         if CROSS_ENTROPY:
             w = tl.full((BLOCK_T,), 1.0, tl.float32)
             if pixel_weight is not None:
@@ -169,12 +171,7 @@ def histogram_multilabel_kernel(
             )
             weights += tl.where(counted, w, 0.0)
 
-    if CELLS > 0:
-        flush_table(held, row, 0, BINS, WINDOW, 2 * WINDOW)
-    elif (BINS > 0) & (fixed_weight is None):
-        cell = tl.arange(0, 2 * WINDOW)
-        cell = row + (cell // WINDOW) * BINS + cell % WINDOW
-        tl.atomic_add(cell, held.to(copies.dtype.element_ty), mask=held > 0, sem="relaxed")
+    flush_strips(held, row, fixed_weight, BINS, WINDOW, CELLS)
     bads = tl.sum(bad.to(tl.int64))
     tl.atomic_add(invalid + group, bads, mask=bads > 0, sem="relaxed")
     if CROSS_ENTROPY:
@@ -191,39 +188,3 @@ def _in_group(row, bad, invalid, wrong, segment_ids, pixel, inside, cells):
         row = row + cloud * cells
         tl.atomic_add(invalid + cloud, wrong.to(tl.int64), mask=wrong, sem="relaxed")
     return row, bad
-
-
-@triton.jit
-def _count(
-    held,  # address of the table in shared memory, or histogram in registers
-    b,
-    positive,
-    counted,
-    row,  # of the channel's negatives in a copy; that of its positives follows
-    fixed_weight,
-    at,
-    BINS: tl.constexpr,
-    WINDOW: tl.constexpr,
-    CELLS: tl.constexpr,
-):
-    """Count a strip in what the program holds; errors above the window are added individually.
-
-    With weights nothing is held, as each is an atomic addition, and bin 0 is left to the host:
-    nearly all errors of a trained network are in it.
-    """
-    side = positive.to(tl.int32)
-    if CELLS > 0:
-        # What is not counted goes to a cell that nobody reads: there is no branch.
-        ptx.add(held, tl.where(counted & (b < WINDOW), b + WINDOW * side, CELLS - 1))
-        if WINDOW < BINS:
-            ptx.add_outside(row + BINS * side, tl.where(counted, b, NO_BIN), WINDOW, BINS)
-    elif fixed_weight is None:
-        if WINDOW < BINS:
-            one = tl.full(b.shape, 1, row.dtype.element_ty)
-            tl.atomic_add(row + b + BINS * side, one, mask=counted & (b >= WINDOW), sem="relaxed")
-        held += tl.histogram(b + WINDOW * side, 2 * WINDOW, mask=counted & (b < WINDOW))
-    else:
-        added = counted & (b > 0)
-        w = tl.load(fixed_weight + at, mask=added, other=0)
-        tl.atomic_add(row + b + BINS * side, w, mask=added, sem="relaxed")
-    return held

@@ -117,3 +117,52 @@ def store_sums(sums, cross_entropy, weights):
     slot = sums + 2 * tl.program_id(0)
     tl.store(slot, tl.sum(cross_entropy.to(tl.float64)))
     tl.store(slot + 1, tl.sum(weights.to(tl.float64)))
+
+
+@triton.jit
+def count_strip(
+    held,  # address of the table in shared memory, or histogram in registers
+    b,
+    positive,
+    counted,
+    added,  # which are added where they have weights
+    row,  # of the channel's negatives in a copy; that of its positives follows
+    fixed_weight,
+    at,
+    BINS: tl.constexpr,
+    WINDOW: tl.constexpr,
+    CELLS: tl.constexpr,
+):
+    """Count a strip of a channel in what the program holds; what is above it is added individually.
+
+    With weights nothing is held, as each is an atomic addition. Most of those of bin 0 are left to
+    the host: nearly all errors of a trained network are in it.
+    """
+    side = positive.to(tl.int32)
+    if CELLS > 0:
+        # What is not counted goes to a cell that nobody reads: there is no branch.
+        ptx.add(held, tl.where(counted & (b < WINDOW), b + WINDOW * side, CELLS - 1))
+        if WINDOW < BINS:
+            ptx.add_outside(row + BINS * side, tl.where(counted, b, NO_BIN), WINDOW, BINS)
+    elif fixed_weight is None:
+        if WINDOW < BINS:
+            one = tl.full(b.shape, 1, row.dtype.element_ty)
+            tl.atomic_add(row + b + BINS * side, one, mask=counted & (b >= WINDOW), sem="relaxed")
+        held += tl.histogram(b + WINDOW * side, 2 * WINDOW, mask=counted & (b < WINDOW))
+    else:
+        w = tl.load(fixed_weight + at, mask=added, other=0)
+        tl.atomic_add(row + b + BINS * side, w, mask=added, sem="relaxed")
+    return held
+
+
+@triton.jit
+def flush_strips(
+    held, row, fixed_weight, BINS: tl.constexpr, WINDOW: tl.constexpr, CELLS: tl.constexpr
+):
+    """Add what a program holds of a channel to a copy of the histogram."""
+    if CELLS > 0:
+        flush_table(held, row, 0, BINS, WINDOW, 2 * WINDOW)
+    elif (BINS > 0) & (fixed_weight is None):
+        cell = tl.arange(0, 2 * WINDOW)
+        cell = row + (cell // WINDOW) * BINS + cell % WINDOW
+        tl.atomic_add(cell, held.to(row.dtype.element_ty), mask=held > 0, sem="relaxed")

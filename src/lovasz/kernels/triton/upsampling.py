@@ -1,4 +1,4 @@
-"""The kernels of scores of a lower resolution than the labels: enlarge, shrink, argmax.
+"""The kernels of scores of a lower resolution than the labels: enlarge, argmax.
 
 Two weights are multiplied and added, w0 · a + w1 · b, so that what is infinite spreads as in torch.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lovasz.kernels.triton import blocks
 from lovasz.kernels.triton.axes import Upsampling
-from lovasz.kernels.triton.tiles import class_offsets, tile_of
+from lovasz.kernels.triton.tiles import tile_of
 
 
 def enlarge(scores: Tensor, upsampling: Upsampling, first: int, last: int) -> Tensor:
@@ -23,11 +23,13 @@ def enlarge(scores: Tensor, upsampling: Upsampling, first: int, last: int) -> Te
     length = last - first
     enlarged = scores.new_empty((images, classes, length), dtype=torch.float32)
     block_c, block_t = blocks.enlarge_block(classes)
-    programs = images * blocks.ceil_div(classes, block_c) * blocks.ceil_div(length, block_t)
-    enlarge_kernel[(programs,)](
+    tiles = images * blocks.ceil_div(length, block_t)
+    part = blocks.enlarged_classes(classes, tiles, scores.device)
+    enlarge_kernel[(tiles * blocks.ceil_div(classes, part),)](
         scores,
         enlarged,
         classes,
+        part,
         first,
         length,
         *scores.stride(),
@@ -35,6 +37,7 @@ def enlarge(scores: Tensor, upsampling: Upsampling, first: int, last: int) -> Te
         MODE=upsampling.mode,
         AXES=upsampling.dimensions,
         WIDE=upsampling.wide,
+        FAR=_is_far(scores),
         BLOCK_C=block_c,
         BLOCK_T=block_t,
         num_warps=blocks.WARPS,
@@ -42,33 +45,11 @@ def enlarge(scores: Tensor, upsampling: Upsampling, first: int, last: int) -> Te
     return enlarged
 
 
-def shrink(gradient: Tensor, shrunk: Tensor, upsampling: Upsampling, first: int, last: int) -> None:
-    """Add to ``shrunk`` (N, C, d, h, w) what the gradient at outputs [first, last) makes of it.
-
-    Both are of float32, and the gradient (N, C, last - first) is contiguous.
-    """
-    images, classes = shrunk.shape[:2]
-    start, end = upsampling.reads(first, last)
-    block_c, block_t = blocks.shrink_block(classes)
-    programs = images * blocks.ceil_div(classes, block_c) * blocks.ceil_div(end - start, block_t)
-    shrink_kernel[(programs,)](
-        gradient,
-        shrunk,
-        classes,
-        first,
-        last - first,
-        start,
-        end - start,
-        *shrunk.stride(),
-        *upsampling.numbers,
-        *(axis.readers(upsampling.mode) for axis in upsampling.axes),
-        *(axis.margin(upsampling.mode) for axis in upsampling.axes),
-        MODE=upsampling.mode,
-        WIDE=upsampling.wide,
-        BLOCK_C=block_c,
-        BLOCK_T=block_t,
-        num_warps=blocks.WARPS,
-    )
+def _is_far(scores: Tensor) -> bool:
+    """Whether places in an image need 64 bits."""
+    extents = zip(scores.shape[1:], scores.stride()[1:], strict=True)
+    # Classes beyond the last one are computed, and not read.
+    return sum((size + 16) * stride for size, stride in extents) >= 2**31
 
 
 def argmax(scores: Tensor, size: Sequence[int], mode: str, *, narrow: bool) -> Tensor:
@@ -97,20 +78,21 @@ def argmax(scores: Tensor, size: Sequence[int], mode: str, *, narrow: bool) -> T
 
 @triton.jit
 def enlarge_kernel(
-    scores, enlarged, classes, first, length, stride_n, stride_c, stride_d, stride_h, stride_w,
+    scores, enlarged, classes, part, first, length,
+    stride_n, stride_c, stride_d, stride_h, stride_w,
     depth, d, step_d, offset_d, whole_d, ratio_d, height, h, step_h, offset_h, whole_h, ratio_h,
     width, w, step_w, offset_w, whole_w, ratio_w,
-    MODE: tl.constexpr, AXES: tl.constexpr, WIDE: tl.constexpr,
+    MODE: tl.constexpr, AXES: tl.constexpr, WIDE: tl.constexpr, FAR: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """Scores of a tile of outputs and a block of classes.
+    """Scores of a tile of outputs and some of the classes.
 
     Tensors:
         scores: (N, C, d, h, w) float32, bfloat16 or float16, any strides
         enlarged: (N, C, length) float32, contiguous, written
 
     Numbers:
-        classes: C
+        classes, part: C, and those of a program, a multiple of BLOCK_C
         first, length: the first of the outputs, and how many they are
         stride_n, stride_c, stride_d, stride_h, stride_w: strides of scores
         depth, height, width: D, H, W
@@ -121,17 +103,26 @@ def enlarge_kernel(
         MODE: as the operators know it
         AXES: how many axes, from the last on, are interpolated
         WIDE: whether positions need 64 bits
-        BLOCK_C, BLOCK_T: classes and outputs of a tile
+        FAR: whether places in an image of scores need 64 bits
+        BLOCK_C, BLOCK_T: classes at a time, and outputs of a tile
     """
-    image, c, at = _block_of(classes, length, BLOCK_C, BLOCK_T)
-    z, y, x = _split(_position(first + at, WIDE), height, width, AXES)
-    inside = (c < classes) & (at < length)
-    column = scores + image * stride_n + c * stride_c
-    along_d = _sources(z, d, step_d, offset_d, whole_d, ratio_d, stride_d, MODE)
-    along_h = _sources(y, h, step_h, offset_h, whole_h, ratio_h, stride_h, MODE)
-    along_w = _sources(x, w, step_w, offset_w, whole_w, ratio_w, stride_w, MODE)
-    value = _interpolate(column, along_d, along_h, along_w, inside, MODE, AXES)
-    tl.store(enlarged + (image * classes + c) * length + at, value, mask=inside)
+    program = tl.program_id(0)
+    tiles, parts = tl.cdiv(length, BLOCK_T), tl.cdiv(classes, part)
+    image = (program // tiles // parts).to(tl.int64)
+    lowest = (program // tiles) % parts * part
+    at = ((program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T))[None, :]
+    z, y, x = split(position_of(first + at, WIDE), height, width, AXES)
+    along_d = _sources(z, d, step_d, offset_d, whole_d, ratio_d, stride_d, MODE, FAR)
+    along_h = _sources(y, h, step_h, offset_h, whole_h, ratio_h, stride_h, MODE, FAR)
+    along_w = _sources(x, w, step_w, offset_w, whole_w, ratio_w, stride_w, MODE, FAR)
+    scores += image * stride_n
+    out = enlarged + image * classes * length + at
+    for start in range(lowest, tl.minimum(lowest + part, classes), BLOCK_C):
+        c = (start + tl.arange(0, BLOCK_C))[:, None]
+        inside = (c < classes) & (at < length)
+        place = c.to(tl.int64) * stride_c if FAR else c * stride_c
+        value = _interpolate(scores, place, along_d, along_h, along_w, inside, MODE, AXES)
+        tl.store(out + c.to(tl.int64) * length, value, mask=inside)
 
 
 @triton.jit
@@ -150,15 +141,15 @@ def argmax_kernel(
     Numbers and constants: as of ``enlarge_kernel``; length is L
     """
     image, at, inside = tile_of(length, BLOCK_T)
-    z, y, x = _split(_position(at, WIDE), height, width, AXES)
-    along_d = _sources(z, d, step_d, offset_d, whole_d, ratio_d, stride_d, MODE)
-    along_h = _sources(y, h, step_h, offset_h, whole_h, ratio_h, stride_h, MODE)
-    along_w = _sources(x, w, step_w, offset_w, whole_w, ratio_w, stride_w, MODE)
+    z, y, x = split(position_of(at, WIDE), height, width, AXES)
+    along_d = _sources(z, d, step_d, offset_d, whole_d, ratio_d, stride_d, MODE, True)
+    along_h = _sources(y, h, step_h, offset_h, whole_h, ratio_h, stride_h, MODE, True)
+    along_w = _sources(x, w, step_w, offset_w, whole_w, ratio_w, stride_w, MODE, True)
     column = scores + image * stride_n
     best = tl.full((BLOCK_T,), -float("inf"), tl.float32)
     label, number = tl.zeros((BLOCK_T,), tl.int32), inside
     for rival in range(0, classes):
-        value = _interpolate(column, along_d, along_h, along_w, inside, MODE, AXES)
+        value = _interpolate(column, 0, along_d, along_h, along_w, inside, MODE, AXES)
         above = value > best
         number = number & (above | (value <= best))  # neither is so of NaN
         label = tl.where(above, rival, label)
@@ -169,88 +160,13 @@ def argmax_kernel(
 
 
 @triton.jit
-def shrink_kernel(
-    gradient, shrunk, classes, first, length, start, sources,
-    stride_n, stride_c, stride_d, stride_h, stride_w,
-    depth, d, step_d, offset_d, whole_d, ratio_d, height, h, step_h, offset_h, whole_h, ratio_h,
-    width, w, step_w, offset_w, whole_w, ratio_w,
-    readers_d, readers_h, readers_w, margin_d, margin_h, margin_w,
-    MODE: tl.constexpr, WIDE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
-):  # fmt: skip
-    """Gradient of a tile of sources and a block of classes, from the outputs that read them.
-
-    Every source gathers from them in one order, so that every run gives the same bits.
-
-    Tensors:
-        gradient: (N, C, length) float32, contiguous, of outputs
-        shrunk: (N, C, d, h, w) float32, any strides, added to
-
-    Numbers:
-        classes: C
-        first, length: the first of the outputs, and how many they are
-        start, sources: the first of the sources, in the order of their axes, and how many
-        stride_n, stride_c, stride_d, stride_h, stride_w: strides of shrunk
-        depth, height, width: D, H, W
-        d, h, w: sources
-        step, offset, whole, ratio: of each axis, see ``axes``
-        readers, margin: of each axis, likewise
-
-    Constants:
-        MODE: as the operators know it
-        WIDE: whether positions need 64 bits
-        BLOCK_C, BLOCK_T: classes and sources of a tile
-    """
-    image, c, at = _block_of(classes, sources, BLOCK_C, BLOCK_T)
-    k, j, i = _split(_position(start + at, WIDE), h, w, 3)
-    inside = (c < classes) & (at < sources)
-    own = gradient + (image * classes + c) * length
-    first_z = _first_reader(k, step_d, offset_d, whole_d, margin_d, MODE)
-    first_y = _first_reader(j, step_h, offset_h, whole_h, margin_h, MODE)
-    first_x = _first_reader(i, step_w, offset_w, whole_w, margin_w, MODE)
-    total = tl.zeros((BLOCK_C, BLOCK_T), tl.float32)
-    for z_of in range(0, readers_d):
-        z = first_z + z_of
-        reads, by_z = _weight(z, k, depth, d, step_d, offset_d, whole_d, ratio_d, MODE)
-        in_depth = inside & reads
-        for y_of in range(0, readers_h):
-            y = first_y + y_of
-            reads, by_y = _weight(y, j, height, h, step_h, offset_h, whole_h, ratio_h, MODE)
-            in_row = in_depth & reads
-            row = (z.to(tl.int64) * height + y) * width - first
-            in_x = tl.zeros((BLOCK_C, BLOCK_T), tl.float32)
-            for x_of in range(0, readers_w):
-                x = first_x + x_of
-                reads, by_x = _weight(x, i, width, w, step_w, offset_w, whole_w, ratio_w, MODE)
-                pixel = row + x
-                there = in_row & reads & (pixel >= 0) & (pixel < length)
-                value = tl.load(own + pixel, mask=there, other=0.0)
-                in_x += by_x * value
-            total += by_z * by_y * in_x
-    place = k.to(tl.int64) * stride_d + j.to(tl.int64) * stride_h + i.to(tl.int64) * stride_w
-    place = shrunk + image * stride_n + c * stride_c + place
-    tl.store(place, tl.load(place, mask=inside, other=0.0) + total, mask=inside)
-
-
-@triton.jit
-def _block_of(classes, length, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr):
-    """Image, classes (a column) and places (a row) of a program, which may be beyond the last."""
-    program = tl.program_id(0)
-    tiles = tl.cdiv(length, BLOCK_T)
-    parts = tl.cdiv(classes, BLOCK_C)
-    image = (program // tiles // parts).to(tl.int64)
-    c = class_offsets((program // tiles) % parts * BLOCK_C, BLOCK_C)
-    at = (program % tiles).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
-    return image, c, at[None, :]
-
-
-@triton.jit
-def _position(at, WIDE: tl.constexpr):
+def position_of(at, WIDE: tl.constexpr):
     """A place for what is divided."""
     return at if WIDE else at.to(tl.int32)
 
 
 @triton.jit
-def _split(pixel, height, width, AXES: tl.constexpr):
+def split(pixel, height, width, AXES: tl.constexpr):
     """Depth, height and width of a pixel, of which there are AXES."""
     z, y, x = pixel * 0, pixel * 0, pixel
     if AXES > 1:
@@ -263,11 +179,11 @@ def _split(pixel, height, width, AXES: tl.constexpr):
 
 
 @triton.jit
-def _source_of(x, n, step, offset, whole, ratio, MODE: tl.constexpr):
+def source_of(x, n, step, offset, whole, ratio, MODE: tl.constexpr):
     """Sources of outputs x, the one and the next, and the weight of the next."""
     if MODE == "nearest":
         i = tl.minimum(tl.floor(x.to(tl.float32) * ratio).to(x.dtype), n - 1)
-        after, weight = i, tl.zeros(x.shape, tl.float32)
+        after, weight = i, x.to(tl.float32) * 0.0
     else:
         place = tl.maximum(x * step + offset, 0)
         i = place // whole
@@ -277,60 +193,54 @@ def _source_of(x, n, step, offset, whole, ratio, MODE: tl.constexpr):
 
 
 @triton.jit
-def _sources(x, n, step, offset, whole, ratio, stride, MODE: tl.constexpr):
+def _sources(x, n, step, offset, whole, ratio, stride, MODE: tl.constexpr, FAR: tl.constexpr):
     """Where in memory the sources of outputs x are, and their weights."""
-    i, after, weight = _source_of(x, n, step, offset, whole, ratio, MODE)
-    return i.to(tl.int64) * stride, after.to(tl.int64) * stride, 1.0 - weight, weight
+    i, after, weight = source_of(x, n, step, offset, whole, ratio, MODE)
+    if FAR:
+        places = i.to(tl.int64) * stride, after.to(tl.int64) * stride
+    else:
+        places = i.to(tl.int32) * stride, after.to(tl.int32) * stride
+    return places[0], places[1], 1.0 - weight, weight
 
 
 @triton.jit
-def _interpolate(column, along_d, along_h, along_w, inside, MODE: tl.constexpr, AXES: tl.constexpr):
-    """Scores between the sources of each axis, in float32."""
+def _interpolate(
+    scores, place, along_d, along_h, along_w, inside, MODE: tl.constexpr, AXES: tl.constexpr
+):
+    """Scores between the sources of each axis, in float32.
+
+    ``place`` is where those of a class begin: places are added to each other, not to pointers, as
+    they may have 32 bits.
+    """
     i, j, before, after = along_d
     if AXES < 3:
-        value = _in_plane(column, along_h, along_w, inside, MODE, AXES)
+        value = _in_plane(scores, place, along_h, along_w, inside, MODE, AXES)
     elif MODE == "nearest":
-        value = _in_plane(column + i, along_h, along_w, inside, MODE, AXES)
+        value = _in_plane(scores, place + i, along_h, along_w, inside, MODE, AXES)
     else:
-        value = before * _in_plane(column + i, along_h, along_w, inside, MODE, AXES)
-        value += after * _in_plane(column + j, along_h, along_w, inside, MODE, AXES)
+        value = before * _in_plane(scores, place + i, along_h, along_w, inside, MODE, AXES)
+        value += after * _in_plane(scores, place + j, along_h, along_w, inside, MODE, AXES)
     return value
 
 
 @triton.jit
-def _in_plane(column, along_h, along_w, inside, MODE: tl.constexpr, AXES: tl.constexpr):
+def _in_plane(scores, place, along_h, along_w, inside, MODE: tl.constexpr, AXES: tl.constexpr):
     i, j, before, after = along_h
     if AXES < 2:
-        value = _in_row(column, along_w, inside, MODE)
+        value = _in_row(scores, place, along_w, inside, MODE)
     elif MODE == "nearest":
-        value = _in_row(column + i, along_w, inside, MODE)
+        value = _in_row(scores, place + i, along_w, inside, MODE)
     else:
-        value = before * _in_row(column + i, along_w, inside, MODE)
-        value += after * _in_row(column + j, along_w, inside, MODE)
+        value = before * _in_row(scores, place + i, along_w, inside, MODE)
+        value += after * _in_row(scores, place + j, along_w, inside, MODE)
     return value
 
 
 @triton.jit
-def _in_row(column, along_w, inside, MODE: tl.constexpr):
+def _in_row(scores, place, along_w, inside, MODE: tl.constexpr):
     i, j, before, after = along_w
-    value = tl.load(column + i, mask=inside, other=0.0).to(tl.float32)
+    value = tl.load(scores + (place + i), mask=inside, other=0.0).to(tl.float32)
     if MODE != "nearest":
-        value = before * value + after * tl.load(column + j, mask=inside, other=0.0).to(tl.float32)
+        other = tl.load(scores + (place + j), mask=inside, other=0.0).to(tl.float32)
+        value = before * value + after * other
     return value
-
-
-@triton.jit
-def _first_reader(i, step, offset, whole, margin, MODE: tl.constexpr):
-    """The first output that may read source i: of a linear mode also as the next one."""
-    lowest = i if MODE == "nearest" else i - 1
-    apart = step + (step == 0)  # where all outputs read the only source
-    place = tl.maximum(lowest * whole - offset, 0)
-    return tl.maximum((place + (apart - 1)) // apart - margin, 0)
-
-
-@triton.jit
-def _weight(x, i, size, n, step, offset, whole, ratio, MODE: tl.constexpr):
-    """Whether outputs x exist and read sources i, and by which weight."""
-    one, after, weight = _source_of(x, n, step, offset, whole, ratio, MODE)
-    reads = (x < size) & ((one == i) | (after == i))
-    return reads, tl.where(one == i, 1.0 - weight, 0.0) + tl.where(after == i, weight, 0.0)
