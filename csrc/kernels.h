@@ -55,7 +55,9 @@ static inline int64_t lovasz_soft_floats(const lovasz_inputs *inputs) {
   if (inputs->soft.data != nullptr) {
     return inputs->classes * (lovasz_tile_pixels + lovasz_padding);
   }
-  return 6 * lovasz_tile_pixels * (inputs->maps > 0 ? inputs->maps : 1) + 4 * inputs->classes;
+  // A multiple of 16, as all of these, so that what comes behind is aligned.
+  return 6 * lovasz_tile_pixels * (inputs->maps > 0 ? inputs->maps : 1) +
+         (4 * inputs->classes + 15) / 16 * 16;
 }
 
 // And for a tile: three arrays, sixteen points twice, and the labels.

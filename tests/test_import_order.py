@@ -67,7 +67,7 @@ FLOORS = [
     ["kernels.triton.histograms", "kernels.triton.gradient"],
     ["kernels.triton.sorting", "kernels.triton.soft"],
     ["kernels.triton.chunks"],
-    ["kernels.cpu_inputs"],
+    ["kernels.cpu_library"],
     ["kernels.cpu", "kernels.triton", "kernels.autograd"],
     ["kernels.operators"],
     ["kernels.passes"],

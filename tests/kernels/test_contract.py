@@ -5,7 +5,6 @@ import torch
 
 from lovasz.core import native
 from lovasz.kernels import cpu
-from lovasz.kernels.cpu_inputs import Inputs, strided
 
 OPS = torch.ops.lovasz
 SCORES, TARGET = torch.zeros(2, 3, 5), torch.zeros(2, 5, dtype=torch.int64)
@@ -166,7 +165,7 @@ def test_what_does_not_fit_has_a_sentence(name, bad):
 
 def status_of(gradient, **changes):
     """Status of the entry point for a gradient of these strides."""
-    inputs = Inputs(SCORES, TARGET, LSE, None, False, "softmax", 8)
+    inputs = cpu._Inputs(SCORES, TARGET, LSE, None, False, "softmax", 8)
     for field, value in changes.items():
         setattr(inputs.struct, field, value)
     kernels = cpu.load()
@@ -178,7 +177,7 @@ def status_of(gradient, **changes):
 def test_gradients_whose_elements_are_apart_are_written():
     interleaved = torch.empty(5, 2, 3).permute(1, 2, 0)
     for gradient in (torch.empty(2, 3, 5), torch.empty(2, 5, 3).transpose(1, 2), interleaved):
-        assert status_of(strided(gradient)) == 0
+        assert status_of(cpu._strided(gradient)) == 0
 
 
 @pytest.mark.parametrize("strides", [(15, 5, 2), (15, 1, 2), (0, 5, 1), (3, 1, 3), (14, 5, 1)])
@@ -194,7 +193,7 @@ def test_gradients_whose_elements_meet_are_refused(strides):
     "field", [{"score_type": 3}, {"label_type": 8}, {"link": 6}, {"target": None}, {"upsample": 1}]
 )
 def test_inputs_that_are_none_are_refused(field):
-    assert status_of(strided(torch.empty(2, 3, 5)), **field) == -2
+    assert status_of(cpu._strided(torch.empty(2, 3, 5)), **field) == -2
 
 
 @pytest.mark.parametrize("offsets", [[0, 3, 5], [1, 3, 5], [0, 3, 4], [0, 6, 5], [0, 0, 5]])
@@ -203,8 +202,8 @@ def test_clouds_that_leave_points_out_are_refused(offsets):
     fields = {"images": 1, "offsets": numbers.data_ptr(), "clouds": 2}
     good = offsets[0] == 0 and offsets[1] <= offsets[2] == 5
     written, slopes = torch.empty(1, 3, 5), torch.zeros(2, 3, 2, 8)
-    gradient = strided(written)
-    inputs = Inputs(SCORES[:1], TARGET[:1], LSE[:1], None, False, "softmax", 8)
+    gradient = cpu._strided(written)
+    inputs = cpu._Inputs(SCORES[:1], TARGET[:1], LSE[:1], None, False, "softmax", 8)
     for field, value in fields.items():
         setattr(inputs.struct, field, value)
     call = cpu.load().lovasz_backward
@@ -227,4 +226,4 @@ def test_points_of_no_cloud_are_refused(ids):
 def test_clouds_of_two_images_are_refused():
     numbers = torch.tensor([0, 5])
     fields = {"offsets": numbers.data_ptr(), "clouds": 1}
-    assert status_of(strided(torch.empty(2, 3, 5)), **fields) == -2
+    assert status_of(cpu._strided(torch.empty(2, 3, 5)), **fields) == -2

@@ -10,7 +10,7 @@ import torch
 
 from lovasz import lovasz_softmax
 from lovasz.core import native
-from lovasz.kernels.cpu import _parallel_for, load
+from lovasz.kernels.cpu_library import _parallel_for, load
 
 LOSS = (
     "import torch, lovasz; torch.manual_seed(0);"

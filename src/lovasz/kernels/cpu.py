@@ -9,7 +9,6 @@ import ctypes
 import functools
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -27,15 +26,8 @@ from lovasz.kernels.contents import (
     raise_for_soft_labels,
     split_target,
 )
-from lovasz.kernels.cpu_inputs import (
-    LABEL_TYPES,
-    LINKS,
-    SCORE_TYPES,
-    Inputs,
-    in_place,
-    strided,
-)
-from lovasz.kernels.fixed_point import SCALE
+from lovasz.kernels.cpu_library import LABEL_TYPES, LINKS, SCORE_TYPES, UPSAMPLE, load
+from lovasz.kernels.fixed_point import SCALE, to_fixed
 from lovasz.kernels.segments import by_image
 from lovasz.kernels.soft import is_soft, read_labels
 
@@ -44,25 +36,6 @@ _SORTED_SCORES = 2**32 - 1
 _NO_MEMORY = -1
 
 _NO_LSE = torch.empty(0, dtype=torch.float64)
-
-
-@functools.cache
-def load() -> ctypes.CDLL | None:
-    """The library, which runs on torch's threads, so that ``torch.set_num_threads`` holds."""
-    library = native.load()
-    if library is not None:
-        library.lovasz_set_parallel_for(_parallel_for())
-    return library
-
-
-def _parallel_for() -> int | None:
-    """Address of torch's parallel loop, or None: then the kernels use one thread."""
-    folder = Path(torch.__file__).parent / "lib"
-    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll"):
-        if (folder / name).exists():
-            function = getattr(ctypes.CDLL(str(folder / name)), "torch_parallel_for", None)
-            return ctypes.cast(function, ctypes.c_void_p).value if function else None
-    return None
 
 
 def histogram(
@@ -100,14 +73,18 @@ def histogram(
     counts = torch.zeros((groups, classes, 2, bins), dtype=torch.int64)
     kernels.lovasz_expect_writes(counts.data_ptr(), counts.numel() * 8)
     invalid = torch.zeros(groups, dtype=torch.int64)
-    summing = regions or is_soft(target, mixture, label_smoothing)
+    summing = regions or mixture is not None or label_smoothing > 0 or target.is_floating_point()
     summed = torch.zeros((groups, classes, SUMS) if summing else 0, dtype=torch.float64)
-    lse = _empty_lse(scores, target, link)
-    inputs = Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
-    inputs.add_labels(mixture, label_smoothing, regions=regions)
-    inputs.add_upsampling(scores, upsample, size)
-    inputs.add_cross_entropy(cross_entropy, class_weight, smoothing)
-    inputs.add_pixel_weight(pixel_weight, fixed=True)
+    lse = torch.empty((images, target.shape[-1]) if link == "softmax" else 0, dtype=torch.float64)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
+    if summing:
+        inputs.add_labels(mixture, label_smoothing, regions=regions)
+    if upsample is not None:
+        inputs.add_upsampling(scores, upsample, size)
+    if cross_entropy:
+        inputs.add_cross_entropy(True, class_weight, smoothing)
+    if pixel_weight is not None:
+        inputs.add_pixel_weight(pixel_weight, fixed=True)
     result = native.HistogramResult(
         counts=counts.data_ptr(), invalid=invalid.data_ptr(), regions=summed.data_ptr()
     )
@@ -160,13 +137,13 @@ def sort_and_extend(
     if segment_ids is not None:
         groups, clouds = segments, Clouds.of(segment_ids, segments)
         scores, target, pixel_weight = clouds.gather(scores, target, pixel_weight)
-    lse = _empty_lse(scores, target, link)
+    lse = torch.empty(target.shape if link == "softmax" else 0, dtype=torch.float64)
     slopes = torch.empty((*scores.shape[:2], target.shape[-1]), dtype=torch.float32)
     kernels.lovasz_expect_writes(slopes.data_ptr(), slopes.numel() * 4)
     losses = torch.empty((groups, classes), dtype=torch.float64)
     positives, pixels = (torch.empty((groups, classes), dtype=torch.int64) for _ in range(2))
     invalid = torch.zeros(groups, dtype=torch.int64)
-    inputs = Inputs(scores, target, lse, ignore_index, per_image, link, clouds=clouds)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, clouds=clouds)
     inputs.add_upsampling(scores, upsample, size)
     inputs.add_pixel_weight(pixel_weight, fixed=True)
     result = native.SortResult(
@@ -228,7 +205,7 @@ def backward(
     if upsample is not None:
         out = torch.zeros(scores.shape, dtype=torch.float32)  # which is added to
     else:
-        out = gradient if in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
+        out = gradient if _in_place(gradient) else torch.empty(scores.shape, dtype=scores.dtype)
         kernels.lovasz_expect_writes(out.data_ptr(), out.numel() * out.element_size())
     slopes = slopes.to(torch.float32).contiguous()
     lse = lse.to(torch.float64).contiguous()
@@ -238,7 +215,7 @@ def backward(
     if by_regions is not None:
         per_image = segment_ids is None and len(by_regions) > 1
         by_regions = by_regions.to(torch.float64).contiguous()
-    inputs = Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
+    inputs = _Inputs(scores, target, lse, ignore_index, per_image, link, bins, clouds)
     inputs.add_labels(mixture, label_smoothing)
     inputs.add_upsampling(scores, upsample, size)
     inputs.add_cross_entropy(scale is not None, class_weight, smoothing)
@@ -247,7 +224,7 @@ def backward(
         inputs.add_cloud_ids(segment_ids, len(factors))
     factor = None if factors is None else factors.data_ptr()
     by_region = None if by_regions is None else by_regions.data_ptr()
-    written, threads = strided(out.flatten(2)), torch.get_num_threads()
+    written, threads = _strided(out.flatten(2)), torch.get_num_threads()
     by_sum = 0.0 if scale is None else scale.item()
     status = kernels.lovasz_backward(
         inputs.struct, slopes.data_ptr(), by_pixel, factor, by_sum, by_region, written, threads
@@ -271,7 +248,7 @@ def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> 
     dtype = torch.uint8 if narrow else torch.int64
     labels = torch.empty((scores.shape[0], math.prod(size)), dtype=dtype)
     kernels.lovasz_expect_writes(labels.data_ptr(), labels.numel() * labels.element_size())
-    inputs = Inputs(scores, labels, _NO_LSE, None, False, "softmax")
+    inputs = _Inputs(scores, labels, _NO_LSE, None, False, "softmax")
     inputs.add_upsampling(scores, upsample, size)
     if status := kernels.lovasz_argmax(
         inputs.struct, labels.data_ptr(), narrow, torch.get_num_threads()
@@ -361,16 +338,124 @@ def reduce(
     return total, factors, cross_entropy, by_sum
 
 
+class _Inputs:
+    """The struct, and the tensors that have to live as long as it."""
+
+    def __init__(
+        self,
+        scores: Tensor,
+        target: Tensor,
+        lse: Tensor,
+        ignore_index: int | None,
+        per_image: bool,
+        link: str,
+        bins: int = 0,
+        clouds: Clouds | None = None,
+    ) -> None:
+        images, classes = scores.shape[:2]
+        self.kept = [lse]
+        self.struct = native.Inputs(
+            images=images,
+            classes=classes,
+            length=target.shape[-1],
+            bins=bins,
+            ignore_index=0 if ignore_index is None else ignore_index,
+            lse=lse.data_ptr(),
+            score_type=SCORE_TYPES[scores.dtype],
+            has_ignore_index=ignore_index is not None,
+            per_image=per_image,
+            link=LINKS[link],
+        )
+        if target.is_floating_point():
+            if target.dtype not in SCORE_TYPES or not _in_place(target):
+                target = target.to(torch.float32).contiguous()
+            self.struct.soft = _strided(target)
+            self.struct.soft_type = SCORE_TYPES[target.dtype]
+        else:
+            target = target if target.stride(-1) == 1 else target.contiguous()
+            self.struct.target, self.struct.target_stride = target.data_ptr(), target.stride(0)
+            self.struct.target_class_stride = target.stride(1) if target.dim() == 3 else 0
+            self.struct.label_type = LABEL_TYPES[target.dtype]
+        self.kept.append(target)
+        if scores.dim() == 3:  # else see `add_upsampling`
+            scores = scores if _in_place(scores) else scores.contiguous()
+            self.struct.scores = _strided(scores)
+            self.kept.append(scores)
+        if clouds is not None:
+            self.struct.offsets, self.struct.clouds = clouds.offsets.data_ptr(), clouds.number
+            self.kept.append(clouds.offsets)
+
+    def add_labels(
+        self, mixture: Tensor | None, label_smoothing: float, *, regions: bool = False
+    ) -> None:
+        """Weights (N, K) of label maps, what is smoothed, and whether sums are asked for."""
+        self.struct.label_smoothing, self.struct.regions = label_smoothing, regions
+        if mixture is not None:
+            mixture = mixture.to(torch.float32).contiguous()
+            self.struct.maps, self.struct.mixture = mixture.shape[1], mixture.data_ptr()
+            self.kept.append(mixture)
+
+    def add_upsampling(self, scores: Tensor, mode: str | None, size: Sequence[int] | None) -> None:
+        """Scores (N, C, d, h, w), of which the kernels read contiguous floats."""
+        if mode is None or size is None:
+            return
+        if scores.dtype != torch.float32 or not scores.is_contiguous():
+            scores = torch.empty(scores.shape, dtype=torch.float32).copy_(scores)
+        self.struct.score_type = SCORE_TYPES[scores.dtype]
+        self.struct.upsample = UPSAMPLE[mode]
+        self.struct.source[:], self.struct.size[:] = scores.shape[2:], size
+        self.struct.scores = _strided(scores.flatten(2))
+        self.kept.append(scores)
+
+    def add_cross_entropy(self, asked: bool, class_weight: Tensor | None, smoothing: float) -> None:
+        """Ask for cross-entropy."""
+        if not asked:
+            return
+        self.struct.cross_entropy, self.struct.smoothing = True, smoothing
+        if class_weight is not None:
+            class_weight = class_weight.to(torch.float32).contiguous()
+            self.struct.class_weight = class_weight.data_ptr()
+            self.kept.append(class_weight)
+
+    def add_cloud_ids(self, ids: Tensor, number: int) -> None:
+        """The cloud of each point (1, L), which is all that slopes by pixel ask for."""
+        ids = ids.contiguous()
+        self.struct.cloud_ids, self.struct.clouds = ids.data_ptr(), number
+        self.kept.append(ids)
+
+    def add_pixel_weight(self, weight: Tensor | None, *, fixed: bool = False) -> None:
+        """Weights (N, L), or (N, C, L) for multilabel; in fixed point too for the first pass."""
+        if weight is None:
+            return
+        if fixed:
+            numbers = to_fixed(weight).contiguous()
+            self.struct.fixed_weight = numbers.data_ptr()
+            self.kept.append(numbers)
+        weight = weight.to(torch.float32).contiguous()
+        self.struct.pixel_weight = weight.data_ptr()
+        self.struct.weight_image_stride = weight.stride(0)
+        self.struct.weight_class_stride = weight.stride(1) if weight.dim() == 3 else 0
+        self.kept.append(weight)
+
+
+def _strided(scores: Tensor) -> native.Strided:
+    """Where a tensor is, and its strides."""
+    image, channel, pixel = scores.stride()
+    if channel != 1 or scores.shape[2] == 1:
+        pixel = 1
+    return native.Strided(scores.data_ptr(), image, channel, pixel)
+
+
+def _in_place(scores: Tensor) -> bool:
+    """Whether pixels or classes lie next to each other."""
+    return 1 in scores.stride()[1:] or scores.shape[2] == 1
+
+
 def _kernels(scores: Tensor, target: Tensor, link: str) -> ctypes.CDLL | None:
     """The library, if it can do this."""
     labels = target.is_floating_point() or target.dtype in LABEL_TYPES
     known = scores.dtype in SCORE_TYPES and labels and link in LINKS
     return load() if known and scores.numel() > 0 else None
-
-
-def _empty_lse(scores: Tensor, target: Tensor, link: str) -> Tensor:
-    shape = (scores.shape[0], target.shape[-1]) if link == "softmax" else (0,)
-    return torch.empty(shape, dtype=torch.float64)
 
 
 def _raise_for(status: int) -> NoReturn:
