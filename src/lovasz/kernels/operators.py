@@ -18,7 +18,8 @@ or N with ``per_image``, or with ``segment_ids`` (1, L) as many as there are ``s
 is the log-sum-exp (N, L), and empty without softmax. Slopes are (G, C, 2, B) by bin, or (N, C, L)
 by pixel; losses (G, C), counts (G, C, 2, B): negatives and positives by bin of ascending error.
 ``regions`` (G, C, 8) are the sums of ``core.regions``, made for soft labels and where they are
-asked for; if they are not, those of predictions may be 0. ``smoothing`` is the cross-entropy's, ``label_smoothing`` that of everything else.
+asked for; if they are not, those of predictions may be 0. ``smoothing`` is the cross-entropy's,
+``label_smoothing`` that of everything else.
 
 With ``upsample`` (``core.upsampling``) the scores are (N, C, d, h, w) and interpolated to ``size``
 (D, H, W) while they are read; L is D · H · W, and the gradient is that of the scores as given.
