@@ -21,7 +21,7 @@ from lovasz import (
 
 COUNT = 10
 LABELS = (0.3, 0.4, 0.5, 0.7, 0.9)
-STEPS = 100
+STEPS = 20
 
 
 def capped(p: Tensor, q: Tensor) -> Tensor:

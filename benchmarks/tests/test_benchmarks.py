@@ -19,6 +19,8 @@ from benchmarks import (
     regions,
     regions_table,
     scaling,
+    soft_accuracy,
+    soft_readings,
     soft_theorem,
     speed,
     tables,
@@ -56,6 +58,13 @@ def test_ranks_runs_and_writes_its_table(tmp_path):
 def test_the_theorem_prints_its_table(capsys):
     soft_theorem.main(["--cases", "1000"])
     assert capsys.readouterr().out.count("\n") == 15
+
+
+def test_soft_labels_print_their_tables(capsys):
+    soft_accuracy.main(["--pixels", "100"])
+    assert capsys.readouterr().out.count("\n") == 12
+    soft_readings.main([])
+    assert "| best p for q = 0.7 | 0.7 | 1 | 0.7 | 1 | 1 | 0.7 |" in capsys.readouterr().out
 
 
 def test_clouds_run_and_write_their_table(tmp_path):

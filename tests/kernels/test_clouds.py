@@ -52,9 +52,9 @@ def passes(module, made, link, clouds, *, fused, by_pixel):
     scale = torch.tensor(0.3) if fused else None
     gradient = module.backward(
         scores, target, found[1], slopes, factors, IGNORED, link, scale, class_weight, smoothing,
-        ids, weight, None, None,
+        ids, weight, None, None, None, 0.0, None,
     )  # fmt: skip
-    return (*found, gradient)
+    return (*found[:4], gradient)  # without sums of regions, which are not asked for
 
 
 @pytest.mark.parametrize("ascending", [True, False])

@@ -122,6 +122,12 @@ def test_many_classes(shape, layout):
     check_backward(scores, target, 1)
 
 
+def test_many_classes_of_more_pixels():
+    """As many that blocks of classes are those of one thread."""
+    shape = (1, 66, 1100)
+    check_backward(scores_of(shape, "pixels", torch.float32, 3.0), labels_of(shape), 1)
+
+
 @pytest.mark.parametrize("dtype", LABELS)
 def test_every_label_dtype(dtype):
     shape = (2, 5, 257)

@@ -220,11 +220,11 @@ def _unrolled(
         rs = rs + (r,)  # noqa: RUF005
         owns = owns + (own,)  # noqa: RUF005
         counts = counts + (counted,)  # noqa: RUF005
-    top, pivot = ps[0], rs[0]
-    for k in tl.static_range(1, CLASSES):
+    zero = tl.zeros_like(rows[2])
+    top, pivot, mean, share = zero - 1.0, zero, zero, zero
+    for k in tl.static_range(CLASSES):
         pivot = tl.where(ps[k] > top, rs[k], pivot)
         top = tl.maximum(top, ps[k])
-    mean, share = tl.zeros_like(top), tl.zeros_like(top)
     for k in tl.static_range(CLASSES):
         mean += ps[k] * (rs[k] - pivot)
         share += owns[k]

@@ -143,12 +143,14 @@ def backward_softmax_kernel(
         excess = tl.sum(p * s, 0) - common
         _write(out, p, s, excess, added, written, c, classes, out_c, scale is not None)
     else:
-        sum_ps = tl.zeros((BLOCK_T,), tl.float32)
+        # Added up over the classes once: they may be those of several threads.
+        products = tl.zeros((BLOCK_C, BLOCK_T), tl.float32)
         if rows is not None:
             for start in range(0, classes, BLOCK_C):
                 c = class_offsets(start, BLOCK_C)
                 p, s = _read(column, rows, factor, pixels, c, classes, strides, BINS, PTX)
-                sum_ps += tl.sum(p * s, 0)
+                products += p * s
+        sum_ps = tl.sum(products, 0)
         for start in range(0, classes, BLOCK_C):
             c = class_offsets(start, BLOCK_C)
             p, s = _read(column, rows, factor, pixels, c, classes, strides, BINS, PTX)

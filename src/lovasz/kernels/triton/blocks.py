@@ -58,6 +58,8 @@ EXTEND_BLOCK, EXTEND_PROGRAMS = 256, 16
 #: classes of groups that are reduced at once, 32 for each thread, and by the one program, which
 #: would take long with more of them
 REDUCE_BLOCK, REDUCE_MOST = 4096, 2**16
+#: programs of all classes, for each multiprocessor, below which there are more of fewer pixels
+FEW_PROGRAMS = 2
 #: bytes of scores that are enlarged at a time to the resolution of the labels: their pixels have to
 #: be enough for all multiprocessors; of fewer bytes more would stay in the second-level cache
 CHUNK_BYTES = 2**26
@@ -240,6 +242,10 @@ def whole_block(scores: Tensor) -> tuple[bool, int, int]:
     if classes <= 64:
         return True, classes, BLOCK // max(classes, 4)
     block_c, block_t = loop_block(scores)
+    images, _, length = scores.shape
+    few = images * ceil_div(length, block_t) < FEW_PROGRAMS * processors(scores.device)
+    if few and not _adjacent_classes(scores):
+        return False, BLOCK // (WARPS * 32), WARPS * 32  # as many threads for a pixel as warps
     return False, block_c, block_t
 
 

@@ -183,7 +183,7 @@ def source_of(x, n, step, offset, whole, ratio, MODE: tl.constexpr):
     """Sources of outputs x, the one and the next, and the weight of the next."""
     if MODE == "nearest":
         i = tl.minimum(tl.floor(x.to(tl.float32) * ratio).to(x.dtype), n - 1)
-        after, weight = i, x.to(tl.float32) * 0.0
+        after, weight = i, (i - i).to(tl.float32)  # 0, of scalars too
     else:
         place = tl.maximum(x * step + offset, 0)
         i = place // whole
