@@ -22,6 +22,7 @@ COMMANDS = {
     "gpu-session": "tests, sanitizers, times and tuning on a device, one after the other",
     "gpu-code": "instructions of the GPU kernels, without a device",
     "gpu-traffic": "what the GPU kernels ask of the memories, without a device",
+    "gpu-chunks": "losses of upsampled logits by the size of a chunk, on a device",
     "gpu-tune": "what the constants of the GPU kernels should be",
     "scaling": "time against pixels and classes",
     "ranks": "the loss of the global batch of several processes against that of their own",

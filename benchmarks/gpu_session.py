@@ -24,9 +24,11 @@ DEVICE_TESTS = [
 SMALL = "(odd or grouped) and not dtype1 and not dtype2 and not elu"
 # pytest-benchmark, where it is installed, warns of several processes, and warnings are errors.
 PLUGINS = ["-p", "no:cacheprovider", "-p", "no:benchmark"]
-PYTEST = [sys.executable, "-m", "pytest", "-q", *PLUGINS, *DEVICE_TESTS]
-#: processes of the tests: most of their time is Triton's compiler on the host
-WORKERS = "8"
+# The name of every test at once: of a run that is stopped nothing else is left.
+PYTEST = [sys.executable, "-m", "pytest", "-v", "--tb=short", *PLUGINS, *DEVICE_TESTS]
+#: processes of the tests: most of their time is Triton's compiler on the host; several tests hold
+#: tensors of gigabytes
+WORKERS = "2"
 
 
 def _benchmark(name: str, *options: str) -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import clouds, regions_table, soft_table, upsampling_table
+from benchmarks import clouds, gpu_chunks, regions_table, soft_table, upsampling_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -158,6 +158,30 @@ def gpu_table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def gpu_soft_table(found: dict) -> str:
+    """One row for each loss, of soft labels or by sums: times of the device alone."""
+    about = found["about"]
+    lines = [
+        f"{about['device']}, torch {about['torch']}, Triton {about['triton']}, {about['date']}.",
+        "",
+        "| workload | loss | device | / cross-entropy | launches | eager |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, kept in found["workloads"].items():
+        for method, times in kept.items():
+            recorded = "device_ms" in times
+            cells = [
+                name,
+                method,
+                f"{times['device_ms']:.3f} ms" if recorded else "no graph",
+                f"{times['device_ratio']:.2f}" if recorded else "",
+                str(times["launches"]),
+                f"{times['eager_ms']:.2f} ms",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _device_ratio(kept: dict) -> str:
     return f"{kept['device_ratio']:.2f}" if "device_ratio" in kept else "no graph"
 
@@ -198,6 +222,8 @@ def main(arguments: list[str]) -> None:
         ("scaling", "scaling", scaling_table, PERFORMANCE),
         ("compat", "compat", compat_table, PERFORMANCE),
         ("gpu", "gpu", gpu_table, GPU),
+        ("gpu chunks", "gpu-chunks", gpu_chunks.table, GPU),
+        ("gpu soft", "gpu-soft", gpu_soft_table, GPU),
         ("accuracy", "accuracy", accuracy_table, MATHEMATICS),
         ("upsampling", "upsampling", upsampling_table.times_table, UPSAMPLING),
         ("upsampling memory", "upsampling", upsampling_table.memory_table, UPSAMPLING),

@@ -99,9 +99,10 @@ def map_weights(name: str, weights: Any, maps: Sequence[Tensor], scores: Tensor)
     dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
     if weights is None:
         return torch.full((images, number), 1 / number, dtype=dtype, device=scores.device)
-    if not isinstance(weights, Tensor):
+    filled = not isinstance(weights, Tensor)
+    if filled:
         try:
-            weights = torch.tensor(weights, dtype=dtype)
+            weights = torch.tensor(weights, dtype=dtype, device="cpu")
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
                 f"{name}: expected target_weight to be a tensor or a sequence of numbers,"
@@ -112,7 +113,6 @@ def map_weights(name: str, weights: Any, maps: Sequence[Tensor], scores: Tensor)
             f"{name}: expected target_weight of shape ({number},) or ({images}, {number}), a number"
             f" for each label map, got {tuple(weights.shape)}"
         )
-    weights = weights.detach().to(scores.device, dtype, non_blocking=True)
     readable = weights.device.type == "cpu" and not torch.compiler.is_compiling()
     if readable:
         sums = weights.sum(-1)
@@ -121,7 +121,13 @@ def map_weights(name: str, weights: Any, maps: Sequence[Tensor], scores: Tensor)
                 f"{name}: expected target_weight to be not negative and to sum to 1,"
                 f" got {weights.tolist()}"
             )
-    expanded: Tensor = weights.expand(images, number).contiguous()
+    weights = weights.detach()
+    if filled and scores.device.type != "cpu":
+        # Number by number on the device: a copy from the host would wait for it.
+        options: dict[str, Any] = {"dtype": dtype, "device": scores.device}
+        numbers = [torch.full((1,), value, **options) for value in weights.flatten().tolist()]
+        weights = torch.cat(numbers).view(weights.shape)
+    expanded: Tensor = weights.to(scores.device, dtype).expand(images, number).contiguous()
     return expanded
 
 
