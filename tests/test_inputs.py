@@ -15,6 +15,7 @@ LOGITS = torch.zeros(2, 3, 4, 4)
 TARGET = torch.zeros(2, 4, 4, dtype=torch.long)
 
 PAIRS = [
+    (torch.zeros(2, 3, 4, 5), torch.zeros(2, 4, 5, 3), ValueError, "classes .* axis 1, .*movedim"),
     (None, TARGET, TypeError, "expected logits to be a tensor, got NoneType"),
     (LOGITS, [0], TypeError, "expected target to be a tensor or a list of tensors .*, got int"),
     (LOGITS, 0, TypeError, "expected target to be a tensor, got int"),

@@ -99,6 +99,11 @@ def multiclass(
 def _check_kind_of_labels(name: str, target: Array, shape: tuple[int, ...]) -> None:
     """Indices have no axis of classes, and soft labels have one."""
     got, soft = tuple(target.shape), dtype_name(target) in FLOATING
+    if got != shape and got == (shape[0], *shape[2:], shape[1]):
+        raise ValueError(
+            f"{name}: expected the axis of classes of target on axis 1, as {shape} has it, got"
+            f" {got}; pass target.movedim(-1, 1)"
+        )
     if soft and len(got) == len(shape) - 1:
         raise TypeError(
             f"{name}: expected target of an integer dtype or bool (class indices), or soft labels"
