@@ -9,6 +9,7 @@ COMMANDS = {
     "maps": "maps from errors to bins",
     "speed": "time and memory against F.cross_entropy, on published workloads",
     "soft-accuracy": "loss and gradient of soft labels against float64",
+    "soft": "time of soft labels, against hard ones",
     "soft-readings": "what losses of soft labels are least at, an example",
     "soft-theorem": "the theorem about soft labels, on a million random cases",
     "multilabel": "time of the multilabel losses against F.binary_cross_entropy_with_logits",

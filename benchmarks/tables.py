@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import clouds, gpu_chunks, regions_table, soft_table, upsampling_table
+from benchmarks import clouds, gpu_chunks, regions_table, soft, soft_table, upsampling_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -222,6 +222,7 @@ def main(arguments: list[str]) -> None:
         ("scaling", "scaling", scaling_table, PERFORMANCE),
         ("compat", "compat", compat_table, PERFORMANCE),
         ("gpu", "gpu", gpu_table, GPU),
+        ("soft", "soft", soft.table, PERFORMANCE),
         ("gpu chunks", "gpu-chunks", gpu_chunks.table, GPU),
         ("gpu soft", "gpu-soft", gpu_soft_table, GPU),
         ("accuracy", "accuracy", accuracy_table, MATHEMATICS),

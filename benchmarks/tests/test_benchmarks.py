@@ -19,6 +19,7 @@ from benchmarks import (
     regions,
     regions_table,
     scaling,
+    soft,
     soft_accuracy,
     soft_readings,
     soft_theorem,
@@ -157,6 +158,14 @@ def test_upsampling_keeps_what_was_measured_before(tmp_path, monkeypatch):
     upsampling.main(["--only", "volume", "--output", str(output)])
     kept = json.loads(output.read_text())["workloads"]
     assert kept == {"earlier": 1, "volume": {"scores": 4 * 96**3}}
+
+
+def test_soft_runs_and_writes_its_table(tmp_path):
+    soft.main(["--quick", "--rounds", "1", "--output", str(tmp_path / "soft.json")])
+    found = json.loads((tmp_path / "soft.json").read_text())
+    assert soft.table(found).count("\n") == 5
+    ways = soft.ways(torch.tensor([[0, 1], [1, 2]]), 3)
+    assert ways.keys() == soft.TITLES.keys()
 
 
 def test_regions_run_and_write_their_tables():
