@@ -437,7 +437,7 @@ def test_derivatives(name, per_image):
     assert gradcheck(lambda x: loss(x, target), scores.requires_grad_())
 
 
-@pytest.mark.parametrize("name", LOSSES.keys() - {"Dice"})
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "Dice"])
 def test_a_counted_loss_is_a_step_function(name):
     scores, target = inputs_of(name, torch.float64, (2, CLASSES, 3, 2))
     loss = loss_of(name, **({"cross_entropy_weight": 0.0} if name in FUSED else {}))
@@ -472,7 +472,7 @@ def test_kindred_losses_compile_are_exported_and_transformed(name):
     torch.testing.assert_close(each[0], loss(*(tensor[:1] for tensor in inputs)))
 
 
-@pytest.mark.parametrize("name", KINDRED.keys() - {"soft probabilities"})
+@pytest.mark.parametrize("name", [name for name in KINDRED if name != "soft probabilities"])
 def test_derivatives_of_kindred_losses(name):
     scores, target = inputs_of(name, torch.float64, (1, CLASSES, 2, 3))
     counted = KINDRED[name][0].__name__.partition("_lovasz_")[1]
