@@ -20,6 +20,8 @@ MOST = {
     "elu": (4, 4),
     "binary cross-entropy": (5, 5),
     "cross-entropy upsampled": (4, 5),
+    "soft labels": (5, 4),
+    "Dice": (30, 24),  # its formula
 }
 
 
@@ -44,7 +46,7 @@ def test_few_operators(name):
 @pytest.mark.parametrize("name", [name for name in LOSSES if name not in FUSED])
 def test_few_operators_when_sorting(name):
     forward, backward = operators(name, method="sort")
-    assert len(forward) <= 4, forward
+    assert len(forward) <= 4 + (name == "soft labels"), forward  # their sums come first
     assert len(backward) <= 4, backward
 
 
@@ -55,9 +57,12 @@ def test_few_operators_for_losses_of_images():
 
 
 def test_no_operator_fills_a_tensor_with_a_number():
+    filling = {"aten::scalar_tensor", "aten::ones", "aten::full"}
     for name in LOSSES:
         forward, backward = operators(name)
-        assert not {"aten::scalar_tensor", "aten::ones", "aten::full"} & {*forward, *backward}
+        assert not filling & {*forward}
+        # The derivative of a least denominator is torch's.
+        assert name == "Dice" or not filling & {*backward}
 
 
 def test_a_factor_of_one_is_no_operator():

@@ -82,6 +82,7 @@ def test_a_sum_has_the_options_of_lovasz_softmax(train_config, batches):
         "method": "histogram",
         "reduction": "mean",
         "process_group": None,
+        "label_smoothing": 0.1,
     }
     loss = build_loss(train_config(loss="both", lovasz_args=options), 3)
     lovasz = LovaszSoftmaxLoss(**options)
@@ -97,7 +98,7 @@ def test_a_sum_has_the_options_of_lovasz_softmax(train_config, batches):
         ({"method": "sort"}, "expected method histogram for the loss both.*, got sort"),
         ({"reduction": "sum"}, "expected reduction mean for the loss both.*, got sum"),
         ({"cross_entropy_weight": 2.0}, "unexpected keyword argument"),
-        ({"label_smoothing": 0.1}, "unexpected keyword argument"),
+        ({"lovasz_label_smoothing": 0.1}, "unexpected keyword argument"),
         ({"ignore_index": 0}, "multiple values"),
     ],
 )

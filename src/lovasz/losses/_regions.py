@@ -33,9 +33,9 @@ def region_loss(
         wide: whether the loss is float64 instead of float32.
     """
     if region.pooled:
-        sums = torch.where(active.unsqueeze(-1), sums, 0.0)
+        sums = sums.masked_fill(~active.unsqueeze(-1), 0.0)
         active, weight = active.any(1, keepdim=True), None
-    losses = torch.where(active, region(sums), 0.0)
+    losses = region(sums).masked_fill(~active, 0.0)
     mean = o.reduction == "mean"
     total, factors, *_ = reference.reduce(
         losses, active, invalid, weight, o.normalize_weight, mean, per_image, wide

@@ -81,6 +81,7 @@ def cross_entropy_dice(
 
     Examples:
         >>> import torch
+        >>> from lovasz import dice_loss
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]], requires_grad=True)
         >>> target = torch.tensor([0, 1, 1])
         >>> both = cross_entropy_dice(logits, target, dice_weight=0.5)
@@ -174,6 +175,7 @@ def binary_cross_entropy_dice(
 
     Examples:
         >>> import torch
+        >>> from lovasz import dice_loss
         >>> logits, target = torch.tensor([3.0, -1.0, 0.5, -2.0]), torch.tensor([1, 1, 0, 0])
         >>> both = binary_cross_entropy_dice(logits, target)
         >>> bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, target.float())

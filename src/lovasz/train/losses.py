@@ -120,6 +120,7 @@ def build_loss(
     return CrossEntropyLovaszSoftmaxLoss(
         weight=by_pixel,
         lovasz_class_weight=options.pop("weight", None),
+        lovasz_label_smoothing=options.pop("label_smoothing", 0.0),
         ignore_index=IGNORE,
         momentum=momentum,
         **_UPSAMPLING,
