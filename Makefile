@@ -52,10 +52,9 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
-# But for those that make test runs: tests/kernels/triton/test_interpreter.py
 interpret: $(VENV)/.test
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(PYTEST) -q benchmarks/tests/interpreted_tuning.py \
-	  $(filter-out %_clouds.py,$(wildcard tests/kernels/triton/interpreted*.py))
+	  $(wildcard tests/kernels/triton/interpreted*.py)
 	LOVASZ_EVERY_TARGET=1 $(PYTEST) -q tests/kernels/triton/test_compiles.py
 
 emulate: $(VENV)/.test
