@@ -114,7 +114,8 @@ versions:
 	    torch==$$torch numpy hypothesis pytest pytest-xdist && \
 	  build/torch-$$torch/bin/python -m pip install --disable-pip-version-check --quiet --no-deps . && \
 	  build/torch-$$torch/bin/python -m pytest --numprocesses auto --override-ini filterwarnings= -q \
-	    tests/test_torch_integration.py tests/test_any_input.py tests/test_window.py || exit 1; \
+	    tests/test_torch_integration.py tests/test_any_input.py tests/test_any_soft_input.py \
+	    tests/test_soft_labels.py tests/test_regions.py tests/test_window.py || exit 1; \
 	done
 
 peers:

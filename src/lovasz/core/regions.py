@@ -177,7 +177,7 @@ class SoftTversky:
 
     $$\left(1 - \frac{I + s}{I + \alpha (P - I) + \beta (Q - I) + s}\right)^\gamma$$
 
-    With α = β = 1/2 and γ = 1 it is the soft Dice loss with half of its s.
+    With α = β = 1/2 and γ = 1, the defaults, it is the soft Dice loss with half of its s.
 
     Args:
         alpha: α, weight of false positives, not negative.
@@ -195,8 +195,9 @@ class SoftTversky:
         Tversky loss function*, ISBI 2019, arXiv 1810.07842 (who write 1/γ).
     """
 
-    alpha: float
-    beta: float
+    # With defaults, as torch 2.11 cannot compile what makes an object with fields that have none.
+    alpha: float = 0.5
+    beta: float = 0.5
     smooth: Smooth = 1e-5
     gamma: float = 1.0
     pooled: bool = False

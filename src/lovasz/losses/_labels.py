@@ -18,6 +18,8 @@ from lovasz.core.shapes import dtype_name
 from lovasz.kernels.contents import SPARE_LABEL
 from lovasz.kernels.fixed_point import is_weight
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
 
 def soft_target(
     name: str, link: str, target: Tensor, options: Options
@@ -142,6 +144,8 @@ def mixed_maps(first: Tensor, ignored: int | None, maps: Sequence[Tensor]) -> Te
     stacked = torch.stack([found.to(first.dtype) for found in maps], 1)
     if ignored is None:
         return stacked
+    if first.dtype in _UNSIGNED:  # which not every torch can choose from
+        first, stacked = first.to(torch.int64), stacked.to(torch.int64)
     left_out = (first == ignored) & (stacked[:, 0] != ignored)
     return torch.where(left_out.unsqueeze(1), ignored, stacked)
 
