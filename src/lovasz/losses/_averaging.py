@@ -26,7 +26,7 @@ from lovasz.core.options import Options
 from lovasz.core.set_functions import as_tversky
 from lovasz.kernels import passes, reference
 from lovasz.kernels.passes import Counts, Extended, Inputs
-from lovasz.losses._regions import both_of
+from lovasz.losses._regions import both_of, losses_by_sums
 from lovasz.losses.distributed import Ranks
 
 MEANS = ("dataset", "image", "class")
@@ -179,20 +179,17 @@ def _region(
 ) -> Tensor:
     """The loss by sums, of which this rank's share of that of the batch is the value."""
     assert o.region is not None  # or nobody would ask
-    in_batch, of_images = factors.of_batch > 0, regions
-    if o.region.pooled:  # one loss of the classes that count
-        of_images = torch.where(active.unsqueeze(-1), regions, 0.0)
-        factors = _Factors(active.any(1, keepdim=True), invalid, None, ranks, o)
-        active = active.any(1, keepdim=True)
-    losses = torch.where(active, o.region(of_images), 0.0)
+    in_batch = factors.of_batch > 0
+    losses, active = losses_by_sums(o.region, regions, active)
+    if o.region.pooled:
+        factors = _Factors(active, invalid, None, ranks, o)
     region = (losses * factors.by_image).sum()
     if "dataset" not in weights_of(o):
         return region
     batch = regions.sum(0, keepdim=True)
     if ranks is not None:
         batch = batch + (ranks.total(batch) - batch).detach()
-    if o.region.pooled:
-        batch = torch.where(in_batch.unsqueeze(-1), batch, 0.0)
+    losses, _ = losses_by_sums(o.region, batch, in_batch)
     size = 1 if ranks is None else ranks.size
-    own = (torch.where(factors.of_batch > 0, o.region(batch), 0.0) * factors.of_batch).sum()
+    own = (losses * factors.of_batch).sum()
     return region + own + (own / size - own).detach()

@@ -32,15 +32,20 @@ def region_loss(
         per_image: whether groups are images, of which the mean is taken.
         wide: whether the loss is float64 instead of float32.
     """
-    if region.pooled:
-        sums = sums.masked_fill(~active.unsqueeze(-1), 0.0)
-        active, weight = active.any(1, keepdim=True), None
-    losses = region(sums).masked_fill(~active, 0.0)
+    losses, active = losses_by_sums(region, sums, active)
     mean = o.reduction == "mean"
     total, factors, *_ = reference.reduce(
         losses, active, invalid, weight, o.normalize_weight, mean, per_image, wide
     )
     return (losses * factors).to(total.dtype) if o.reduction == "none" else total
+
+
+def losses_by_sums(region: Region, sums: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses that count, 0 elsewhere, and which these are: (G, C), or of all classes (G, 1)."""
+    if region.pooled:  # one loss of the classes that count
+        sums = sums.masked_fill(~active.unsqueeze(-1), 0.0)
+        active = active.any(1, keepdim=True)
+    return region(sums).masked_fill(~active, 0.0), active
 
 
 def both_of(value: Tensor, region: Tensor | None, o: Options) -> Tensor:
