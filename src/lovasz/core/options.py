@@ -145,7 +145,7 @@ def check_classes(name: str, classes: Any) -> None:
 
 def check_momentum(name: str, momentum: Any) -> None:
     """A number that decays."""
-    if not isinstance(momentum, numbers.Real) or isinstance(momentum, bool):
+    if not is_number(momentum):
         raise TypeError(f"{name}: expected momentum to be a number, got {momentum!r}")
     if not 0 <= float(momentum) < 1:
         raise ValueError(f"{name}: expected momentum to be in [0, 1), got {momentum!r}")
@@ -176,7 +176,7 @@ def _check_terms(name: str, options: Options) -> None:
     for argument, value, top in values:
         if value is None:
             continue
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        if not is_number(value):
             raise TypeError(f"{name}: expected {argument} to be a number, got {value!r}")
         # A comparison, which compilers can follow for numbers that they do not know.
         if not (0 <= float(value) <= top and float(value) < math.inf):
@@ -206,6 +206,11 @@ def _check_multilabel(name: str, options: Options) -> None:
             f"{name}: expected ignore_index to be neither 0 nor 1, which are labels here,"
             f" got {options.ignore_index}"
         )
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number of any kind, and not a bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def is_integer(value: Any) -> bool:

@@ -86,7 +86,7 @@ def multiclass(
     expected, got = (shape[0], *shape[2:]), tuple(target.shape)
     spatial = len(shape) - 2
     if soft or len(got) == len(shape):
-        _check_kind_of_labels(name, target, shape)
+        _check_kind_of_labels(name, target, shape, soft)
     expected = shape if soft else expected
     if upsample is not None:
         _check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
@@ -96,9 +96,9 @@ def multiclass(
     return Layout(points=len(shape) == 2, upsampled=got != expected, soft=soft)
 
 
-def _check_kind_of_labels(name: str, target: Array, shape: tuple[int, ...]) -> None:
+def _check_kind_of_labels(name: str, target: Array, shape: tuple[int, ...], soft: bool) -> None:
     """Indices have no axis of classes, and soft labels have one."""
-    got, soft = tuple(target.shape), dtype_name(target) in FLOATING
+    got = tuple(target.shape)
     if got != shape and got == (shape[0], *shape[2:], shape[1]):
         raise ValueError(
             f"{name}: expected the axis of classes of target on axis 1, as {shape} has it, got"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lovasz.core.options import check_choice, check_flags
+from lovasz.core.options import check_choice, check_flags, is_number
 from lovasz.data.label_counts import LabelCounts
 from lovasz.kernels.precision import float64_device
 from lovasz.losses._classes import class_weight
@@ -169,7 +168,7 @@ def _check_option(
             f"{name}: expected {argument} with the scheme {owner!r} alone, got {value!r}"
             f" with {scheme!r}"
         )
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not is_number(value):
         raise TypeError(f"{name}: expected {argument} to be a number, got {value!r}")
     number = float(value)
     fits = 0 <= number < 1 if owner == "effective" else 1 < number < math.inf

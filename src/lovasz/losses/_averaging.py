@@ -16,13 +16,12 @@ arXiv 2310.19252.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from lovasz.core.options import Options
+from lovasz.core.options import Options, is_number
 from lovasz.core.set_functions import as_tversky
 from lovasz.kernels import passes, reference
 from lovasz.kernels.passes import Counts, Extended, Inputs
@@ -41,7 +40,7 @@ def check_averaging(name: str, o: Options) -> None:
     if not weights or not weights.keys() <= set(MEANS):
         raise ValueError(f"{wanted} to weights or None, got {o.averaging!r}")
     for value in weights.values():
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        if not is_number(value):
             raise TypeError(f"{wanted} to numbers or None, got {o.averaging!r}")
         if not 0 <= float(value) < math.inf:
             raise ValueError(

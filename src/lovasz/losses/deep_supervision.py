@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from lovasz.core.options import check_choice, is_integer
+from lovasz.core.options import check_choice, is_integer, is_number
 
 __all__ = ["DeepSupervision", "deep_supervision"]
 
@@ -372,9 +371,7 @@ def _scales(name: str, logits: Any) -> list[Tensor]:
 def _checked_weights(name: str, weights: Any, number: int | None) -> list[float]:
     """As many numbers as there are scales, if that is known."""
     values = weights.tolist() if hasattr(weights, "tolist") else weights
-    if not isinstance(values, (list, tuple)) or not all(
-        isinstance(value, numbers.Real) and not isinstance(value, bool) for value in values
-    ):
+    if not isinstance(values, (list, tuple)) or not all(is_number(value) for value in values):
         raise TypeError(f"{name}: expected weights to be a list of numbers, got {weights!r}")
     if number is not None and len(values) != number:
         raise ValueError(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from lovasz.core.options import is_number
 
 __all__ = ["LossSchedule", "LossWeights"]
 
@@ -76,7 +77,7 @@ class LossSchedule:
 
     def __call__(self, epoch: float) -> LossWeights:
         """The factors at an epoch."""
-        if not _is_number(epoch) or not math.isfinite(epoch):
+        if not is_number(epoch) or not math.isfinite(epoch):
             raise ValueError(f"LossSchedule: expected epoch to be a finite number, got {epoch!r}")
         after = bisect_right(self._epochs, epoch)
         start, *first = self.points[max(0, after - 1)]
@@ -95,7 +96,7 @@ def _checked(point: Any) -> tuple[float, float, float]:
         values = tuple(point)
     except TypeError:
         values = ()
-    if len(values) != 3 or not all(_is_number(value) for value in values):
+    if len(values) != 3 or not all(is_number(value) for value in values):
         raise TypeError(
             "LossSchedule: expected points of three numbers (epoch, cross-entropy, Lovász),"
             f" got {point!r}"
@@ -108,7 +109,3 @@ def _checked(point: Any) -> tuple[float, float, float]:
             f" not both 0, got {point!r}"
         )
     return epoch, first, second
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)

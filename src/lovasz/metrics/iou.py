@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lovasz.core.options import is_number
 from lovasz.metrics.base import IoU
 
 __all__ = ["ClassIoU", "DatasetIoU", "ImageIoU"]
@@ -280,7 +280,7 @@ def _shares(name: str, worst: Any) -> list[float]:
     """Percentages as a list of floats."""
     given = list(worst) if isinstance(worst, Sequence) else [worst]
     for share in given:
-        if not isinstance(share, numbers.Real) or isinstance(share, bool):
+        if not is_number(share):
             raise TypeError(f"{name}: expected worst to hold numbers, got {worst!r}")
     if not given or not all(math.isfinite(share) and 0 < share <= 100 for share in given):
         raise ValueError(f"{name}: expected worst to be in (0, 100] percent, got {worst!r}")
