@@ -14,9 +14,10 @@ from torch import Tensor
 from lovasz.core import shapes
 from lovasz.core.links import MULTICLASS
 from lovasz.core.options import Options
-from lovasz.core.shapes import dtype_name
-from lovasz.kernels.contents import SPARE_LABEL
+from lovasz.core.shapes import Layout, dtype_name
+from lovasz.kernels.contents import NO_LABEL
 from lovasz.kernels.fixed_point import is_weight
+from lovasz.losses._subclasses import plain
 
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
@@ -54,16 +55,69 @@ def soft_target(
     return target, weight
 
 
-def whole_labels(name: str, target: Tensor, ignore_index: int | None) -> Tensor:
-    """Floating zeros and ones, as binary cross-entropy wants them, as integers."""
+def class_indices(name: str, target: Tensor, layout: Layout, options: Options) -> Tensor:
+    """Labels of other forms as indices (N, *) or (P,).
+
+    Args:
+        name: of the function, for sentences about wrong arguments.
+        target: with an axis 1 of size 1, as whole floats, or one-hot.
+        layout: which of these it is.
+        options: of the loss; what they leave out may hold anything.
+    """
+    if layout.one_more:
+        target = target.squeeze(1)
+    if layout.whole:
+        wanted = "class indices, or soft labels of shape (N, C, *) or (P, C)"
+        return whole_labels(name, target, options, wanted)
+    return _hottest(name, target, options) if layout.one_hot else target
+
+
+def whole_labels(name: str, target: Tensor, options: Options, wanted: str) -> Tensor:
+    """Whole floats, of which binary cross-entropy wants zeros and ones, as integers."""
     labels = target.to(torch.int64)
-    soft = labels != target  # NaN too
-    if target.device.type == "cpu" and not torch.compiler.is_compiling() and bool(soft.any()):
+    wrong = _counted(labels != target, options)  # NaN too
+    if _is_readable(target) and bool(wrong.any()):
         raise ValueError(
-            f"{name}: expected every label to be 0 or 1 or equal to ignore_index={ignore_index}"
-            f" (margins have no soft labels), got {float(target[soft][0]):g}"
+            f"{name}: expected every label to be {wanted}, or equal to"
+            f" ignore_index={options.ignore_index}, got {float(target[wrong][0]):g}"
         )
-    return torch.where(soft, SPARE_LABEL + 1, labels)  # no label: reported as NaN
+    return torch.where(wrong, NO_LABEL, labels)  # reported as NaN
+
+
+def _hottest(name: str, target: Tensor, options: Options) -> Tensor:
+    """The class of every pixel of a one-hot target (N, C, *) or (P, C)."""
+    hot = target == 1
+    labels = hot.to(torch.uint8).argmax(1)
+    wrong = ((target != 0) & ~hot).any(1) | (hot.sum(1) != 1)
+    if options.ignore_index not in (None, 0, 1):  # in all channels of a pixel
+        left_out = (target == options.ignore_index).all(1)
+        labels, wrong = torch.where(left_out, options.ignore_index, labels), wrong & ~left_out
+    wrong = _counted(wrong, options)
+    if _is_readable(target) and bool(wrong.any()):
+        # Numbers of the first of these pixels.
+        numbers = target.movedim(1, -1)[wrong][0].tolist()
+        raise ValueError(
+            f"{name}: expected a target of an integer dtype and shape {tuple(target.shape)} to be"
+            f" one-hot, a 1 and zeros on axis 1, got {numbers} at a pixel; pass target.float() for"
+            " soft labels, and ignore_mask for pixels without a class"
+        )
+    return torch.where(wrong, NO_LABEL, labels)
+
+
+def _counted(wrong: Tensor, options: Options) -> Tensor:
+    """Pixels whose label is wrong, without those that are left out."""
+    mask, weight = options.ignore_mask, options.pixel_weight
+    for out in (mask, None if weight is None else weight == 0):
+        if isinstance(out, Tensor) and out.dtype == torch.bool and out.numel() == wrong.numel():
+            wrong = wrong & ~out.reshape(wrong.shape)
+    return wrong
+
+
+def _is_readable(tensor: Tensor) -> bool:
+    """Whether its contents can be looked at, and without waiting for a device."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return tensor.device.type == "cpu"
 
 
 def label_maps(name: str, link: str, target: Any) -> list[Tensor]:
@@ -92,7 +146,7 @@ def label_maps(name: str, link: str, target: Any) -> list[Tensor]:
                 f"{wanted}, all of one shape and on one device, got {tuple(first.shape)} on"
                 f" {first.device} and {tuple(found.shape)} on {found.device}"
             )
-    return list(target)
+    return [plain(found) for found in target]
 
 
 def map_weights(name: str, weights: Any, maps: Sequence[Tensor], scores: Tensor) -> Tensor:
@@ -115,15 +169,14 @@ def map_weights(name: str, weights: Any, maps: Sequence[Tensor], scores: Tensor)
             f"{name}: expected target_weight of shape ({number},) or ({images}, {number}), a number"
             f" for each label map, got {tuple(weights.shape)}"
         )
-    readable = weights.device.type == "cpu" and not torch.compiler.is_compiling()
-    if readable:
+    if _is_readable(weights):
         sums = weights.sum(-1)
         if not bool((weights >= 0).all()) or not bool(((sums - 1).abs() < 1e-3).all()):
             raise ValueError(
                 f"{name}: expected target_weight to be not negative and to sum to 1,"
                 f" got {weights.tolist()}"
             )
-    weights = weights.detach()
+    weights = plain(weights).detach()
     if filled and scores.device.type != "cpu":
         # Number by number on the device: a copy from the host would wait for it.
         options: dict[str, Any] = {"dtype": dtype, "device": scores.device}
@@ -162,8 +215,9 @@ def mask_and_weight(
             raise TypeError(
                 f"{name}: expected {argument} to be a tensor, got {type(tensor).__name__}"
             )
-        shapes.check_same_shape(name, argument, tensor, tuple(shape))
         shapes.check_device(name, argument, tensor, target.device)
+    mask = _with_axes(name, "ignore_mask", mask, tuple(shape))
+    weight = _with_axes(name, "pixel_weight", weight, tuple(shape))
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"{name}: expected ignore_mask of dtype bool, got {mask.dtype}")
     if weight is not None:
@@ -173,11 +227,22 @@ def mask_and_weight(
     return weight, mask
 
 
+def _with_axes(name: str, argument: str, tensor: Any, shape: tuple[int, ...]) -> Any:
+    """One number for each label, with or without an axis of one channel."""
+    if tensor is None:
+        return None
+    if tensor.dim() == len(shape) + 1 and tensor.dim() > 1 and tensor.shape[1] == 1:
+        tensor = tensor.squeeze(1)
+    elif tensor.dim() == len(shape) - 1 and shape[1] == 1:
+        tensor = tensor.unsqueeze(1)
+    shapes.check_same_shape(name, argument, tensor, shape)
+    return tensor
+
+
 def _checked_weight(name: str, weight: Tensor) -> Tensor:
     if dtype_name(weight) not in shapes.FLOATING:
         raise TypeError(f"{name}: expected pixel_weight of a floating dtype, got {weight.dtype}")
-    readable = weight.device.type == "cpu" and not torch.compiler.is_compiling()
-    if readable and not bool((good := is_weight(weight)).all()):
+    if _is_readable(weight) and not bool((good := is_weight(weight)).all()):
         raise ValueError(
             f"{name}: expected pixel_weight to be in [0, 65536], got {float(weight[~good][0]):g}"
         )

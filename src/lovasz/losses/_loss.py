@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import has_torch_function
 
 from lovasz.core.links import MULTILABEL
 from lovasz.core.options import CrossEntropy, Options
@@ -19,6 +20,7 @@ from lovasz.losses._classes import class_mask, class_weight
 from lovasz.losses._inputs import check_set_function, prepare
 from lovasz.losses._pool import pool
 from lovasz.losses._regions import both_of, region_loss, times
+from lovasz.losses._subclasses import plain
 from lovasz.losses.distributed import Ranks, check_group, ranks_of
 from lovasz.losses.window import check_window
 
@@ -42,6 +44,10 @@ def loss(
         scores_name: what the public function calls the scores.
     """
     # Check options and tensors, and flatten the tensors.
+    tensors = (scores, target, o.pixel_weight, o.ignore_mask, o.offsets, o.batch_index)
+    if has_torch_function(tensors):
+        scores, target = plain(scores), plain(target)
+        o = Options._make(plain(option) for option in o)
     tversky = check(name, link, o)
     if o.averaging is not None:
         o = o._replace(per_image=True)
@@ -53,7 +59,7 @@ def loss(
     if o.classes not in ("present", "all"):
         mask = class_mask(name, o.classes, classes, home)
     if o.weight is not None:
-        weight = class_weight(name, o.weight, classes, home, o.names.weight)
+        weight = class_weight(name, plain(o.weight), classes, home, o.names.weight)
     if o.cross_entropy is not None:
         inputs = _with_cross_entropy(name, inputs, o.cross_entropy)
     if home.type in precision.WITHOUT_FLOAT64:
@@ -185,7 +191,8 @@ def reduce(
 def _with_cross_entropy(name: str, inputs: Inputs, cross_entropy: CrossEntropy) -> Inputs:
     argument = "weight" if inputs.link == "softmax" else "pos_weight"
     scores = inputs.scores
-    weight = class_weight(name, cross_entropy.weight, scores.shape[1], scores.device, argument)
+    weight = plain(cross_entropy.weight)
+    weight = class_weight(name, weight, scores.shape[1], scores.device, argument)
     return inputs._replace(class_weight=weight, smoothing=float(cross_entropy.smoothing))
 
 
