@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import lovasz
 from lovasz import (
     LovaszSoftmaxLoss,
     dice,
@@ -21,7 +22,7 @@ PAIRS = [
     (LOGITS, 0, TypeError, "expected target to be a tensor, got int"),
     (LOGITS.long(), TARGET, TypeError, "float64, float32, bfloat16 or float16, got torch.int64"),
     (LOGITS.cfloat(), TARGET, TypeError, "or float16, got torch.complex64"),
-    (LOGITS, TARGET.float(), TypeError, "an integer dtype or bool .* got torch.float32"),
+    (LOGITS, TARGET.cfloat(), TypeError, "an integer dtype or bool .* got torch.complex64"),
     (torch.zeros(3), TARGET, ValueError, r"shape \(N, C, \*\) or \(P, C\), got \(3,\)"),
     (torch.tensor(1.0), TARGET, ValueError, r"shape \(N, C, \*\) or \(P, C\), got \(\)"),
     (
@@ -36,7 +37,7 @@ PAIRS = [
         ValueError,
         r"expected target of shape \(2, 4, 4\) to match logits \(2, 3, 4, 4\), got \(2, 3, 4\)",
     ),
-    (LOGITS, TARGET[:, None], ValueError, r"shape \(2, 4, 4\) to match .* got \(2, 1, 4, 4\)"),
+    (LOGITS, TARGET[:, None, :2], ValueError, r"shape \(2, 4, 4\) to match .* got \(2, 2, 4\)"),
     (torch.zeros(5, 3), TARGET, ValueError, r"shape \(5,\) to match logits \(5, 3\)"),
     (LOGITS, TARGET.to("meta"), ValueError, "on the device of logits, cpu, got meta"),
 ]
@@ -138,3 +139,25 @@ def test_numbers_of_other_libraries_are_integers():
         LOGITS, TARGET, classes=list(numpy.array([0, 1])), ignore_index=numpy.int64(255)
     )
     assert loss.isfinite()
+
+
+def test_class_weights_come_third_as_in_torch():
+    logits, target, weight = (
+        torch.randn(9, 3),
+        torch.randint(3, (9,)),
+        torch.tensor([1.0, 2.0, 5.0]),
+    )
+    for name in (
+        "lovasz_softmax",
+        "lovasz_softmax_from_probabilities",
+        "cross_entropy_lovasz_softmax",
+        "cross_entropy_dice",
+    ):
+        function = getattr(lovasz, name)
+        scores = logits.softmax(1) if "probabilities" in name else logits
+        assert function(scores, target, weight) == function(scores, target, weight=weight)
+        with pytest.raises((TypeError, ValueError), match=f"^{name}: expected weight"):
+            function(scores, target, 255)
+    for name in ("LovaszSoftmaxLoss", "CrossEntropyLovaszSoftmaxLoss", "CrossEntropyDiceLoss"):
+        module = getattr(lovasz, name)
+        assert module(weight)(logits, target) == module(weight=weight)(logits, target)

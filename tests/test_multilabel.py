@@ -365,7 +365,7 @@ SENTENCES = {
         ValueError,
         r"expected offsets to be the ascending ends of the clouds, the last 6, got \[3, 2\]",
     ),
-    "clouds": ({"offsets": torch.tensor([6])}, ValueError, "expected offsets with points"),
+    "clouds": ({"offsets": torch.tensor([6])}, ValueError, "expected per_image=True with offsets"),
     "both": (
         {"per_image": True, "offsets": torch.tensor([6]), "batch_index": torch.zeros(6).long()},
         ValueError,

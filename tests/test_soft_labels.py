@@ -474,8 +474,6 @@ WRONG = {
     "above 1": (changed(1.5), ValueError, r"\[0, 1\].* got 1.5"),
     "not a number": (changed(float("nan")), ValueError, "got nan"),
     "a sum above 1": (torch.full(SHAPE, 0.5), ValueError, "sum"),
-    "floating indices": (INDICES.float(), TypeError, r"pass target.long\(\)"),
-    "integer one-hot": (one_hot(INDICES).long(), ValueError, r"pass target.argmax\(1\)"),
     "classes last": (labels_of().movedim(1, -1), ValueError, r"\(2, 3, 4, 5\)"),
     "with a gradient": (labels_of().requires_grad_(), ValueError, r"pass target.detach\(\)"),
     "no map": ([], ValueError, "an empty list"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 import lovasz
+from lovasz.losses._logits import FIRST
 
 PACKAGE = Path(lovasz.__file__).parent
 
@@ -31,7 +32,8 @@ def walk(call):
 def test_a_call_enters_few_files_and_functions():
     logits = torch.randn(1, 19, 8, 8, requires_grad=True)
     target = torch.randint(19, (1, 8, 8))
-    lovasz.lovasz_softmax(logits, target)  # what is loaded once
+    for _ in range(FIRST):  # what is loaded once, and what the first calls alone are looked at for
+        lovasz.lovasz_softmax(logits, target)
     entered = walk(lambda: lovasz.lovasz_softmax(logits, target))
     assert len({file for file, _ in entered}) <= 10, entered
     assert len(entered) <= 45, entered

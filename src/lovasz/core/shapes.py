@@ -14,11 +14,21 @@ FLOATING = frozenset(("float64", "float32", "bfloat16", "float16"))
 _SIZES = (8, 16, 32, 64)
 INTEGRAL = frozenset(("bool", *(f"{kind}{size}" for kind in ("uint", "int") for size in _SIZES)))
 
-# What a loss of classes is for one channel.
+# What a loss of classes is for one channel, if it is another function.
 _BINARY = {
     "lovasz_softmax": "lovasz_sigmoid",
     "cross_entropy_lovasz_softmax": "binary_cross_entropy_lovasz_sigmoid",
+    "cross_entropy_dice": "binary_cross_entropy_dice",
 }
+# And the other way round.
+_CLASSES = {
+    **{binary: classes for classes, binary in _BINARY.items()},
+    "lovasz_sigmoid_from_probabilities": "lovasz_softmax_from_probabilities",
+    "lovasz_hinge": "lovasz_softmax",
+    "binary_cross_entropy_lovasz_hinge": "cross_entropy_lovasz_softmax",
+}
+# Up to which number a float holds every integer; the others hold more than there are classes.
+_WHOLE = {"bfloat16": 2**8, "float16": 2**11}
 
 
 class Layout(NamedTuple):
@@ -30,6 +40,10 @@ class Layout(NamedTuple):
     # The scores are of another resolution than the target, to which they are interpolated.
     upsampled: bool = False
     soft: bool = False  # the target holds a number for each class of a pixel, as the scores do
+    # Other forms of labels, which are made indices (or zeros and ones) before anything else.
+    one_more: bool = False  # the target has an axis 1, of size 1, that the labels do not have
+    whole: bool = False  # the target holds class indices as floats
+    one_hot: bool = False  # the target holds a 1 of an integer dtype for the class of a pixel
 
 
 def dtype_name(array: Array) -> str:
@@ -56,66 +70,80 @@ def multiclass(
     upsample: str | None = None,
     has_upsample: bool = False,
 ) -> Layout:
-    """Scores (N, C, *) or (P, C), and labels (N, *) or (P,), or soft ones of the scores' shape.
+    """Scores (N, C, *) or (P, C), and labels (N, *) or (P,), or numbers of the scores' shape.
 
     Args:
         name: of the function, for sentences about wrong arguments.
         scores_name: of its first argument, likewise.
         scores: (N, C, *) or (P, C).
-        target: (N, *) or (P,) of integers, or floating (N, C, *) or (P, C); with ``upsample`` its
-            spatial axes may have any sizes.
+        target: (N, *), (N, 1, *) or (P,), indices of an integer dtype or floating; or soft labels,
+            floating, or one-hot ones of an integer dtype, of shape (N, C, *) or (P, C). With
+            ``upsample`` its spatial axes may have any sizes.
         softmax: whether there have to be two classes or more.
         upsample: a mode of interpolation, or None.
         has_upsample: whether the function has that option.
     """
     check_floating(name, scores_name, scores)
     kind = dtype_name(target)
-    soft = kind in FLOATING
-    if not soft and kind not in INTEGRAL:
+    floating = kind in FLOATING
+    if not floating and kind not in INTEGRAL:
         raise TypeError(
             f"{name}: expected target of an integer dtype or bool (class indices), or floating"
             f" (soft labels), got {target.dtype}"
         )
-    shape = tuple(scores.shape)
+    shape, got = tuple(scores.shape), tuple(target.shape)
     if len(shape) < 2:
         raise ValueError(
             f"{name}: expected {scores_name} of shape (N, C, *) or (P, C), got {shape}"
         )
     if shape[1] < 2:
         _check_channels(name, scores_name, shape, softmax)
-    expected, got = (shape[0], *shape[2:]), tuple(target.shape)
-    spatial = len(shape) - 2
-    if soft or len(got) == len(shape):
-        _check_kind_of_labels(name, target, shape, soft)
-    expected = shape if soft else expected
+    labels, spatial = (shape[0], *shape[2:]), len(shape) - 2
+    layout = Layout(points=len(shape) == 2)
+    if len(got) == len(shape) or floating:
+        layout = _other_labels(name, target, shape, layout)
+    if layout.one_more:
+        got = (got[0], *got[2:])
+    expected = shape if layout.soft or layout.one_hot else labels
     if upsample is not None:
         _check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
     elif got != expected:
-        wanted, hint = str(expected), _upsample_hint(expected, got, spatial, has_upsample)
-        raise ValueError(_other_shape(name, scores_name, shape, wanted, got, hint))
-    return Layout(points=len(shape) == 2, upsampled=got != expected, soft=soft)
+        hint = _upsample_hint(expected, got, spatial, has_upsample)
+        if got == shape[:-1]:
+            hint = f"; if the classes are on the last axis pass {scores_name}.movedim(-1, 1)"
+        raise ValueError(_other_shape(name, scores_name, shape, str(expected), got, hint))
+    return layout if got == expected else layout._replace(upsampled=True)
 
 
-def _check_kind_of_labels(name: str, target: Array, shape: tuple[int, ...], soft: bool) -> None:
-    """Indices have no axis of classes, and soft labels have one."""
-    got = tuple(target.shape)
+def _other_labels(name: str, target: Array, shape: tuple[int, ...], layout: Layout) -> Layout:
+    """Labels that are more than one index of an integer dtype for each pixel.
+
+    What they mean is told by shape and dtype alone, and is never guessed: without an axis of
+    classes they are indices, with one of them soft or one-hot.
+    """
+    got, floating = tuple(target.shape), dtype_name(target) in FLOATING
     if got != shape and got == (shape[0], *shape[2:], shape[1]):
         raise ValueError(
             f"{name}: expected the axis of classes of target on axis 1, as {shape} has it, got"
             f" {got}; pass target.movedim(-1, 1)"
         )
-    if soft and len(got) == len(shape) - 1:
-        raise TypeError(
-            f"{name}: expected target of an integer dtype or bool (class indices), or soft labels"
-            f" of shape (N, C, *) or (P, C), got {target.dtype} of shape {got}; pass target.long()"
-            " if it holds class indices"
-        )
-    if not soft and got[:2] == shape[:2]:
+    one_more = len(got) == len(shape) and got[1] == 1 < shape[1]
+    if one_more or len(got) == len(shape) - 1:
+        top = _WHOLE.get(dtype_name(target))
+        if floating and top is not None and shape[1] - 1 > top:
+            raise TypeError(
+                f"{name}: expected class indices of an integer dtype for {shape[1]} classes,"
+                f" because {target.dtype} holds integers up to {top} alone, got {target.dtype}"
+            )
+        return layout._replace(one_more=one_more, whole=floating)
+    if floating:
+        return layout._replace(soft=True)
+    if shape[1] == 1:
         raise ValueError(
             f"{name}: expected class indices without an axis of classes, got {target.dtype} of"
-            f" shape {got}; of a one-hot target pass target.argmax(1), or target.float() as soft"
-            " labels"
+            f" shape {got}; pass target.squeeze(1)"
         )
+    return layout._replace(one_hot=True)
 
 
 def multilabel(
@@ -143,10 +171,15 @@ def multilabel(
         raise ValueError(
             f"{name}: expected {scores_name} of shape (N, *), (N, C, *), (P,) or (P, C), got ()"
         )
-    channels = _has_channels(name, scores_name, shape, with_channels)
+    got = tuple(target.shape)
+    # Then axis 1 of the scores can hold no channels, of which the target would have as many.
+    one_more = not with_channels and len(got) == len(shape) + 1 and got[1] == 1
+    channels = not one_more and _has_channels(name, scores_name, shape, with_channels)
+    if one_more:
+        got = (got[0], *got[2:])
     if channels and shape[1] == 0:
         _check_channels(name, scores_name, shape)
-    squeezed, got = (shape[0], *shape[2:]), tuple(target.shape)
+    squeezed = (shape[0], *shape[2:])
     one = channels and shape[1] == 1
     without_axis = one and len(got) == len(squeezed)
     expected = squeezed if without_axis else shape
@@ -156,10 +189,12 @@ def multilabel(
     elif got != expected:
         wanted = f"{shape} or {squeezed}" if one else str(shape)
         hint = _upsample_hint(expected, got, spatial, has_upsample)
+        if channels and len(got) == len(shape) - 1 and name in _CLASSES:
+            hint = f"; for class indices use {_CLASSES[name]}"
         raise ValueError(_other_shape(name, scores_name, shape, wanted, got, hint))
     points = len(shape) == 1 or (channels and len(shape) == 2)
     soft = dtype_name(target) in FLOATING
-    return Layout(points, channels, without_axis, got != expected, soft)
+    return Layout(points, channels, without_axis, got != expected, soft, one_more)
 
 
 def _check_upsampled(
@@ -244,10 +279,11 @@ def _check_channels(
             f"{name}: expected {scores_name} with at least one class on axis 1, got shape {shape}"
         )
     if softmax:
+        binary = f"use {_BINARY[name]}" if name in _BINARY else 'pass activation="sigmoid"'
         raise ValueError(
             f"{name}: expected {scores_name} of two classes or more, because the softmax of one is"
             f" always 1 and has no gradient, got shape {shape}; for one channel and"
-            f" labels 0 and 1 use {_BINARY[name]}"
+            f" labels 0 and 1 {binary}"
         )
 
 
@@ -261,10 +297,16 @@ def check_device(name: str, argument: str, array: Array, device: Any, of: str = 
 
 def check_points(name: str, argument: str, layout: Layout, images: int, per_image: bool) -> None:
     """Segments are of points, and with a loss for each."""
-    if not layout.points or not per_image:
+    if not layout.points:
         raise ValueError(
-            f"{name}: expected {argument} with points, of shape (P,) or (P, C), and per_image=True"
-            f" (the loss of every cloud), got {images} images and per_image={per_image}"
+            f"{name}: expected {argument} with points alone, of shape (P,) or (P, C), got {images}"
+            " images"
+        )
+    if not per_image:
+        raise ValueError(
+            f"{name}: expected per_image=True with {argument}, which is the mean of the losses of"
+            f" the clouds, got per_image={per_image}; for one loss of all points leave {argument}"
+            " out"
         )
 
 

@@ -12,6 +12,8 @@ from lovasz.kernels.precision import to_compute
 
 # The label of pixels that are masked, where no ignore_index is given.
 SPARE_LABEL = -(2**62)
+# That of pixels whose label is none, where no number could be told: within compiled code.
+NO_LABEL = SPARE_LABEL + 1
 
 # Probabilities may leave [0, 1] by the rounding of a 16-bit softmax, and so may soft labels.
 PROBABILITY_TOLERANCE = 1e-2
@@ -47,9 +49,10 @@ def raise_for_labels(
     bad = labels[bad_labels(labels, valid, link, classes)]
     ignored = None if ignore_index == SPARE_LABEL else ignore_index
     allowed = f"in [0, {classes - 1}]" if link in MULTICLASS else "0 or 1"
+    number = "one that is neither whole nor one-hot" if bad[0] == NO_LABEL else int(bad[0])
     raise ValueError(
         f"{function_of(link, cross_entropy)}: expected every label to be {allowed} or equal to"
-        f" ignore_index={ignored}, got {int(bad[0])} (and {len(bad) - 1} more outside)"
+        f" ignore_index={ignored}, got {number} (and {len(bad) - 1} more outside)"
     )
 
 

@@ -5,6 +5,7 @@ The contents of tensors are read on the CPU alone: elsewhere it would wait for t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lovasz.core.shapes import Layout
 from lovasz.kernels.contents import SPARE_LABEL
 from lovasz.kernels.passes import Inputs
 from lovasz.losses._labels import (
+    class_indices,
     label_maps,
     map_weights,
     mask_and_weight,
@@ -25,6 +27,7 @@ from lovasz.losses._labels import (
     soft_target,
     whole_labels,
 )
+from lovasz.losses._logits import LOOKED_AT, warn_of_probabilities
 from lovasz.losses._segments import with_segments
 from lovasz.losses._upsampling import with_upsampling
 
@@ -57,11 +60,14 @@ def prepare(
         layout = shapes.multilabel(
             *tensors, options.multilabel, upsample=upsample, has_upsample=has_upsample
         )
+    if not torch.compiler.is_compiling() and name not in LOOKED_AT:
+        warn_of_probabilities(name, link, scores, layout)
+    if layout.one_more or layout.whole or layout.one_hot:
+        several = [class_indices(name, found, layout, options) for found in maps or [target]]
+        target, maps = several[0], maps and several
     if layout.soft and link in UNBOUNDED:
-        target, layout = (
-            whole_labels(name, target, options.ignore_index),
-            layout._replace(soft=False),
-        )
+        target = whole_labels(name, target, options, "0 or 1 (margins have no soft labels)")
+        layout = layout._replace(soft=False)
     ignored, weight, mixture = options.ignore_index, options.pixel_weight, None
     if layout.soft:
         target, weight = soft_target(name, link, target, options)
@@ -100,6 +106,7 @@ def check_tensors(name: str, scores_name: str, scores: Any, target: Any) -> None
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"{name}: expected {argument} to be a tensor, got {type(value).__name__}"
+                f"{_part_of(value) if argument == scores_name else ''}"
             )
         if hasattr(value, "to_local"):  # without importing what few processes have loaded
             raise TypeError(
@@ -108,6 +115,18 @@ def check_tensors(name: str, scores_name: str, scores: Any, target: Any) -> None
             )
     if target.device != scores.device:
         shapes.check_device(name, "target", target, scores.device, scores_name)
+
+
+def _part_of(output: Any) -> str:
+    """Which part of what a network returned would be the tensor."""
+    if isinstance(getattr(output, "logits", None), Tensor):
+        return ": pass its .logits"
+    if isinstance(output, Mapping):
+        names = [key for key, value in output.items() if isinstance(value, Tensor)]
+        return f": pass one of its tensors, {names}" if names else ""
+    if isinstance(output, list | tuple) and any(isinstance(part, Tensor) for part in output):
+        return ": pass one of its tensors, or all of them to lovasz.deep_supervision"
+    return ""
 
 
 def check_pair(name: str, scores_name: str, scores: Any, target: Any) -> None:

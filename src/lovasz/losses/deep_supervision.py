@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ Loss: TypeAlias = Callable[..., Tensor]
 #: One target, or a list of label maps of the same image.
 Target: TypeAlias = "Tensor | Sequence[Tensor]"
 
+#: How labels come to the resolution of a scale.
+Shrinking: TypeAlias = Literal["auto", "nearest", "given"]
+
 _LABELS = ("auto", "nearest", "given")
 #: Options of the losses with a number for each pixel, which are shrunk as the labels are.
 _OF_PIXELS = ("pixel_weight", "ignore_mask")
@@ -29,7 +32,7 @@ def deep_supervision(
     target: Target | Sequence[Target],
     *,
     weights: Sequence[float] | None = None,
-    labels: str = "auto",
+    labels: Shrinking = "auto",
     **options: Any,
 ) -> Tensor:
     r"""Weighted sum of a loss over outputs of several resolutions.
@@ -41,7 +44,8 @@ def deep_supervision(
     and MONAI do it (``torch.nn.functional.interpolate`` with ``mode="nearest-exact"``): label i of
     a scale is the pixel $\lfloor (i + \tfrac12) s \rfloor$ of an axis that is s times as long, for
     s = 2 the pixels 1, 3, 5, …. Floating targets, which are soft labels, are *averaged* over
-    the area that a label covers, with ``pixel_weight`` and without ignored pixels. A floating mask
+    the area that a label covers, with ``pixel_weight`` and without ignored pixels. Floats without
+    an axis of classes are class indices, of which the nearest is taken. A floating mask
     of zeros and ones becomes soft that way: make it bool, or pass ``labels="nearest"``, for labels
     that stay as hard as they are.
 
@@ -136,7 +140,7 @@ class DeepSupervision(nn.Module):
         loss: Loss,
         weights: Sequence[float] | None = None,
         *,
-        labels: str = "auto",
+        labels: Shrinking = "auto",
         scales: int | None = None,
         **options: Any,
     ) -> None:
@@ -259,7 +263,7 @@ def _shrunk(
     sizes = _sizes(loss, scores, labels, options)
     if sizes == tuple(labels.shape[labels.dim() - len(sizes) :]):
         return target, options
-    if labels.is_floating_point() and not nearest:
+    if labels.is_floating_point() and not nearest and not _are_indices(scores, labels):
         ignore_index = _option(loss, options, "ignore_index")
         return _averaged(labels, sizes, ignore_index, options)
     small = [_nearest(one, sizes) for one in maps]
@@ -278,6 +282,12 @@ def _sizes(loss: Loss, scores: Tensor, labels: Tensor, options: dict[str, Any]) 
     if labels.dim() == scores.dim():
         return tuple(scores.shape[2 if channels else 1 :])
     return ()  # they do not fit, as the loss will say
+
+
+def _are_indices(scores: Tensor, labels: Tensor) -> bool:
+    """Whether floats are class indices, of which a mean would be another class."""
+    without_classes = labels.dim() == scores.dim() - 1 or labels.shape[1] == 1
+    return without_classes and scores.shape[1] > 1
 
 
 def _nearest(labels: Tensor, sizes: tuple[int, ...]) -> Tensor:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Names, Options, check_choice
+from lovasz.core.options import (
+    DEFAULT_BINS,
+    Averaging,
+    Classes,
+    CrossEntropy,
+    Margin,
+    Method,
+    Names,
+    Options,
+    Reduction,
+    Upsample,
+    check_choice,
+)
 from lovasz.core.set_functions import SetFunction, jaccard
-from lovasz.core.shapes import FLOATING, dtype_name
+from lovasz.core.shapes import multiclass
 from lovasz.kernels.precision import to_compute
 from lovasz.losses._by_sums import renamed
+from lovasz.losses._inputs import check_tensors
+from lovasz.losses._labels import class_indices
 from lovasz.losses._loss import loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
@@ -29,18 +43,18 @@ def lovasz_hinge(
     logits: Tensor,
     target: Tensor,
     *,
-    activation: str = "relu",
+    activation: Margin = "relu",
     multilabel: bool | None = None,
     symmetric: bool = False,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     set_function: SetFunction = jaccard,
-    method: str = "histogram",
+    method: Method = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
     process_group: Group = None,
@@ -49,7 +63,7 @@ def lovasz_hinge(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Lovász hinge loss of logits, for binary and multilabel segmentation.
@@ -132,15 +146,15 @@ def binary_cross_entropy_lovasz_hinge(
     cross_entropy_weight: float = 1.0,
     lovasz_weight: float = 1.0,
     pos_weight: Tensor | Sequence[float] | None = None,
-    activation: str = "relu",
+    activation: Margin = "relu",
     multilabel: bool | None = None,
     symmetric: bool = False,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     lovasz_class_weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
+    averaging: Averaging | None = None,
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
@@ -150,7 +164,7 @@ def binary_cross_entropy_lovasz_hinge(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Binary cross-entropy and the Lovász hinge together.
@@ -234,7 +248,8 @@ def cross_entropy_lovasz_hinge(
 
     Args:
         logits: (N, 2, *) or (P, 2), of background and foreground.
-        target: (N, *) or (P,), 0, 1 or ``ignore_index``; integers or bool.
+        target: (N, *) or (P,), 0, 1 or ``ignore_index``, in any form of class indices that
+            `lovasz_softmax` takes.
         lovasz_weight: factor of the hinge, finite and not negative.
         options: further ones of `binary_cross_entropy_lovasz_hinge`, but for ``multilabel``,
             ``classes`` and ``lovasz_class_weight``: there is one channel.
@@ -260,20 +275,25 @@ def cross_entropy_lovasz_hinge(
         https://github.com/PaddlePaddle/PaddleSeg.
     """
     name = "cross_entropy_lovasz_hinge"
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"{name}: expected logits to be a tensor, got {type(logits).__name__}")
+    check_tensors(name, "logits", logits, target)
     if logits.dim() < 2 or logits.shape[1] != 2:
         raise ValueError(
             f"{name}: expected logits of shape (N, 2, *) or (P, 2), got {tuple(logits.shape)}; for"
             " one channel use binary_cross_entropy_lovasz_hinge"
         )
-    if isinstance(target, Tensor) and dtype_name(target) in FLOATING:
-        raise TypeError(
-            f"{name}: expected target of an integer dtype or bool (class indices),"
-            f" got {target.dtype}"
-        )
     if wrong := options.keys() & {"multilabel", "classes", "lovasz_class_weight"}:
         raise TypeError(f"{name}: expected options of one channel, got {', '.join(sorted(wrong))}")
+    upsample = options.get("upsample")
+    layout = multiclass(name, "logits", logits, target, upsample=upsample, has_upsample=True)
+    if layout.soft:
+        raise TypeError(
+            f"{name}: expected class indices, because margins have no soft labels, got"
+            f" {target.dtype} of shape {tuple(target.shape)}"
+        )
+    left_out: dict[str, Any] = {
+        key: options.get(key) for key in ("ignore_index", "ignore_mask", "pixel_weight")
+    }
+    target = class_indices(name, target, layout, Options(**left_out))
     logits = to_compute(logits)  # of 16 bits a difference would be rounded
     difference = logits[:, 1] - logits[:, 0]
     if logits.dim() > 2:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Names, Options
+from lovasz.core.options import (
+    DEFAULT_BINS,
+    Averaging,
+    Classes,
+    CrossEntropy,
+    Method,
+    Names,
+    Options,
+    Reduction,
+    Upsample,
+)
 from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.losses._loss import loss
@@ -26,15 +36,15 @@ def lovasz_sigmoid(
     *,
     multilabel: bool | None = None,
     symmetric: bool = False,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     set_function: SetFunction = jaccard,
-    method: str = "histogram",
+    method: Method = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
     process_group: Group = None,
@@ -43,7 +53,7 @@ def lovasz_sigmoid(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Lovász loss of the sigmoid of logits, for binary and multilabel segmentation.
@@ -63,7 +73,8 @@ def lovasz_sigmoid(
     ==================== ========================== ============ ===============================
     (P,)                 (P,)                       None, False  one
     (N, 1, \*), (P, 1)   the same, or without the 1 None         one
-    (N, \*)              (N, \*)                    False        one; no axis holds channels
+    (N, \*)              (N, 1, \*)                 None, False  one; no axis holds channels
+    (N, \*)              (N, \*)                    False        the same
     (N, C, \*), (P, C)   the same                   True         C
     ==================== ========================== ============ ===============================
 
@@ -135,15 +146,15 @@ def lovasz_sigmoid_from_probabilities(
     *,
     multilabel: bool | None = None,
     symmetric: bool = False,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     set_function: SetFunction = jaccard,
-    method: str = "histogram",
+    method: Method = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
     process_group: Group = None,
@@ -217,12 +228,12 @@ def binary_cross_entropy_lovasz_sigmoid(
     region_weight: float = 1.0,
     multilabel: bool | None = None,
     symmetric: bool = False,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     lovasz_class_weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
+    averaging: Averaging | None = None,
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
@@ -232,7 +243,7 @@ def binary_cross_entropy_lovasz_sigmoid(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Binary cross-entropy and the Lovász loss of the sigmoid together.

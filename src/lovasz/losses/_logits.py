@@ -1,0 +1,72 @@
+"""Probabilities that are given where logits are expected: nothing fails, and little is learned."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+
+import torch
+from torch import Tensor
+
+from lovasz.core.links import PROBABILITIES
+from lovasz.core.shapes import Layout
+
+#: Functions whose first calls have been looked at, or that have been warned of.
+LOOKED_AT: set[str] = set()
+#: How many calls are.
+FIRST = 16
+
+_looks: Counter[str] = Counter()
+
+#: How many pixels are, and how many have to be there: fewer are probabilities by chance.
+_MOST, _LEAST = 256, 4
+_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+
+
+def warn_of_probabilities(name: str, link: str, scores: Tensor, layout: Layout) -> None:
+    """Warn once of each function, on the CPU, if it is given probabilities in its first calls.
+
+    Args:
+        name: of the function.
+        link: of the loss, see ``core.links``.
+        scores: as the user gave them.
+        layout: of the scores.
+    """
+    _looks[name] += 1
+    if _looks[name] >= FIRST or link in PROBABILITIES:
+        LOOKED_AT.add(name)
+    if link in PROBABILITIES or scores.device.type != "cpu":
+        return
+    # Contents cannot be looked at by tracers and transforms.
+    traced = torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
+    if traced or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return
+    softmax = link == "softmax"
+    if not _are_probabilities(scores.detach(), layout, softmax=softmax):
+        return
+    LOOKED_AT.add(name)
+    what = "that sum to 1 over the classes" if softmax else "alone"
+    layer, loss = ("softmax", "softmax") if softmax else ("sigmoid", "sigmoid")
+    warnings.warn(
+        f"{name}: expected logits, got numbers in [0, 1] {what}, as probabilities are: leave out"
+        f" the {layer} before the loss, or take lovasz_{loss}_from_probabilities (told once)",
+        UserWarning,
+        stacklevel=5,
+    )
+
+
+def _are_probabilities(scores: Tensor, layout: Layout, *, softmax: bool) -> bool:
+    """Whether some pixels of the first image have probabilities, and not all the same."""
+    if layout.points:
+        some = scores[:_MOST].float()
+    elif layout.channels:
+        some = scores[:1].flatten(2)[..., :_MOST].float().squeeze(0).t()
+    else:
+        some = scores[:1].flatten()[:_MOST].float()
+    if len(some) < _LEAST:
+        return False
+    low, high = float(some.min()), float(some.max())
+    if not (0 <= low < high <= 1):
+        return False
+    sums = some.sum(1) if softmax else torch.ones(())
+    return bool(((sums - 1).abs() <= _TOLERANCE[scores.dtype]).all())
