@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.options import check_choice, check_upsample, is_integer
+from lovasz.core.options import Upsample, check_choice, check_upsample, is_integer
 from lovasz.core.shapes import check_floating
 from lovasz.core.upsampling import AXES, check_sizes, kernel_mode
 from lovasz.losses._upsampling import three_sizes, with_three_axes
@@ -22,7 +22,7 @@ def upsampled_argmax(
     logits: Tensor,
     size: Sequence[int],
     *,
-    upsample: str = "bilinear",
+    upsample: Upsample = "bilinear",
     align_corners: bool = False,
     dtype: torch.dtype = torch.int64,
 ) -> Tensor:

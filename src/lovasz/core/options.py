@@ -8,13 +8,22 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from lovasz.core.regions import Region
 from lovasz.core.set_functions import Array, SetFunction, jaccard
 from lovasz.core.upsampling import AXES
 
 DEFAULT_BINS = 2048
+
+# Choices by a word, as type checkers and command lines made from signatures know them.
+Classes: TypeAlias = Literal["present", "all", "foreground"] | Sequence[int]
+Averaging: TypeAlias = Literal["dataset", "image", "class"] | Mapping[str, float]
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
+Method: TypeAlias = Literal["histogram", "sort"]
+Upsample: TypeAlias = Literal["linear", "bilinear", "trilinear", "nearest"]
+Activation: TypeAlias = Literal["softmax", "sigmoid", "none"]
+Margin: TypeAlias = Literal["relu", "elu"]
 
 
 class CrossEntropy(NamedTuple):
@@ -36,15 +45,15 @@ class Names(NamedTuple):
 class Options(NamedTuple):
     """What a loss is asked for; ``lovasz.lovasz_softmax`` documents each."""
 
-    classes: str | Sequence[int] = "present"
+    classes: Classes = "present"
     ignore_index: int | None = None
     weight: Array | Sequence[float] | None = None
     normalize_weight: bool = True
     per_image: bool = False
-    averaging: str | Mapping[str, float] | None = None
-    reduction: str = "mean"
+    averaging: Averaging | None = None
+    reduction: Reduction = "mean"
     set_function: SetFunction = jaccard
-    method: str = "histogram"
+    method: Method = "histogram"
     bins: int = DEFAULT_BINS
     window: Any = None
     process_group: Any = None
@@ -53,7 +62,7 @@ class Options(NamedTuple):
     offsets: Array | None = None
     batch_index: Array | None = None
     batch_size: int | None = None
-    upsample: str | None = None
+    upsample: Upsample | None = None
     align_corners: bool = False
     multilabel: bool | None = None  # with `symmetric`, of the losses of multilabel alone
     symmetric: bool = False

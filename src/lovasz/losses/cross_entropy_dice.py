@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from lovasz.core.options import CrossEntropy, Names, Options
+from lovasz.core.options import (
+    Averaging,
+    Classes,
+    CrossEntropy,
+    Names,
+    Options,
+    Upsample,
+)
 from lovasz.core.regions import Smooth, SoftDice
 from lovasz.losses._by_sums import by_sums, made
 from lovasz.losses._module import Loss
@@ -24,21 +31,21 @@ __all__ = [
 def cross_entropy_dice(
     logits: Tensor,
     target: Tensor | Sequence[Tensor],
+    weight: Tensor | Sequence[float] | None = None,
     *,
     cross_entropy_weight: float = 1.0,
     dice_weight: float = 1.0,
-    weight: Tensor | Sequence[float] | None = None,
     label_smoothing: float = 0.0,
     dice_label_smoothing: float = 0.0,
     smooth: Smooth = 1e-5,
     squared: bool = False,
     pooled: bool = False,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     dice_class_weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
+    averaging: Averaging | None = None,
     target_weight: Tensor | Sequence[float] | None = None,
     window: Window | None = None,
     process_group: Group = None,
@@ -47,7 +54,7 @@ def cross_entropy_dice(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Cross-entropy and soft Dice together, from the same passes.
@@ -130,12 +137,12 @@ def binary_cross_entropy_dice(
     squared: bool = False,
     pooled: bool = False,
     multilabel: bool | None = None,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     dice_class_weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
+    averaging: Averaging | None = None,
     window: Window | None = None,
     process_group: Group = None,
     pixel_weight: Tensor | None = None,
@@ -143,7 +150,7 @@ def binary_cross_entropy_dice(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Binary cross-entropy and soft Dice of the sigmoid together, from the same passes.
@@ -244,24 +251,24 @@ class CrossEntropyDiceLoss(Loss):
 
     def __init__(
         self,
+        weight: Tensor | Sequence[float] | None = None,
         *,
         cross_entropy_weight: float = 1.0,
         dice_weight: float = 1.0,
-        weight: Tensor | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         dice_label_smoothing: float = 0.0,
         smooth: Smooth = 1e-5,
         squared: bool = False,
         pooled: bool = False,
-        classes: str | Sequence[int] = "all",
+        classes: Classes = "all",
         ignore_index: int | None = None,
         dice_class_weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
-        averaging: str | Mapping[str, float] | None = None,
+        averaging: Averaging | None = None,
         momentum: float | None = None,
         process_group: Group = None,
-        upsample: str | None = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
         super().__init__(
@@ -328,15 +335,15 @@ class BinaryCrossEntropyDiceLoss(Loss):
         squared: bool = False,
         pooled: bool = False,
         multilabel: bool | None = None,
-        classes: str | Sequence[int] = "all",
+        classes: Classes = "all",
         ignore_index: int | None = None,
         dice_class_weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
-        averaging: str | Mapping[str, float] | None = None,
+        averaging: Averaging | None = None,
         momentum: float | None = None,
         process_group: Group = None,
-        upsample: str | None = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
         super().__init__(

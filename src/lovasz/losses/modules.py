@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from lovasz.core.options import DEFAULT_BINS, check_choice
+from lovasz.core.options import (
+    DEFAULT_BINS,
+    Averaging,
+    Classes,
+    Margin,
+    Method,
+    Reduction,
+    Upsample,
+    check_choice,
+)
 from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.losses._module import Loss
@@ -40,7 +49,7 @@ class LovaszSoftmaxLoss(Loss):
 
     Shape:
         - logits: (N, C, *) or (P, C).
-        - target: (N, *) or (P,), or soft labels of the shape of the logits.
+        - target: (N, *), (N, 1, *) or (P,), or of the shape of the logits: one-hot or soft.
         - output: scalar; (C,) or (N, C) for ``reduction="none"``.
 
     Raises:
@@ -63,21 +72,21 @@ class LovaszSoftmaxLoss(Loss):
 
     def __init__(
         self,
-        *,
-        classes: str | Sequence[int] = "present",
-        ignore_index: int | None = None,
         weight: Tensor | Sequence[float] | None = None,
+        *,
+        classes: Classes = "present",
+        ignore_index: int | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
-        averaging: str | Mapping[str, float] | None = None,
-        reduction: str = "mean",
+        averaging: Averaging | None = None,
+        reduction: Reduction = "mean",
         set_function: SetFunction = jaccard,
         label_smoothing: float = 0.0,
-        method: str = "histogram",
+        method: Method = "histogram",
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
-        upsample: str | None = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
         super().__init__(
@@ -111,7 +120,7 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
 
     Shape:
         - logits: (N, C, *) or (P, C).
-        - target: (N, *) or (P,), or soft labels of the shape of the logits.
+        - target: (N, *), (N, 1, *) or (P,), or of the shape of the logits: one-hot or soft.
         - output: scalar.
 
     Raises:
@@ -134,25 +143,25 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
 
     def __init__(
         self,
+        weight: Tensor | Sequence[float] | None = None,
         *,
         cross_entropy_weight: float = 1.0,
         lovasz_weight: float = 1.0,
-        weight: Tensor | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         lovasz_label_smoothing: float = 0.0,
         region: Region | None = None,
         region_weight: float = 1.0,
-        classes: str | Sequence[int] = "present",
+        classes: Classes = "present",
         ignore_index: int | None = None,
         lovasz_class_weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
-        averaging: str | Mapping[str, float] | None = None,
+        averaging: Averaging | None = None,
         set_function: SetFunction = jaccard,
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
-        upsample: str | None = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
         super().__init__(
@@ -214,19 +223,19 @@ class LovaszSigmoidLoss(Loss):
         *,
         multilabel: bool | None = None,
         symmetric: bool = False,
-        classes: str | Sequence[int] = "all",
+        classes: Classes = "all",
         ignore_index: int | None = None,
         weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
-        averaging: str | Mapping[str, float] | None = None,
-        reduction: str = "mean",
+        averaging: Averaging | None = None,
+        reduction: Reduction = "mean",
         set_function: SetFunction = jaccard,
-        method: str = "histogram",
+        method: Method = "histogram",
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
-        upsample: str | None = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
         super().__init__(
@@ -283,22 +292,22 @@ class LovaszHingeLoss(Loss):
     def __init__(
         self,
         *,
-        activation: str = "relu",
+        activation: Margin = "relu",
         multilabel: bool | None = None,
         symmetric: bool = False,
-        classes: str | Sequence[int] = "all",
+        classes: Classes = "all",
         ignore_index: int | None = None,
         weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
-        averaging: str | Mapping[str, float] | None = None,
-        reduction: str = "mean",
+        averaging: Averaging | None = None,
+        reduction: Reduction = "mean",
         set_function: SetFunction = jaccard,
-        method: str = "histogram",
+        method: Method = "histogram",
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
-        upsample: str | None = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
         check_choice(type(self).__name__, "activation", activation, tuple(LINKS))
@@ -365,17 +374,17 @@ class BinaryCrossEntropyLovaszSigmoidLoss(Loss):
         region_weight: float = 1.0,
         multilabel: bool | None = None,
         symmetric: bool = False,
-        classes: str | Sequence[int] = "all",
+        classes: Classes = "all",
         ignore_index: int | None = None,
         lovasz_class_weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
-        averaging: str | Mapping[str, float] | None = None,
+        averaging: Averaging | None = None,
         set_function: SetFunction = jaccard,
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
-        upsample: str | None = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
         super().__init__(
@@ -439,20 +448,20 @@ class BinaryCrossEntropyLovaszHingeLoss(Loss):
         cross_entropy_weight: float = 1.0,
         lovasz_weight: float = 1.0,
         pos_weight: Tensor | Sequence[float] | None = None,
-        activation: str = "relu",
+        activation: Margin = "relu",
         multilabel: bool | None = None,
         symmetric: bool = False,
-        classes: str | Sequence[int] = "all",
+        classes: Classes = "all",
         ignore_index: int | None = None,
         lovasz_class_weight: Tensor | Sequence[float] | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
-        averaging: str | Mapping[str, float] | None = None,
+        averaging: Averaging | None = None,
         set_function: SetFunction = jaccard,
         bins: int = DEFAULT_BINS,
         momentum: float | None = None,
         process_group: Group = None,
-        upsample: str | None = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
         check_choice(type(self).__name__, "activation", activation, tuple(LINKS))

@@ -6,11 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from lovasz.core.options import Options
+from lovasz.core.options import (
+    Activation,
+    Averaging,
+    Classes,
+    Options,
+    Reduction,
+    Upsample,
+)
 from lovasz.core.regions import (
     GeneralizedDice,
     JaccardMetric,
@@ -39,15 +46,15 @@ def dice_loss(
     smooth: Smooth = 1e-5,
     squared: bool = False,
     pooled: bool = False,
-    activation: str = "softmax",
+    activation: Activation = "softmax",
     multilabel: bool | None = None,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     target_weight: Tensor | Sequence[float] | None = None,
     window: Window | None = None,
@@ -57,7 +64,7 @@ def dice_loss(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Soft Dice loss of logits.
@@ -140,15 +147,15 @@ def jaccard_loss(
     smooth: Smooth = 1e-5,
     squared: bool = False,
     pooled: bool = False,
-    activation: str = "softmax",
+    activation: Activation = "softmax",
     multilabel: bool | None = None,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     target_weight: Tensor | Sequence[float] | None = None,
     window: Window | None = None,
@@ -158,7 +165,7 @@ def jaccard_loss(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Soft Jaccard loss of logits, the plain ratio.
@@ -223,15 +230,15 @@ def jaccard_metric_loss(
     *,
     smooth: Smooth = 1e-5,
     pooled: bool = False,
-    activation: str = "softmax",
+    activation: Activation = "softmax",
     multilabel: bool | None = None,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     target_weight: Tensor | Sequence[float] | None = None,
     window: Window | None = None,
@@ -241,7 +248,7 @@ def jaccard_metric_loss(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Jaccard metric loss (JML) of logits, which soft labels minimise.
@@ -309,15 +316,15 @@ def tversky_loss(
     smooth: Smooth = 1e-5,
     gamma: float = 1.0,
     pooled: bool = False,
-    activation: str = "softmax",
+    activation: Activation = "softmax",
     multilabel: bool | None = None,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     target_weight: Tensor | Sequence[float] | None = None,
     window: Window | None = None,
@@ -327,7 +334,7 @@ def tversky_loss(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Soft Tversky loss of logits: false positives and negatives weighed differently.
@@ -395,13 +402,13 @@ def generalized_dice_loss(
     *,
     weighting: str = "square",
     smooth: Smooth = 1e-5,
-    activation: str = "softmax",
+    activation: Activation = "softmax",
     multilabel: bool | None = None,
-    classes: str | Sequence[int] = "all",
+    classes: Classes = "all",
     ignore_index: int | None = None,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     target_weight: Tensor | Sequence[float] | None = None,
     window: Window | None = None,
@@ -411,7 +418,7 @@ def generalized_dice_loss(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Generalised Dice loss of logits: one ratio of all classes, in which rare ones count more.

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from lovasz.core.options import DEFAULT_BINS, CrossEntropy, Names, Options
+from lovasz.core.options import (
+    DEFAULT_BINS,
+    Averaging,
+    Classes,
+    CrossEntropy,
+    Method,
+    Names,
+    Options,
+    Reduction,
+    Upsample,
+)
 from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.losses._loss import loss
@@ -23,18 +33,18 @@ __all__ = [
 def lovasz_softmax(
     logits: Tensor,
     target: Tensor | Sequence[Tensor],
-    *,
-    classes: str | Sequence[int] = "present",
-    ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
+    *,
+    classes: Classes = "present",
+    ignore_index: int | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     set_function: SetFunction = jaccard,
     label_smoothing: float = 0.0,
     target_weight: Tensor | Sequence[float] | None = None,
-    method: str = "histogram",
+    method: Method = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
     process_group: Group = None,
@@ -43,7 +53,7 @@ def lovasz_softmax(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Lovász-Softmax loss of logits.
@@ -68,10 +78,11 @@ def lovasz_softmax(
     Args:
         logits: (N, C, *) with any number of further axes, or (P, C); float64, float32, bfloat16 or
             float16, any strides. Not probabilities: see ``lovasz_softmax_from_probabilities``.
-        target: (N, *) or (P,), class indices in [0, C) or ``ignore_index``; any integer dtype or
-            bool. Or soft labels, floating, of the shape of the logits: q in [0, 1], whose sum over
-            the classes is at most 1. Or a list of K maps of class indices, mixed by
-            ``target_weight``.
+        target: (N, *), (N, 1, *) or (P,), class indices in [0, C) or ``ignore_index``; any integer
+            dtype or bool, or whole floats. Or one-hot, of an integer dtype or bool and the shape of
+            the logits: a 1 and zeros for each pixel, or ``ignore_index`` in all channels. Or soft
+            labels, floating, of that shape: q in [0, 1], whose sum over the classes is at most 1.
+            Or a list of K maps of class indices, mixed by ``target_weight``.
         classes: which classes count. "present": those with a pixel in ``target``; "all"; or a list
             of class indices, which count whether present or not.
         ignore_index: label of pixels that are treated as if they were not there; any integer. None,
@@ -178,18 +189,18 @@ def lovasz_softmax(
 def lovasz_softmax_from_probabilities(
     probabilities: Tensor,
     target: Tensor | Sequence[Tensor],
-    *,
-    classes: str | Sequence[int] = "present",
-    ignore_index: int | None = None,
     weight: Tensor | Sequence[float] | None = None,
+    *,
+    classes: Classes = "present",
+    ignore_index: int | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
-    reduction: str = "mean",
+    averaging: Averaging | None = None,
+    reduction: Reduction = "mean",
     set_function: SetFunction = jaccard,
     label_smoothing: float = 0.0,
     target_weight: Tensor | Sequence[float] | None = None,
-    method: str = "histogram",
+    method: Method = "histogram",
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
     process_group: Group = None,
@@ -256,21 +267,21 @@ def lovasz_softmax_from_probabilities(
 def cross_entropy_lovasz_softmax(
     logits: Tensor,
     target: Tensor | Sequence[Tensor],
+    weight: Tensor | Sequence[float] | None = None,
     *,
     cross_entropy_weight: float = 1.0,
     lovasz_weight: float = 1.0,
-    weight: Tensor | Sequence[float] | None = None,
     label_smoothing: float = 0.0,
     lovasz_label_smoothing: float = 0.0,
     target_weight: Tensor | Sequence[float] | None = None,
     region: Region | None = None,
     region_weight: float = 1.0,
-    classes: str | Sequence[int] = "present",
+    classes: Classes = "present",
     ignore_index: int | None = None,
     lovasz_class_weight: Tensor | Sequence[float] | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
-    averaging: str | Mapping[str, float] | None = None,
+    averaging: Averaging | None = None,
     set_function: SetFunction = jaccard,
     bins: int = DEFAULT_BINS,
     window: Window | None = None,
@@ -280,7 +291,7 @@ def cross_entropy_lovasz_softmax(
     offsets: Tensor | None = None,
     batch_index: Tensor | None = None,
     batch_size: int | None = None,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     align_corners: bool = False,
 ) -> Tensor:
     r"""Cross-entropy and Lovász-Softmax together, for the price of one.
