@@ -137,7 +137,7 @@ class _Backward(torch.autograd.Function):
         return _below_autograd(torch.ops.lovasz.backward, inputs)  # type: ignore[no-any-return]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
         """Second derivative, from the reference in plain torch."""
         scores, target, lse, slopes, factors, scale, *rest = ctx.saved_tensors
         ignore_index, link, smoothing, upsample, size, label_smoothing = ctx.reading
@@ -159,7 +159,7 @@ class _Backward(torch.autograd.Function):
                 torch.autograd.grad(
                     gradient,
                     [leaf for leaf in leaves if leaf is not None],
-                    grad,
+                    *grad_outputs,
                     allow_unused=True,
                     materialize_grads=True,
                 )
@@ -173,7 +173,7 @@ class _Backward(torch.autograd.Function):
 
 class _BackwardUnderTransforms(_Backward):
     @staticmethod
-    def forward(*inputs: Any) -> Tensor:
+    def forward(*inputs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _below_autograd(torch.ops.lovasz.backward, inputs)  # type: ignore[no-any-return]
 
     @staticmethod

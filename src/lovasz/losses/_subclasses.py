@@ -17,7 +17,8 @@ def plain(value: Any) -> Any:
     """The tensor inside, connected to it; anything else as it is."""
     if not isinstance(value, Tensor) or not has_torch_function((value,)):
         return value
-    if type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    kind: Any = type(value)
+    if kind.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl:
         return value  # FakeTensor and DTensor are no tensors with something besides
     with torch._C.DisableTorchFunctionSubclass():
         return value.view_as(value)  # as_subclass(Tensor) is what compilers cannot follow

@@ -26,9 +26,11 @@ class Part(Protocol):
 
     def __len__(self) -> int:
         """The number of images."""
+        ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The image (3, H, W) and its labels (H, W), both as bytes."""
+        ...
 
 
 @dataclass(frozen=True)

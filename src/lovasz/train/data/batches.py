@@ -60,7 +60,7 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
         image, labels = self.part[index]
         # As one tensor of four channels, image and labels are cut and turned alike.
         both = torch.cat([_grown(image, self.crop, 0), _grown(labels[None], self.crop, IGNORE)])
-        both = self.transform(both)
+        both = torch.as_tensor(self.transform(both))
         return both[:3], both[3]
 
 
