@@ -7,6 +7,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+# What imports a framework that may be missing; tests/stacks imports it where it is there.
+collect_ignore_glob = ["src/lovasz/integrations/*"]
+
 # What is drawn is the same in every run, so that a failure belongs to the change that is tested.
 # `pytest tests/test_any_input.py --hypothesis-profile=long` draws anew, for an hour.
 COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}

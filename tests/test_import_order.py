@@ -99,6 +99,12 @@ FLOORS = [
     ["compat._shared"],
     ["compat.lovasz_losses", "compat.smp", "compat.mmseg", "compat.pointcept"],
     ["compat"],
+    ["integrations._registry"],
+    ["integrations._openmmlab"],
+    ["integrations._mmseg_head"],
+    ["integrations.mmseg", "integrations.mmdet3d", "integrations.pointcept", "integrations.nnunet"],
+    ["integrations.nnunet_trainers"],
+    ["integrations"],
     [""],
     ["train"],
 ]
