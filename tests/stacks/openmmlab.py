@@ -40,7 +40,8 @@ def samples(labels):
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    return [SegDataSample(gt_sem_seg=PixelData(data=one[None])) for one in labels]
+    shapes = {"ori_shape": SIZE, "img_shape": SIZE}
+    return [SegDataSample(gt_sem_seg=PixelData(data=one[None]), metainfo=shapes) for one in labels]
 
 
 def draw(images=2):
@@ -54,8 +55,9 @@ def draw(images=2):
 
 def build(**config):
     """A head, always with the same parameters."""
-    import lovasz.integrations.mmseg  # noqa: F401 (which registers)
     from mmseg.registry import MODELS
+
+    import lovasz.integrations.mmseg  # noqa: F401 (which registers)
 
     torch.manual_seed(1)
     return MODELS.build({"type": "FCNHead", "num_convs": 1, **HEAD, **config})

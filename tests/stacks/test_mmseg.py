@@ -133,9 +133,7 @@ def enlarged(head, features):
 def test_a_head_with_ohem():
     features, labels = openmmlab.draw()
     sampler = {"type": "OHEMPixelSampler", "thresh": 0.25, "min_kept": 100}
-    head = openmmlab.build(
-        loss_decode={"type": "CrossEntropyLovaszSoftmaxLoss"}, sampler=sampler
-    )
+    head = openmmlab.build(loss_decode={"type": "CrossEntropyLovaszSoftmaxLoss"}, sampler=sampler)
     weight = head.sampler.sample(enlarged(head, features), labels[:, None])
     assert 0 < weight.sum() < weight.numel()
     got = openmmlab.step(head, features, labels)
@@ -232,12 +230,15 @@ class Backbone(nn.Module):
 @pytest.fixture(scope="module")
 def model():
     """What a configuration file that imports the module builds."""
+    from mmengine.config import ConfigDict
+    from mmengine.registry import init_default_scope
+
     if "TinyBackbone" not in MODELS:
         MODELS.register_module(name="TinyBackbone", module=Backbone)
-    loss = {"type": "CrossEntropyLovaszSoftmaxLoss", "ignore_mask": None}
-    loss.pop("ignore_mask")
+    init_default_scope("mmseg")  # as a Runner does
+    loss = {"type": "CrossEntropyLovaszSoftmaxLoss"}
     head = {**HEAD, "head": "FCNHead", "num_convs": 1, "type": "LowResolutionHead"}
-    return MODELS.build(
+    config = ConfigDict(
         {
             "type": "EncoderDecoder",
             "data_preprocessor": {"type": "SegDataPreProcessor", "size": SIZE},
@@ -247,6 +248,7 @@ def model():
             "test_cfg": {"mode": "whole"},
         }
     )
+    return MODELS.build(config)
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
