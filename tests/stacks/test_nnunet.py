@@ -61,8 +61,9 @@ def importable(monkeypatch):
     try:
         importlib.import_module(path)
     except ImportError:
+        names = [f"Primus{kind}" for kind in ("", "V2S", "V2B", "V2M", "V2L")]
         module = ModuleType(path)
-        module.__getattr__ = lambda name: object
+        vars(module).update(dict.fromkeys(names, object))
         monkeypatch.setitem(sys.modules, path, module)
 
 
