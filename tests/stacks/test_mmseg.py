@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ pytest.importorskip("mmseg")
 openmmlab = pytest.importorskip("tests.stacks.openmmlab")
 integration = pytest.importorskip("lovasz.integrations.mmseg")
 MODELS = pytest.importorskip("mmseg.registry").MODELS
+mmseg_head = pytest.importorskip("lovasz.integrations._mmseg_head")
+openmmlab_losses = pytest.importorskip("lovasz.integrations._openmmlab")
 compat = pytest.importorskip("lovasz.compat.mmseg")
 
 CLASSES, SIZE, HEAD = openmmlab.CLASSES, openmmlab.SIZE, openmmlab.HEAD
@@ -288,6 +292,49 @@ def test_two_processes(tmp_path):
     for value, found in ranks:
         torch.testing.assert_close(value, want, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(found, gradients, rtol=1e-3, atol=1e-6)
+
+
+# What the page says.
+
+PAGE = (Path(__file__).parents[2] / "docs" / "stacks" / "mmsegmentation.md").read_text()
+BLOCKS = re.findall(r"```text\n(.*?)```", PAGE, re.S)
+
+
+@pytest.mark.parametrize("block", BLOCKS[:2])
+def test_configurations_of_the_page(block, tmp_path):
+    from mmengine.config import Config
+
+    head = {**HEAD, "type": "SegformerHead", "in_channels": [8, 8], "in_index": [0, 1]}
+    head["loss_decode"] = {"type": "CrossEntropyLoss", "use_sigmoid": False}
+    (tmp_path / "base.py").write_text(f"model = dict(decode_head={head})")
+    (tmp_path / "mine.py").write_text(f'_base_ = ["base.py"]\n{block}')
+    made = MODELS.build(Config.fromfile(tmp_path / "mine.py").model.decode_head)
+    low = "LowResolutionHead" in block
+    assert type(made).__name__ == ("LowResolution" if low else "") + "SegformerHead"
+    assert isinstance(made.loss_decode, integration.CrossEntropyLovaszSoftmaxLoss)
+    assert made.loss_decode.loss.upsample == ("bilinear" if low else None)
+
+
+def test_heads_that_the_page_leaves_out():
+    """Those of mmsegmentation that have a loss of their own, and no other."""
+    base = MODELS.get("FCNHead").__mro__[1]
+    heads = {name: kind for name, kind in MODELS.module_dict.items() if name.endswith("Head")}
+    refused = set()
+    for name, kind in heads.items():
+        if isinstance(kind, type) and not (issubclass(kind, base) and mmseg_head._passes_on(kind)):
+            refused.add(name)
+    named = {"PIDHead", "DDRHead", "PointHead", "IterativeDecodeHead"}
+    masks = {"MaskFormerHead", "Mask2FormerHead", "SideAdapterCLIPHead"}
+    # Of depths, and the part of a head that is no head.
+    assert refused - masks - {"VPDDepthHead", "KernelUpdateHead"} == named
+    assert all(f"`{name}`" in PAGE for name in named)
+
+
+def test_names_of_the_page():
+    table = PAGE[PAGE.index("| `type`") : PAGE.index("Each takes")]
+    rows = [re.findall(r"`([^`]+)`", row) for row in table.splitlines()[2:] if row]
+    found = {name: row[-2] for row in rows for name in row if name.endswith("Loss")}
+    assert found == {kind.__name__: kind.default_name for kind in openmmlab_losses.LOSSES}
 
 
 # Names in the registry.

@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import pickle
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -76,6 +78,21 @@ def test_a_trainer_is_found_by_name(name, monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", folder)
     assert finder.recursive_find_trainer_class_by_name(name) is getattr(integration, name)
     assert "lovasz_trainers" not in sys.modules  # nnU-Net forgets what it imports from a folder
+
+
+def test_the_page():
+    """Its command names the folder, and its trainer is one."""
+    page = (Path(__file__).parents[2] / "docs" / "stacks" / "nnunet.md").read_text()
+    shell, block = re.findall(r"```text\n(.*?)```", page, re.S)
+    code = re.search(r'python -c "(.*?)"', shell)[1]
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == nnunet_trainers.__path__[0]
+    names = {}
+    exec(block, names)
+    loss = case.trainer(names["nnUNetTrainerLovaszHalf"], batch_dice=False)._build_loss()
+    (inner,) = loss.loss.losses
+    assert (inner.lovasz_weight, inner.per_image) == (0.5, False)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=name_of)

@@ -4,7 +4,9 @@ Pointcept can be tested where it can be imported; elsewhere a stand-in has its i
 """
 
 import importlib
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -160,6 +162,19 @@ def test_a_loss_for_each_cloud(bfloat16, pointcept):
     whole = lovasz.cross_entropy_lovasz_softmax(logits, labels, ignore_index=-1)
     assert not torch.isclose(loss, whole)
     assert network.eval()(inputs).keys() == {"loss", "seg_logits"}
+
+
+def test_the_page(pointcept):
+    """The loss of its first configuration, and the options of its second."""
+    page = (Path(__file__).parents[2] / "docs" / "stacks" / "pointcept.md").read_text()
+    line, criteria, segmentor = re.findall(r"```text\n(.*?)```", page, re.S)
+    assert line == "import lovasz.integrations.pointcept\n"
+    names = {}
+    exec(criteria + segmentor, names)
+    assert type(pointcept[1](names["criteria"]).criteria[0]).__name__ == NAMES[0]
+    network = model(pointcept[0], **names["model"])
+    assert type(network).__name__ == "PerCloudDefaultSegmentorV2"
+    assert network.criteria.criteria[0].per_cloud
 
 
 def test_its_parameters_have_the_names_of_the_segmentor(pointcept):
