@@ -4,12 +4,16 @@ Pointcept is no package, and mmdetection3d needs what has to be compiled for a d
 registries build from a dict whose "type" is the name, and that is all that is needed here.
 """
 
+import datetime
 import importlib
 import sys
 from types import ModuleType
 
+import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
+
+from tests.gradients import value_and_gradient
 
 
 class Registry:
@@ -79,6 +83,27 @@ def pointcept():
         "pointcept.models.losses": {},
         "pointcept.models.losses.builder": {"LOSSES": losses, "build_criteria": criteria},
     }
+
+
+def criteria_of_ranks(rank, size, folder, config):
+    """Value and gradient of this process's points, saved."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=size,
+        timeout=datetime.timedelta(seconds=120),
+    )
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        integration("pointcept", pointcept, monkeypatch)
+        losses = importlib.import_module("pointcept.models.losses.builder")
+        criteria = losses.build_criteria([config])
+        logits, labels = (one[rank::size] for one in torch.load(f"{folder}/points.pt"))
+        found = value_and_gradient(lambda x: criteria(x, labels), logits)
+    torch.save(found, f"{folder}/{rank}.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
 
 
 class SegmentationHead(nn.Module):

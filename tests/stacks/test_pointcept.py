@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import lovasz
+from lovasz.compat import pointcept as compat
 from tests.gradients import value_and_gradient
+from tests.processes import start_processes
 from tests.stacks import stand_ins
 
 CLASSES = 5
@@ -36,11 +39,17 @@ class Backbone(nn.Module):
 def pointcept():
     """Its registries, and whether they are its own."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        _, real = stand_ins.integration("pointcept", stand_ins.pointcept, monkeypatch)
+        found, real = stand_ins.integration("pointcept", stand_ins.pointcept, monkeypatch)
         models = importlib.import_module("pointcept.models.builder")
         losses = importlib.import_module("pointcept.models.losses.builder")
         models.MODELS.register_module(name="TinyBackbone", module=Backbone)
-        yield models.build_model, losses.build_criteria, losses.LOSSES, real
+        yield SimpleNamespace(
+            integration=found,
+            model=models.build_model,
+            criteria=losses.build_criteria,
+            losses=losses.LOSSES,
+            real=real,
+        )
 
 
 def draw(dtype=torch.float32):
@@ -58,7 +67,7 @@ def same(got, want):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", NAMES)
 def test_criteria(name, dtype, pointcept):
-    criteria = pointcept[1]([{"type": name, "loss_weight": 0.5}])
+    criteria = pointcept.criteria([{"type": name, "loss_weight": 0.5}])
     logits, labels, _ = draw(dtype)
     direct = getattr(lovasz, name)(ignore_index=-1)
     got = value_and_gradient(lambda x: criteria(x, labels), logits)
@@ -68,7 +77,7 @@ def test_criteria(name, dtype, pointcept):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_left(name, pointcept):
-    criteria = pointcept[1]([{"type": name}])
+    criteria = pointcept.criteria([{"type": name}])
     logits, labels, _ = draw()
     for points in (90, 0):
         nothing = torch.full_like(labels[:points], -1)
@@ -79,7 +88,7 @@ def test_nothing_is_left(name, pointcept):
 
 def test_in_the_place_of_two_losses(pointcept):
     """Those of nearly all of its configurations."""
-    _, build_criteria, losses, real = pointcept
+    build_criteria, losses = pointcept.criteria, pointcept.losses
     logits, labels, _ = draw()
     fused = build_criteria([{"type": "CrossEntropyLovaszSoftmaxLoss"}])
     got = value_and_gradient(lambda x: fused(x, labels), logits)
@@ -91,7 +100,7 @@ def test_in_the_place_of_two_losses(pointcept):
         logits,
     )
     torch.testing.assert_close(got, want, rtol=1e-2, atol=5e-4)  # errors in bins
-    if real:
+    if pointcept.real:
         own = [
             {"type": "CrossEntropyLoss", "ignore_index": -1},
             {"type": "LovaszLoss", "mode": "multiclass", "ignore_index": -1},
@@ -104,7 +113,7 @@ def test_in_the_place_of_two_losses(pointcept):
 
 def test_class_weights_go_where_the_logits_are(pointcept):
     weight = [1.0, 2.0, 3.0, 4.0, 5.0]
-    (criterion,) = pointcept[1](
+    (criterion,) = pointcept.criteria(
         [{"type": "CrossEntropyLovaszSoftmaxLoss", "class_weight": weight}]
     ).criteria
     logits, labels, _ = draw()
@@ -115,10 +124,41 @@ def test_class_weights_go_where_the_logits_are(pointcept):
     assert criterion(logits.to("meta"), labels.to("meta")).device.type == "meta"
 
 
+def test_two_processes(tmp_path):
+    logits, labels, _ = draw()
+    torch.save((logits, labels), tmp_path / "points.pt")
+    config = {"type": "CrossEntropyLovaszSoftmaxLoss", "process_group": "world"}
+    start_processes(stand_ins.criteria_of_ranks, (2, str(tmp_path), config), 2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    want, gradient = value_and_gradient(
+        lambda x: lovasz.cross_entropy_lovasz_softmax(x, labels, ignore_index=-1), logits
+    )
+    for rank, (value, found) in enumerate(ranks):
+        same((value, found / 2), (want, gradient[rank::2]))
+
+
+def test_its_own_loss_stays_until_it_is_replaced(pointcept):
+    integration, build_criteria, losses = (
+        pointcept.integration,
+        pointcept.criteria,
+        pointcept.losses,
+    )
+    own = losses.get("LovaszLoss")
+    assert own is None or own.__module__.startswith("pointcept.")
+    pointcept.integration.replace_lovasz_loss()
+    try:
+        config = {"type": "LovaszLoss", "mode": "multiclass", "ignore_index": -1}
+        (criterion,) = build_criteria([config]).criteria
+        assert isinstance(criterion, compat.LovaszLoss)
+    finally:
+        if own is not None:
+            losses.register_module(name="LovaszLoss", force=True, module=own)
+
+
 def test_a_window_counts_what_is_trained(pointcept):
     logits, labels, _ = draw()
     options = {"type": "LovaszSoftmaxLoss", "momentum": 0.9}
-    one, other = (pointcept[1]([options]) for _ in range(2))
+    one, other = (pointcept.criteria([options]) for _ in range(2))
     for criteria in (one, other):
         value_and_gradient(lambda x, c=criteria: c(x, labels), logits)
     with torch.no_grad():
@@ -145,7 +185,7 @@ def model(build_model, **options):
 
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_a_loss_for_each_cloud(bfloat16, pointcept):
-    network = model(pointcept[0])
+    network = model(pointcept.model)
     assert type(network).__name__ == "PerCloudDefaultSegmentorV2"
     _, labels, offsets = draw()
     inputs = {"feat": torch.randn(90, 4), "segment": labels, "offset": offsets}
@@ -171,15 +211,15 @@ def test_the_page(pointcept):
     assert line == "import lovasz.integrations.pointcept\n"
     names = {}
     exec(criteria + segmentor, names)
-    assert type(pointcept[1](names["criteria"]).criteria[0]).__name__ == NAMES[0]
-    network = model(pointcept[0], **names["model"])
+    assert type(pointcept.criteria(names["criteria"]).criteria[0]).__name__ == NAMES[0]
+    network = model(pointcept.model, **names["model"])
     assert type(network).__name__ == "PerCloudDefaultSegmentorV2"
     assert network.criteria.criteria[0].per_cloud
 
 
 def test_its_parameters_have_the_names_of_the_segmentor(pointcept):
     names = {"seg_head.weight", "seg_head.bias", "backbone.linear.weight", "backbone.linear.bias"}
-    assert set(model(pointcept[0]).state_dict()) == names
+    assert set(model(pointcept.model).state_dict()) == names
 
 
 @pytest.mark.parametrize(
@@ -193,19 +233,19 @@ def test_its_parameters_have_the_names_of_the_segmentor(pointcept):
 )
 def test_what_cannot_work_is_said(options, words, pointcept):
     with pytest.raises((TypeError, ValueError), match=words):
-        pointcept[1]([{"type": "LovaszSoftmaxLoss", **options}])
+        pointcept.criteria([{"type": "LovaszSoftmaxLoss", **options}])
 
 
 def test_a_network_without_ends_of_clouds(pointcept):
     logits, labels, _ = draw()
-    criteria = pointcept[1]([{"type": "LovaszSoftmaxLoss", "per_cloud": True}])
+    criteria = pointcept.criteria([{"type": "LovaszSoftmaxLoss", "per_cloud": True}])
     with pytest.raises(ValueError, match="PerCloudSegmentor"):
         criteria(logits, labels)
     with pytest.raises(ValueError, match="NoSegmentor"):
-        model(pointcept[0], segmentor="NoSegmentor")
+        model(pointcept.model, segmentor="NoSegmentor")
 
 
 def test_the_stand_in_is_gone(pointcept):
     """So that other tests do not see it."""
-    if not pointcept[3]:
+    if not pointcept.real:
         assert "lovasz.integrations.pointcept" not in sys.modules

@@ -9,12 +9,14 @@ import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Any
 
 from pointcept.models.builder import MODELS  # type: ignore[import-not-found, unused-ignore]
 from pointcept.models.losses.builder import LOSSES  # type: ignore[import-not-found, unused-ignore]
 from torch import Tensor, nn
 
+from lovasz.compat.pointcept import LovaszLoss
 from lovasz.core.options import check_flags
 from lovasz.integrations._registry import RegistryLoss
 from lovasz.losses.cross_entropy_dice import CrossEntropyDiceLoss as _CrossEntropyDice
@@ -26,6 +28,7 @@ __all__ = [
     "CrossEntropyLovaszSoftmaxLoss",
     "LovaszSoftmaxLoss",
     "PerCloudSegmentor",
+    "replace_lovasz_loss",
 ]
 
 # Criteria are given predictions and labels alone.
@@ -135,6 +138,12 @@ class PerCloudSegmentor:
                 f"{cls.__name__}: expected the name of a registered segmentor, got {segmentor!r}"
             )
         return _per_cloud(base)(**options)
+
+
+def replace_lovasz_loss() -> None:
+    """Put `lovasz.compat.pointcept.LovaszLoss` in the place of Pointcept's own ``LovaszLoss``."""
+    import_module("pointcept.models.losses")  # which registers the one that is replaced
+    LOSSES.register_module(name="LovaszLoss", force=True, module=LovaszLoss)
 
 
 class _PerCloud:
