@@ -138,11 +138,7 @@ def test_two_processes(tmp_path):
 
 
 def test_its_own_loss_stays_until_it_is_replaced(pointcept):
-    integration, build_criteria, losses = (
-        pointcept.integration,
-        pointcept.criteria,
-        pointcept.losses,
-    )
+    build_criteria, losses = pointcept.criteria, pointcept.losses
     own = losses.get("LovaszLoss")
     assert own is None or own.__module__.startswith("pointcept.")
     pointcept.integration.replace_lovasz_loss()
