@@ -162,6 +162,15 @@ def test_logits_of_16_bits(one, dtype):
     same(got, want, rtol=1e-2, atol=1e-6)
 
 
+@pytest.mark.parametrize("regions", [False, True])
+def test_compiles_whole(regions):
+    kind = {"regions": regions, "ignored": True, "deep": True, "batch_dice": True}
+    logits, targets = draw(kind)
+    loss = case.trainer(LOVASZ, **kind)._build_loss()
+    whole = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    same(case.values(whole, logits, targets), case.values(loss, logits, targets))
+
+
 def test_further_options():
     class Mine(LOVASZ):
         loss_options: ClassVar[dict[str, Any]] = {

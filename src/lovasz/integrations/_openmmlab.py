@@ -44,7 +44,16 @@ class OpenMMLabLoss(RegistryLoss):
     Raises:
         TypeError: for options that the loss does not have, or of a wrong type.
         ValueError: for options of a wrong value, and for an ``avg_factor`` or a reduction other
-            than the mean, which these losses are not sums of pixels for.
+            than the mean, because these losses are no sums over pixels.
+
+    Examples:
+        >>> import torch
+        >>> criterion = CrossEntropyLovaszSoftmaxLoss(loss_weight=0.5, lovasz_weight=2.0)
+        >>> scores = torch.zeros(2, 19, 8, 8, requires_grad=True)
+        >>> label = torch.full((2, 8, 8), 3)
+        >>> criterion(scores, label, ignore_index=255).backward()
+        >>> criterion.loss_name
+        'loss_ce_lovasz'
     """
 
     default_name: ClassVar[str]
