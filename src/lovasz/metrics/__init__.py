@@ -24,5 +24,6 @@ References:
 """
 
 from lovasz.metrics.iou import ClassIoU, DatasetIoU, ImageIoU
+from lovasz.metrics.scores import ClassScore, DatasetScore, ImageScore
 
-__all__ = ["ClassIoU", "DatasetIoU", "ImageIoU"]
+__all__ = ["ClassIoU", "ClassScore", "DatasetIoU", "DatasetScore", "ImageIoU", "ImageScore"]

@@ -1,20 +1,27 @@
-"""What the metrics share: reading predictions and labels, and counting pixels."""
+"""What the metrics share: their options, counting, and the mean over classes."""
 
 from __future__ import annotations
 
 import numbers
+import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from lovasz.core.options import check_choice, check_classes, check_ignore_index, check_upsample
-from lovasz.core.shapes import INTEGRAL, dtype_name, multiclass
+from lovasz.core.options import (
+    check_choice,
+    check_classes,
+    check_flags,
+    check_upsample,
+    is_integer,
+    is_number,
+)
 from lovasz.kernels.precision import float64_device
 from lovasz.losses._classes import class_mask
-from lovasz.losses._inputs import check_tensors
-from lovasz.predictions import argmax, upsampled_argmax
+from lovasz.metrics.counting import SCORES, clouds, confusion, score_of
+from lovasz.metrics.reading import Reading, read
 
 try:
     from torchmetrics import Metric
@@ -24,8 +31,15 @@ except ImportError as error:
         f" got: {error}"
     ) from error
 
+Score = Literal["iou", "dice", "accuracy", "precision", "recall"]
+Classes = Literal["present", "all", "foreground"] | Sequence[int] | None
+Present = Literal["target", "union"] | None
+Average = Literal["macro", "micro", "weighted"]
+Reduction = Literal["mean", "none"]
+Upsample = Literal["linear", "bilinear", "trilinear", "nearest"] | None
 
-class IoU(Metric):
+
+class Counts(Metric):
     """Options and counting that the metrics share."""
 
     is_differentiable = False
@@ -34,151 +48,198 @@ class IoU(Metric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    num_classes: int
-    classes: str | Sequence[int]
-    ignore_index: int | None
-    reduction: str
-    upsample: str | None
-    align_corners: bool
-    invalid: Tensor
+    # For type checkers alone: torch.jit.script reads annotations, and not those of this kind.
+    if TYPE_CHECKING:
+        num_classes: int
+        score: str
+        classes: str | Sequence[int]
+        present_in: str | None
+        average: str
+        reduction: str
+        ignore_index: int | Sequence[int] | None
+        multilabel: bool
+        threshold: float
+        from_logits: bool
+        upsample: str | None
+        align_corners: bool
+        invalid: Tensor
+        counted_by: Tensor
 
     def __init__(
         self,
         num_classes: int,
+        score: str,
         *,
-        classes: str | Sequence[int] = "present",
-        ignore_index: int | None = None,
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        classes: Any,
+        present_in: Any,
+        average: str,
+        reduction: str,
+        ignore_index: Any,
+        multilabel: bool,
+        threshold: float,
+        from_logits: bool,
+        upsample: Any,
+        align_corners: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._name = type(self).__name__
-        if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
-            raise ValueError(
-                f"{self._name}: expected num_classes to be a positive integer, got {num_classes!r}"
-            )
-        check_classes(self._name, classes)
-        class_mask(self._name, classes, num_classes, torch.device("cpu"))
-        check_ignore_index(self._name, ignore_index)
-        check_choice(self._name, "reduction", reduction, ("mean", "none"))
-        check_upsample(self._name, upsample, align_corners)
+        name = type(self).__name__
+        check_flags(name, multilabel=multilabel, from_logits=from_logits)
+        _check_num_classes(name, num_classes, multilabel)
+        check_choice(name, "score", score, SCORES)
+        classes = classes if classes is not None else "all" if multilabel else "present"
+        check_classes(name, classes)
+        class_mask(name, classes, num_classes, torch.device("cpu"))
+        if present_in is not None:
+            check_choice(name, "present_in", present_in, ("target", "union"))
+        elif classes == "present":
+            present_in = "target"
+        check_choice(name, "average", average, ("macro", "micro", "weighted"))
+        check_choice(name, "reduction", reduction, ("mean", "none"))
+        _check_threshold(name, threshold, num_classes, multilabel)
+        check_upsample(name, upsample, align_corners)
         self.num_classes = num_classes
+        self.score = score
         self.classes = classes
-        self.ignore_index = ignore_index
+        self.present_in = present_in
+        self.average = average
         self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.multilabel = multilabel
+        self.threshold = float(threshold)
+        self.from_logits = from_logits
         self.upsample = upsample
         self.align_corners = align_corners
+        ignored = _ignored(name, ignore_index, multilabel)
+        self._reading = Reading(
+            name, num_classes, ignored, multilabel, self.threshold, from_logits, upsample,
+            align_corners,
+        )  # fmt: skip
         # On the CPU such pixels raise; elsewhere that would wait for the device.
         self.add_state("invalid", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        # A collection shares counts between metrics whose states are equal after one update, which
+        # they may be by chance: how they count is in the state too.
+        bits = zlib.crc32(repr(self._reading[1:]).encode())
+        state = torch.tensor([bits >> place & 1 for place in range(32)])
+        self.add_state("counted_by", state, dist_reduce_fx="max")
 
-    def set_dtype(self, dst_type: str | torch.dtype) -> IoU:
+    def set_dtype(self, dst_type: str | torch.dtype) -> Counts:
         """Counts stay integers: torchmetrics would round them too."""
         return self
 
-    def count(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Hits, unions and true pixels of each image and class, (N, C, 3) int64."""
-        labels, truth = self._read(prediction, target)
-        kept = torch.ones_like(truth, dtype=torch.bool)
-        if self.ignore_index is not None:
-            kept = truth != self.ignore_index
-        right = (truth >= 0) & (truth < self.num_classes)
-        decided = (labels >= 0) & (labels < self.num_classes)
-        bad = kept & ~(right & decided)
-        if bad.device.type == "cpu" and bool(bad.any()):
-            self._complain(truth[kept & ~right], labels[kept & ~decided])
-        self.invalid += bad.sum()
-        tables = [
-            _histogram(torch.where(chosen, where, self.num_classes), self.num_classes)
-            for chosen, where in (
-                (kept & right & decided & (labels == truth), truth),
-                (kept & right & decided, labels),
-                (kept & right & decided, truth),
-            )
-        ]
-        hits, found, true = tables
-        return torch.stack((hits, found + true - hits, true), dim=-1)
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
+        """Plot the value, or one value for each class or image, or several over time.
 
-    def _read(self, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
-        """Predicted labels, -1 where logits decide nothing, and truth, both (N, L) int64."""
-        if isinstance(prediction, Tensor) and not prediction.is_floating_point():
-            labels, truth = _check_labels(self._name, prediction, target)
-            return labels.long(), truth.long()
-        check_tensors(self._name, "prediction", prediction, target)
-        layout = multiclass(
-            self._name, "prediction", prediction, target, upsample=self.upsample, has_upsample=True
-        )
-        if prediction.shape[1] != self.num_classes:
-            raise ValueError(
-                f"{self._name}: expected logits with num_classes={self.num_classes} on axis 1, got"
-                f" shape {tuple(prediction.shape)}"
-            )
-        if not layout.upsampled:
-            return _rows(argmax(prediction)), _rows(target.long())
-        assert self.upsample is not None  # or the sizes would have to agree
-        labels = upsampled_argmax(
-            prediction, target.shape[1:], upsample=self.upsample, align_corners=self.align_corners
-        )
-        return _rows(labels), _rows(target.long())
+        Args:
+            val: what `compute` or `forward` has returned, or a list of these. None: `compute`.
+            ax: axes of matplotlib to draw on. None: new ones.
 
-    def _complain(self, truth: Tensor, labels: Tensor) -> None:
-        """Raise for the first pixel that does not fit."""
-        wanted = f"in [0, {self.num_classes - 1}]"
-        if truth.numel():
-            raise ValueError(
-                f"{self._name}: expected every label to be {wanted} or equal to"
-                f" ignore_index={self.ignore_index}, got {truth[0].item()}"
-                f" (and {truth.numel() - 1} more outside)"
-            )
-        raise ValueError(
-            f"{self._name}: expected every predicted label to be {wanted}, and no NaN among logits"
-            f" (which counts as -1), got {labels[0].item()} (and {labels.numel() - 1} more)"
-        )
+        Returns:
+            The figure, None if ``ax`` is given, and the axes.
+        """
+        return self._plot(val, ax)
 
-    def iou(self, counts: Tensor) -> Tensor:
-        """IoU of (…, C, 3) counts in float64, NaN where a class does not count."""
+    def count(
+        self,
+        prediction: Any,
+        target: Any,
+        ignore_mask: Any,
+        offsets: Any = None,
+        batch_index: Any = None,
+        batch_size: Any = None,
+    ) -> Tensor:
+        """Confusion counts of each image or cloud and class, (N, C, 4) int64."""
+        pixels = read(self._reading, prediction, target, ignore_mask)
+        groups = clouds(self._reading.name, pixels, offsets, batch_index, batch_size)
+        counts, invalid = confusion(self._reading, pixels, groups)
+        self.invalid += invalid
+        return counts
+
+    def by_class(self, counts: Tensor) -> Tensor:
+        """Scores of (…, C, 4) counts in float64, (…, C), NaN where a class does not count."""
         counts = counts.to(float64_device(counts.device))
-        hits, union, true = counts.unbind(-1)
-        mask = class_mask(self._name, self.classes, self.num_classes, counts.device)
-        # A group that has no pixel at all counts for nothing.
-        pixels = true if self.classes == "present" else true.sum(-1, keepdim=True)
-        active = pixels > 0 if mask is None else (pixels > 0) & mask
-        iou = torch.where(union > 0, hits.double() / union.clamp(min=1).double(), 1.0)
-        return torch.where(active, iou, torch.nan)
+        return self._scores(counts, counts.sum(-1), self._chosen(counts.device))
+
+    def averaged(self, counts: Tensor) -> Tensor:
+        """Their mean over the classes, (…)."""
+        if self.average == "macro":
+            return self.by_class(counts).nanmean(-1)
+        if self.average == "weighted":
+            scores = self.by_class(counts)
+            active = ~scores.isnan()
+            support = (counts[..., 0] + counts[..., 2]).to(scores.device).double() * active
+            total = torch.where(active, scores, 0.0) * support
+            return total.sum(-1) / support.sum(-1)  # 0 / 0 is NaN: nothing counts
+        counts = counts.to(float64_device(counts.device))
+        pooled = (counts * self._chosen(counts.device).unsqueeze(-1)).sum(-2)
+        return self._scores(pooled, counts.sum((-1, -2)), None)
 
     def settle(self, values: Tensor) -> Tensor:
         """NaN for all if a pixel did not fit."""
         return torch.where((self.invalid > 0).to(values.device), torch.nan, values)
 
+    def _chosen(self, device: torch.device) -> Tensor:
+        """Which classes may count, (C,) bool."""
+        mask = class_mask(self._reading.name, self.classes, self.num_classes, device)
+        if mask is not None:
+            return mask
+        mask = torch.ones(self.num_classes, dtype=torch.bool, device=device)
+        if self.classes == "present" and not self.multilabel:
+            for label in self._reading.ignored:  # no pixel can be of them
+                if 0 <= label < self.num_classes:
+                    mask[label : label + 1] = False
+        return mask
 
-def _check_labels(name: str, prediction: Tensor, target: Any) -> tuple[Tensor, Tensor]:
-    """Labels (N, *) or (P,) and truth of the same shape, flattened."""
-    if not isinstance(target, Tensor):
-        raise TypeError(f"{name}: expected target to be a tensor, got {type(target).__name__}")
-    for argument, labels in (("prediction", prediction), ("target", target)):
-        if dtype_name(labels) not in INTEGRAL:
-            kind = "logits or class indices" if argument == "prediction" else "class indices"
-            raise TypeError(f"{name}: expected {argument} to hold {kind}, got {labels.dtype}")
-    if prediction.dim() == 0 or prediction.shape != target.shape:
+    def _scores(self, counts: Tensor, everything: Tensor, chosen: Tensor | None) -> Tensor:
+        """Scores of (…, 4) counts, NaN where they do not count."""
+        hits, false, missed, _ = counts.unbind(-1)
+        # A group that has no pixel at all counts for nothing.
+        pixels = {None: everything, "target": hits + missed, "union": hits + false + missed}
+        active = pixels[self.present_in] > 0
+        active = active if chosen is None else active & chosen
+        scores = score_of(self.score, counts, multilabel=self.multilabel)
+        return torch.where(active, scores, torch.nan)
+
+
+def _check_num_classes(name: str, num_classes: Any, multilabel: bool) -> None:
+    if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
         raise ValueError(
-            f"{name}: expected labels (N, *) or (P,) of the shape of target {tuple(target.shape)},"
-            f" got prediction {tuple(prediction.shape)}"
+            f"{name}: expected num_classes to be a positive integer, got {num_classes!r}"
         )
-    if prediction.device != target.device:
+    if num_classes == 1 and not multilabel:
         raise ValueError(
-            f"{name}: expected target on the device of prediction, {prediction.device},"
-            f" got {target.device}"
+            f"{name}: expected num_classes of 2 or more, because every pixel is of the one class,"
+            " got 1; for one mask pass multilabel=True"
         )
-    return _rows(prediction), _rows(target)
 
 
-def _rows(labels: Tensor) -> Tensor:
-    """(N, *) as (N, L); points (P,) are one image."""
-    return labels.unsqueeze(0) if labels.dim() == 1 else labels.flatten(1)
+def _check_threshold(name: str, threshold: Any, num_classes: int, multilabel: bool) -> None:
+    if not is_number(threshold):
+        raise TypeError(f"{name}: expected threshold to be a number, got {threshold!r}")
+    if not 0 < threshold < 1:
+        raise ValueError(
+            f"{name}: expected threshold to be a probability between 0 and 1, also for logits,"
+            f" got {threshold!r}"
+        )
+    if threshold != 0.5 and not multilabel and num_classes > 2:
+        raise ValueError(
+            f"{name}: expected threshold=0.5 where the largest of {num_classes} scores decides, got"
+            f" {threshold!r}; for masks pass multilabel=True"
+        )
 
 
-def _histogram(labels: Tensor, num_classes: int) -> Tensor:
-    """How often each class is in each row of (N, L); ``num_classes`` stands for none."""
-    table = labels.new_zeros(len(labels), num_classes + 1)
-    return table.scatter_add_(1, labels, torch.ones_like(labels))[:, :num_classes]
+def _ignored(name: str, ignore_index: Any, multilabel: bool) -> tuple[int, ...]:
+    """The ignored labels, sorted."""
+    several = isinstance(ignore_index, Sequence) and not isinstance(ignore_index, str)
+    labels = list(ignore_index) if several else [] if ignore_index is None else [ignore_index]
+    if not all(is_integer(label) for label in labels):
+        raise TypeError(
+            f"{name}: expected ignore_index to be an integer or None, or several integers, got"
+            f" {ignore_index!r}"
+        )
+    if multilabel and not {0, 1}.isdisjoint(labels):
+        raise ValueError(
+            f"{name}: expected ignore_index to be neither 0 nor 1, which are labels with"
+            f" multilabel=True, got {ignore_index!r}"
+        )
+    return tuple(sorted({int(label) for label in labels}))
