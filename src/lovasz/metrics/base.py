@@ -137,7 +137,10 @@ class Counts(Metric):
         Returns:
             The figure, None if ``ax`` is given, and the axes.
         """
-        return self._plot(val, ax)
+        figure, axes = self._plot(val, ax)
+        name = type(self).__name__
+        axes.set_ylabel(name if name.endswith("IoU") else f"{name} ({self.score})")
+        return figure, axes
 
     def count(
         self,

@@ -116,9 +116,10 @@ def _complain(r: Reading, pixels: Pixels, unlabelled: Tensor, unknown: Tensor) -
                 " soft labels, or ignore_mask=target.sum(1) == 0"
             )
         if first == torch.iinfo(torch.int64).min:
+            hint = "; of soft labels pass target > 0.5" if r.multilabel else ""
             raise ValueError(
                 f"{r.name}: expected target of whole numbers, got {values.numel()} fractions or"
-                " NaN; of soft labels pass (target > 0.5).long()"
+                f" NaN{hint}"
             )
         hint = "; of a mask pass target > 0" if r.multilabel and first > 1 else ""
         ignored = list(r.ignored) if len(r.ignored) > 1 else (*r.ignored, None)[0]
