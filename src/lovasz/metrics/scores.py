@@ -18,20 +18,19 @@ __all__ = ["ClassScore", "DatasetScore", "ImageScore"]
 class DatasetScore(Counts):
     r"""A score over the data set, taken as one image.
 
-    Of $TP_c, FP_c, FN_c, TN_c$, the true and false positives and negatives of class c among all
-    pixels that are not ignored, ``score`` is
+    Of $TP, FP, FN, TN$, the true and false positives and negatives of a class among all pixels
+    that are not ignored, ``score`` is
 
-    =============  ======================================================  =====================
-    "iou"          $TP / (TP + FP + FN)$                                   Jaccard index
-    "dice"         $2\,TP / (2\,TP + FP + FN)$                             $F_1$
-    "precision"    $TP / (TP + FP)$
-    "recall"       $TP / (TP + FN)$                                        sensitivity
-    "accuracy"     the same, with ``multilabel``                           of a class, of a mask
-                   $(TP + TN) / (TP + FP + FN + TN)$
-    =============  ======================================================  =====================
+    | score | of a class | names |
+    |---|---|---|
+    | "iou" | $TP / (TP + FP + FN)$ | Jaccard index |
+    | "dice" | $2\,TP / (2\,TP + FP + FN)$ | F1 score |
+    | "precision" | $TP / (TP + FP)$ | positive predictive value |
+    | "recall" | $TP / (TP + FN)$ | sensitivity, class accuracy |
+    | "accuracy" | $TP / (TP + FN)$, with ``multilabel`` $(TP + TN) / (TP + FP + FN + TN)$ | |
 
     and where that is 0 / 0: 1 if $TP + FP + FN = 0$, nothing to find and nothing found, otherwise
-    0. The mean goes over the classes that count. Pixel accuracy is "accuracy" with
+    0. The mean goes over the classes that count; pixel accuracy is "accuracy" with
     ``average="micro"``. The state is (C, 4) integers; the value does not depend on the order or
     the split of the images.
 
