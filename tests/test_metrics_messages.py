@@ -86,6 +86,11 @@ SENTENCES = {
         (255 * MASKS, MASKS),
         "label to be in [0, 1], got 255 (and 39 more outside); of a mask pass prediction > 0",
     ),
+    "two classes of 255": (
+        {"num_classes": 2},
+        (255 * (TRUTH > 0), TRUTH > 0),
+        "outside); of a mask pass prediction > 0",
+    ),
     "soft masks": ({"multilabel": True}, (LOGITS, MASKS / 3), "of soft labels pass target > 0.5"),
     "NaN of masks": (
         {"multilabel": True},

@@ -161,6 +161,18 @@ def test_counts_that_are_equal_by_chance_are_not_shared():
     }
 
 
+def test_a_collection_passes_on_clouds_and_masks():
+    images, labels = pair()
+    logits, truth = images.movedim(1, -1).flatten(0, -2), labels.flatten()
+    index, mask = torch.arange(60) // 15, truth == 2
+    metrics = {"dataset": DatasetIoU(C), "image": ImageIoU(C)}
+    group = MetricCollection({name: metric.clone() for name, metric in metrics.items()})
+    group.update(logits, truth, batch_index=index, ignore_mask=mask)
+    metrics["dataset"].update(logits, truth, ignore_mask=mask)
+    metrics["image"].update(images, labels, ignore_mask=mask.view(4, 3, 5))
+    assert group.compute() == {name: metric.compute() for name, metric in metrics.items()}
+
+
 def test_wrappers():
     logits, truth = pair()
     metric = ClasswiseWrapper(DatasetIoU(C, reduction="none"), labels=["sky", "road", "tree"])

@@ -91,7 +91,13 @@ def test_a_module_with_a_window_moves_at_any_time():
 
 def test_metrics():
     logits, target = torch.randn(3, 4, 50), torch.randint(4, (3, 50))
-    for make in (metrics.DatasetIoU, metrics.ImageIoU, metrics.ClassIoU):
+    for make in (
+        metrics.DatasetIoU,
+        metrics.ImageIoU,
+        metrics.ClassIoU,
+        lambda classes: metrics.ImageScore(classes, "dice", average="weighted"),
+        lambda classes: metrics.DatasetScore(classes, "accuracy", average="micro"),
+    ):
         there, here = make(4).to(DEVICE), make(4)
         there.update(logits.to(DEVICE), target.to(DEVICE))
         here.update(logits, target)

@@ -137,6 +137,7 @@ class Counts(Metric):
         Returns:
             The figure, None if ``ax`` is given, and the axes.
         """
+        axes: Any  # of matplotlib, which need not be there
         figure, axes = self._plot(val, ax)
         name = type(self).__name__
         axes.set_ylabel(name if name.endswith("IoU") else f"{name} ({self.score})")

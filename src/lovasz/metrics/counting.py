@@ -121,7 +121,7 @@ def _complain(r: Reading, pixels: Pixels, unlabelled: Tensor, unknown: Tensor) -
                 f"{r.name}: expected target of whole numbers, got {values.numel()} fractions or"
                 f" NaN{hint}"
             )
-        hint = "; of a mask pass target > 0" if r.multilabel and first > 1 else ""
+        hint = "; of a mask pass target > 0" if last == 1 < first else ""
         ignored = list(r.ignored) if len(r.ignored) > 1 else (*r.ignored, None)[0]
         raise ValueError(
             f"{r.name}: expected every label to be in [0, {last}] or equal to"
@@ -133,7 +133,7 @@ def _complain(r: Reading, pixels: Pixels, unlabelled: Tensor, unknown: Tensor) -
             f"{r.name}: expected prediction without NaN, got NaN at {values.numel()} of"
             f" {pixels.kept.sum().item()} pixels; torch.isnan(prediction) shows where"
         )
-    hint = "; of a mask pass prediction > 0" if r.multilabel and int(values[0]) > 1 else ""
+    hint = "; of a mask pass prediction > 0" if last == 1 < int(values[0]) else ""
     raise ValueError(
         f"{r.name}: expected every predicted label to be in [0, {last}], got {int(values[0])}"
         f" (and {values.numel() - 1} more outside){hint}"

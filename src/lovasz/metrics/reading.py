@@ -331,7 +331,8 @@ def _check_resolution(
 
 def _check_range(r: Reading, scores: Tensor, *, thresholded: bool) -> None:
     """Probabilities where they are expected, and not where logits are."""
-    if not readable(scores) or not scores.numel():
+    asked = thresholded or not r.from_logits
+    if not asked or not readable(scores) or not scores.numel():
         return
     low, high = (float(bound) for bound in scores.aminmax())
     if not r.from_logits and (low < 0 or high > 1):
@@ -339,7 +340,7 @@ def _check_range(r: Reading, scores: Tensor, *, thresholded: bool) -> None:
             f"{r.name}: expected probabilities in [0, 1] with from_logits=False, got"
             f" {low if low < 0 else high:g}; of logits leave from_logits=False out"
         )
-    if r.from_logits and thresholded and 0 <= low < high <= 1:
+    if r.from_logits and 0 <= low < high <= 1:
         warnings.warn(
             f"{r.name}: expected logits, which are positive or negative, got scores that are all in"
             " [0, 1]; if they are probabilities, pass from_logits=False",
