@@ -162,7 +162,7 @@ class Counts(Metric):
     def by_class(self, counts: Tensor) -> Tensor:
         """Scores of (…, C, 4) counts in float64, (…, C), NaN where a class does not count."""
         counts = counts.to(float64_device(counts.device))
-        return self._scores(counts, counts.sum(-1), self._chosen(counts.device))
+        return self._scores(counts, self._chosen(counts.device))
 
     def averaged(self, counts: Tensor) -> Tensor:
         """Their mean over the classes, (…)."""
@@ -176,7 +176,7 @@ class Counts(Metric):
             return total.sum(-1) / support.sum(-1)  # 0 / 0 is NaN: nothing counts
         counts = counts.to(float64_device(counts.device))
         pooled = (counts * self._chosen(counts.device).unsqueeze(-1)).sum(-2)
-        return self._scores(pooled, counts.sum((-1, -2)), None)
+        return self._scores(pooled, None)
 
     def settle(self, values: Tensor) -> Tensor:
         """NaN for all if a pixel did not fit."""
@@ -194,11 +194,11 @@ class Counts(Metric):
                     mask[label : label + 1] = False
         return mask
 
-    def _scores(self, counts: Tensor, everything: Tensor, chosen: Tensor | None) -> Tensor:
+    def _scores(self, counts: Tensor, chosen: Tensor | None) -> Tensor:
         """Scores of (…, 4) counts, NaN where they do not count."""
         hits, false, missed, _ = counts.unbind(-1)
         # A group that has no pixel at all counts for nothing.
-        pixels = {None: everything, "target": hits + missed, "union": hits + false + missed}
+        pixels = {None: counts.sum(-1), "target": hits + missed, "union": hits + false + missed}
         active = pixels[self.present_in] > 0
         active = active if chosen is None else active & chosen
         scores = score_of(self.score, counts, multilabel=self.multilabel)
