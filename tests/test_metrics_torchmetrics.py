@@ -161,6 +161,33 @@ def test_counts_that_are_equal_by_chance_are_not_shared():
     }
 
 
+def _first_state(one, other):
+    """When torchmetrics 1.6 has two metrics share their counts."""
+    first = next(iter(one._defaults))
+    states = [getattr(metric, first) for metric in (one, other)]
+    return states[0].shape == states[1].shape and bool((states[0] == states[1]).all())
+
+
+def test_no_counts_are_shared_for_equal_first_states(monkeypatch):
+    equal = staticmethod(_first_state)
+    monkeypatch.setattr(MetricCollection, "_equal_metric_states", equal)
+    metrics = {
+        "dataset": DatasetIoU(C),
+        "dice": DatasetScore(C, "dice"),
+        "image": ImageIoU(C),
+        "class": ClassIoU(C),
+        "some": ClassIoU(C, ignore_index=0),
+    }
+    group = MetricCollection({name: metric.clone() for name, metric in metrics.items()})
+    for seed in range(2):
+        group.update(*pair(seed))
+        for metric in metrics.values():
+            metric.update(*pair(seed))
+    members = sorted(map(sorted, group.compute_groups.values()))
+    assert members == [["class", "image"], ["dataset", "dice"], ["some"]]
+    assert group.compute() == {name: metric.compute() for name, metric in metrics.items()}
+
+
 def test_a_collection_passes_on_clouds_and_masks():
     images, labels = pair()
     logits, truth = images.movedim(1, -1).flatten(0, -2), labels.flatten()

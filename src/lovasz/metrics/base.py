@@ -47,6 +47,7 @@ class Counts(Metric):
     full_state_update = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
+    per_image = False  # whether the counts are those of each image
 
     # For type checkers alone: torch.jit.script reads annotations, and not those of this kind.
     if TYPE_CHECKING:
@@ -115,13 +116,14 @@ class Counts(Metric):
             name, num_classes, ignored, multilabel, self.threshold, from_logits, upsample,
             align_corners,
         )  # fmt: skip
-        # On the CPU such pixels raise; elsewhere that would wait for the device.
-        self.add_state("invalid", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         # A collection shares counts between metrics whose states are equal after one update, which
-        # they may be by chance: how they count is in the state too.
-        bits = zlib.crc32(repr(self._reading[1:]).encode())
+        # they may be by chance, and up to torchmetrics 1.7 looks at the first state alone: how and
+        # what they count comes first.
+        bits = zlib.crc32(repr((self.per_image, *self._reading[1:])).encode())
         state = torch.tensor([bits >> place & 1 for place in range(32)])
         self.add_state("counted_by", state, dist_reduce_fx="max")
+        # On the CPU such pixels raise; elsewhere that would wait for the device.
+        self.add_state("invalid", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def set_dtype(self, dst_type: str | torch.dtype) -> Counts:
         """Counts stay integers: torchmetrics would round them too."""

@@ -158,6 +158,8 @@ class DatasetScore(Counts):
 class _PerImage(Counts):
     """Keeps the counts of every image."""
 
+    per_image = True
+
     if TYPE_CHECKING:
         counts: list[Tensor] | Tensor
         worst: float | Sequence[float]
