@@ -30,6 +30,11 @@ SENTENCES = {
     "soft labels": ({}, (LOGITS, LOGITS.softmax(1)), "pass target.argmax(1) of soft labels"),
     "void in one-hot": ({}, (LOGITS, 0 * MASKS), "or ignore_mask=target.sum(1) == 0"),
     "fractions": ({}, (LOGITS, TRUTH / 3), "expected target of whole numbers, got"),
+    "coarse floats": (
+        {"num_classes": 300},
+        (TRUTH, TRUTH.bfloat16()),
+        "of an integer dtype for 300 classes, because torch.bfloat16 holds whole numbers up to 256",
+    ),
     "target channels last": ({}, (LOGITS, MASKS.movedim(1, -1)), "pass target.movedim(-1, 1)"),
     "logits channels last": ({}, (LOGITS.movedim(1, -1), TRUTH), "pass prediction.movedim(-1, 1)"),
     "an axis at the end": ({}, (LOGITS, TRUTH.unsqueeze(-1)), "pass target.squeeze(-1)"),

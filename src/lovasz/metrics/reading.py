@@ -24,6 +24,9 @@ NO_LABEL = torch.iinfo(torch.int64).min  # the label of a pixel whose target hol
 # Dtypes that torch stores and hardly computes with.
 _FEW_OPERATORS = frozenset(("uint16", "uint32", "uint64"))
 
+# Up to which number a float holds every integer; the others hold more than there are classes.
+_WHOLE = {"bfloat16": 2**8, "float16": 2**11}
+
 
 class Reading(NamedTuple):
     """How a metric reads its arguments."""
@@ -74,6 +77,13 @@ def read(reading: Reading, prediction: Any, target: Any, ignore_mask: Any = None
         )
     if scored:
         check_floating(reading.name, "prediction", prediction)
+    most = _WHOLE.get(kind, math.inf)
+    if reading.num_classes - 1 > most and not reading.multilabel:
+        raise TypeError(
+            f"{reading.name}: expected target of an integer dtype for {reading.num_classes}"
+            f" classes, because {target.dtype} holds whole numbers up to {most} alone, got"
+            f" {target.dtype}"
+        )
     one_hot = False
     if reading.multilabel:
         decided, truth, points = _masks(reading, prediction, target)
