@@ -94,6 +94,9 @@ def test_of_points_and_of_another_resolution(name):
         torch.rand(SHAPE) * 2,
         torch.full(SHAPE, float("nan")),
         torch.randn(1, 3, 1, 1).softmax(1),  # too few to tell
+        torch.randn(0, 3, 5, 7),
+        torch.randn(2, 3, 0, 7),
+        torch.randn(0, 3),
     ],
 )
 def test_none_for_logits(name, logits):

@@ -60,7 +60,7 @@ def _are_probabilities(scores: Tensor, layout: Layout, *, softmax: bool) -> bool
     if layout.points:
         some = scores[:_MOST].float()
     elif layout.channels:
-        some = scores[:1].flatten(2)[..., :_MOST].float().squeeze(0).t()
+        some = scores[:1].flatten(2)[..., :_MOST].float().movedim(1, -1).flatten(0, 1)
     else:
         some = scores[:1].flatten()[:_MOST].float()
     if len(some) < _LEAST:

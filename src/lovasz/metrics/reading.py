@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lovasz.core.shapes import FLOATING, INTEGRAL, check_device, check_floating, dtype_name
 from lovasz.core.upsampling import LINEAR_MODES, check_sizes
+from lovasz.losses._subclasses import plain
 from lovasz.predictions import argmax, upsampled_argmax
 
 UNDECIDED = -1  # the decision where a score is NaN, or is no probability
@@ -123,10 +124,7 @@ def _tensor(name: str, argument: str, value: Any) -> Tensor:
             f"{name}: expected {argument} to be this process's own part, got a DTensor; pass its"
             " to_local(), since compute adds up what all processes have counted"
         )
-    tensor: Tensor = value.detach()
-    kind = type(tensor)
-    if kind is not Tensor and kind.__torch_function__ is not torch._C._disabled_torch_function_impl:
-        tensor = tensor.as_subclass(Tensor)
+    tensor: Tensor = plain(value).detach()
     return tensor.long() if dtype_name(tensor) in _FEW_OPERATORS else tensor
 
 
