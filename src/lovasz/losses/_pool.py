@@ -13,7 +13,7 @@ from lovasz.core.options import Options
 from lovasz.core.regions import PIXELS, RAW
 from lovasz.kernels.passes import Counts
 from lovasz.losses.distributed import Ranks
-from lovasz.losses.window import PIXEL, Window
+from lovasz.losses.window import PIXEL, Window, check_alike
 
 
 def pool(batch: Counts, o: Options, ranks: Ranks | None, absent: bool, *, trained: bool) -> Counts:
@@ -28,23 +28,28 @@ def pool(batch: Counts, o: Options, ranks: Ranks | None, absent: bool, *, traine
     """
     if ranks is not None:
         # The losses of images are each rank's own; their mean is taken over all ranks afterwards.
-        batch = batch if o.per_image else _over_ranks(batch, ranks)
+        batch = batch if o.per_image else _over_ranks(batch, ranks, o.window)
         batch = batch._replace(sums=None if batch.sums is None else ranks.total(batch.sums))
     if o.window is not None:
         batch = _over_time(batch, absent, o.window, trained)
     return batch
 
 
-def _over_ranks(batch: Counts, ranks: Ranks) -> Counts:
+def _over_ranks(batch: Counts, ranks: Ranks, window: Window | None) -> Counts:
     """The global batch, in one message; invalid on all ranks if it is on one."""
     counts, invalid = batch.counts, batch.invalid
-    scales = invalid.new_full((1,), batch.scale)
-    summed = ranks.total(torch.cat((counts.flatten(), invalid, scales)))
     # A rank that has weights of pixels while another has none counts in another scale.
-    at_odds = summed[-1:] != ranks.size * batch.scale
+    same = [invalid.new_full((1,), batch.scale)]
+    if window is not None:  # of which ranks may have loaded different ones
+        same.append(window.checksum(counts.device))
+    alike = torch.cat(same)
+    summed = ranks.total(torch.cat((counts.flatten(), invalid, alike)))
+    at_odds = summed[-len(alike) :] != ranks.size * alike
+    if window is not None and counts.device.type == "cpu" and not torch.compiler.is_compiling():
+        check_alike(bool(at_odds[1]))
     return batch._replace(
         counts=summed[: counts.numel()].reshape(counts.shape),
-        invalid=summed[-2:-1] + at_odds,
+        invalid=summed[counts.numel() : -len(alike)] + at_odds.any(),
         regions=None if batch.regions is None else ranks.total(batch.regions),
     )
 

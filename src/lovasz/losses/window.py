@@ -8,18 +8,23 @@ last few. ``docs/window.md`` derives it, and says what it costs and when it pays
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lovasz.core.options import check_momentum
+from lovasz.core.options import DEFAULT_BINS, check_at_least, check_flags, check_momentum
+from lovasz.core.regions import SUMS
 
 __all__ = ["Window"]
 
 # What one pixel counts in the memory: a decayed pixel keeps twenty binary digits, and integers
 # stay as they are when a module is converted to half precision.
 PIXEL = 2**20
+
+
+MEMORY = ("counts", "batches", "sums")
 
 
 class Remembered(NamedTuple):
@@ -56,8 +61,17 @@ class Window(nn.Module):
     ``torch.no_grad`` or ``torch.inference_mode``, as in a validation loop) gets the loss of the
     window that would end with it, and leaves the window as it was.
 
+    What is remembered is in the ``state_dict`` and follows the module to other devices, but is no
+    buffer: the averages of weights that are kept during training (`AveragedModel` and the like)
+    leave it alone, and `DistributedDataParallel` does not overwrite one process's with another's.
+
     Args:
         momentum: β in [0, 1): the window is about 1 / (1 − β) batches long. With 0 it is the batch.
+        num_classes: C, for a ``state_dict`` whose tensors have the same shapes before the first
+            batch as afterwards, which `torch.distributed.checkpoint` and averages over a
+            ``state_dict`` need. None: the first batch decides.
+        bins: with ``num_classes``, those of the loss; 0 for one that counts no errors.
+        sums: with ``num_classes``, whether soft labels or a loss by sums have sums to remember.
 
     Shape:
         - counts: (C, 2, B) int64, in units of 2**-20 pixels; empty before the first batch.
@@ -66,8 +80,8 @@ class Window(nn.Module):
           decayed as the counts are; empty without them.
 
     Raises:
-        TypeError: if momentum is no number.
-        ValueError: if momentum is not in [0, 1).
+        TypeError: for arguments of a wrong type.
+        ValueError: if momentum is not in [0, 1), and for arguments of a wrong value.
 
     Examples:
         >>> import torch
@@ -86,14 +100,32 @@ class Window(nn.Module):
     batches: Tensor
     sums: Tensor
 
-    def __init__(self, momentum: float) -> None:
+    def __init__(
+        self,
+        momentum: float,
+        num_classes: int | None = None,
+        *,
+        bins: int = DEFAULT_BINS,
+        sums: bool = False,
+    ) -> None:
         super().__init__()
-        check_momentum(type(self).__name__, momentum)
+        name = type(self).__name__
+        check_momentum(name, momentum)
+        check_flags(name, sums=sums)
+        check_at_least(name, "bins", bins, 0)
+        if num_classes is not None:
+            check_at_least(name, "num_classes", num_classes, 1)
         self.momentum = float(momentum)
+        self.num_classes = num_classes
         self._without_gradient = 0
-        self.register_buffer("counts", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("sums", torch.zeros(0, dtype=torch.int64))
+        shapes: dict[str, tuple[int, ...]] = {"counts": (0,), "batches": (), "sums": (0,)}
+        if num_classes is not None:
+            shapes["counts"] = (num_classes, 2, bins)
+            shapes["sums"] = (num_classes, SUMS) if sums else (0,)
+        for key, shape in shapes.items():
+            # On the CPU until the module is moved or a batch comes, whatever the default device: a
+            # module that is made without storage has nothing to fill in here.
+            setattr(self, key, torch.zeros(shape, dtype=torch.int64, device="cpu"))
 
     def reset(self) -> None:
         """Forget everything."""
@@ -147,11 +179,16 @@ class Window(nn.Module):
         seen = self.counts.dim() == 3
         if seen and self.counts.shape != counts.shape:
             raise ValueError(
-                f"Window: expected {self.counts.shape[0]} classes and {self.counts.shape[2]} bins"
-                f" as in the batches before (reset by making another window), got"
-                f" {counts.shape[0]} and {counts.shape[2]}"
+                f"Window: expected {self.counts.shape[0]} classes and {self.counts.shape[2]} bins,"
+                f" as {'it was made for' if self.num_classes else 'in the batches before'} (make"
+                f" another window for others), got {counts.shape[0]} and {counts.shape[2]}"
             )
         if seen and (self.sums.dim() == 2) != (sums is not None):
+            if self.num_classes:
+                raise ValueError(
+                    f"Window: expected sums={sums is not None} of a window with num_classes for"
+                    f" this loss and its labels, got sums={sums is None}"
+                )
             raise ValueError(
                 "Window: expected soft labels, or a loss by sums, in all batches or in none, got"
                 f" them {'in this batch' if sums is not None else 'before'} alone (reset by making"
@@ -190,15 +227,58 @@ class Window(nn.Module):
         else:
             self._without_gradient = 0
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take over counts and sums of any shape: they have none before the first batch."""
+    def checksum(self, device: torch.device) -> Tensor:
+        """A number that differs where what is remembered differs, (1,) int64."""
+        parts = (getattr(self, name) for name in MEMORY)
+        return torch.stack([part.to(device).sum() for part in parts]).sum(0, keepdim=True)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Window:
+        """Move with the module, contents and dtype staying what they are."""
+        super()._apply(fn, recurse)
+        device = fn(torch.empty(0, dtype=torch.int64, device=self.counts.device)).device
+        if device.type != "meta":
+            for name in MEMORY:
+                setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in MEMORY:
+            destination[prefix + name] = getattr(self, name)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Take over what is remembered, of any shape unless there are ``num_classes``."""
+        others = dict(state_dict)
         # Windows of before there were sums have saved none.
-        state_dict = {prefix + "sums": torch.zeros(0, dtype=torch.int64), **state_dict}
-        for name in ("counts", "sums"):
-            loaded = state_dict.get(prefix + name)
-            if loaded is not None:
-                setattr(self, name, getattr(self, name).new_empty(loaded.shape))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        others.setdefault(prefix + "sums", torch.zeros(0, dtype=torch.int64))
+        for name in MEMORY:
+            memory: Tensor = getattr(self, name)
+            loaded = others.pop(prefix + name, None)
+            if loaded is None:
+                missing_keys.append(prefix + name)
+            elif self.num_classes is None or loaded.shape == memory.shape:
+                setattr(self, name, loaded.detach().to(memory, copy=True))
+            elif loaded.numel() == 0:  # of a window without a batch
+                setattr(self, name, torch.zeros_like(memory))
+            else:
+                error_msgs.append(
+                    f"Window: expected {prefix}{name} of shape {tuple(memory.shape)}, that of a"
+                    f" window with num_classes={self.num_classes}, got {tuple(loaded.shape)}"
+                )
+        super()._load_from_state_dict(
+            others, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def extra_repr(self) -> str:
         """The momentum."""
@@ -230,6 +310,15 @@ def check_window(name: str, window: Any, *, per_image: bool, method: str = "hist
         raise ValueError(
             f"{name}: expected method='histogram' with a window, because it remembers counts,"
             f" got {method!r}"
+        )
+
+
+def check_alike(at_odds: bool) -> None:
+    """With a process group all ranks remember the same."""
+    if at_odds:
+        raise ValueError(
+            "Window: expected all ranks of process_group to remember the same batches, got others"
+            " (load the checkpoint on every rank, or reset the window on every rank)"
         )
 
 
