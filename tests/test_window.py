@@ -2,9 +2,12 @@
 
 import copy
 import io
+import pickle
 
 import pytest
 import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from lovasz import (
@@ -12,6 +15,7 @@ from lovasz import (
     LovaszSoftmaxLoss,
     Window,
     cross_entropy_lovasz_softmax,
+    dice_loss,
     lovasz_softmax,
 )
 from lovasz.losses.window import PIXEL, Remembered
@@ -329,3 +333,163 @@ def test_the_expected_gradient_is_nearer_to_that_of_the_data_set():
     }
     assert error[0.9] < 0.5 * error[None]
     assert error[0.97] < error[0.9]
+
+
+class Network(nn.Module):
+    """One that holds its loss, as those of mmsegmentation and of Lightning do."""
+
+    def __init__(self, window=None):
+        super().__init__()
+        self.layer = nn.Conv2d(3, CLASSES, 1)
+        self.norm = nn.BatchNorm2d(CLASSES)
+        self.criterion = LovaszSoftmaxLoss(momentum=0.9)
+        if window is not None:
+            self.criterion.window = window
+
+    def forward(self, images, target):
+        return self.criterion(self.norm(self.layer(images)), target)
+
+
+def steps(network, count):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        images = torch.randn(2, 3, 5, 6, generator=generator)
+        target = torch.randint(CLASSES, (2, 5, 6), generator=generator)
+        loss = network(images, target)
+        network.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter -= 0.1 * parameter.grad
+        yield loss.item()
+
+
+@pytest.mark.parametrize("average", [None, get_ema_multi_avg_fn(0.5)])
+@pytest.mark.parametrize("use_buffers", [False, True])
+@pytest.mark.parametrize("before", [0, 2])
+def test_averages_of_weights_leave_the_window_alone(average, use_buffers, before):
+    torch.manual_seed(0)
+    network = Network()
+    alone = copy.deepcopy(network)
+    list(steps(network, before))
+    averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=use_buffers)
+    remembered = copy.deepcopy(averaged.module.criterion.window.state_dict())
+    alone_losses = [*steps(alone, before), *steps(alone, 3)]
+    losses = []
+    for loss in steps(network, 3):
+        averaged.update_parameters(network)
+        losses.append(loss)
+    assert losses == alone_losses[before:]
+    after = averaged.module.criterion.window.state_dict()
+    assert torch.equal(after["_extra_state"], remembered["_extra_state"])
+    averaged.eval()
+    assert averaged(torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)).isfinite()
+
+
+def average_state_dicts(average, network):
+    """As averages do that are not torch's: whole numbers are copied."""
+    both = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
+    for mean, new in both:
+        mean.copy_(0.5 * mean + 0.5 * new if mean.is_floating_point() else new)
+
+
+def test_a_window_with_num_classes_has_its_shapes_from_the_start():
+    window = Window(0.9, num_classes=CLASSES)
+    network, plain = Network(window), Network()
+    plain.load_state_dict(network.state_dict())  # its window is empty and has no classes
+    plain.criterion.window = Window(0.9)
+    average = copy.deepcopy(network)
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    for got, want in zip(steps(network, 3), steps(plain, 3), strict=True):
+        assert got == want
+        average_state_dicts(average, network)
+    assert {key: value.shape for key, value in network.state_dict().items()} == shapes
+    restored = Network(Window(0.9, num_classes=CLASSES))
+    restored.load_state_dict(plain.state_dict())
+    assert torch.equal(restored.criterion.window.counts, network.criterion.window.counts)
+    restored.load_state_dict(Network().state_dict())
+    assert restored.criterion.window.counts.shape == (CLASSES, 2, 2048)
+    assert not restored.criterion.window.counts.any()
+
+
+def test_a_window_of_sums_with_num_classes():
+    fixed, free = Window(0.5, num_classes=CLASSES, bins=0, sums=True), Window(0.5)
+    for logits, target in batches(3):
+        got = value_and_gradient(dice_loss(logits, target, window=fixed), logits)
+        want = value_and_gradient(dice_loss(logits, target, window=free), logits)
+        assert torch.equal(got[0], want[0])
+        assert torch.equal(got[1], want[1])
+    again = Window(0.5)
+    again.load_state_dict(fixed.state_dict())
+    assert torch.equal(again.sums, free.sums)
+    assert again.counts.shape == free.counts.shape
+
+
+def test_a_window_that_was_made_for_others():
+    (logits, target), *_ = batches(1)
+    window = Window(0.9, num_classes=3)
+    with pytest.raises(ValueError, match="expected 3 classes and 2048 bins, as it was made for"):
+        lovasz_softmax(logits, target, window=window)
+    trained = Window(0.9)
+    lovasz_softmax(logits, target, window=trained)
+    with pytest.raises(ValueError, match=r"counts of shape \(3, 2, 2048\), .* got \(4, 2, 2048\)"):
+        window.load_state_dict(trained.state_dict())
+    with pytest.raises(ValueError, match="expected sums=True of a window with num_classes"):
+        dice_loss(logits, target, window=Window(0.9, num_classes=CLASSES, bins=0))
+    with pytest.raises(TypeError, match="Window: expected num_classes to be an integer"):
+        Window(0.9, num_classes=4.0)
+    with pytest.raises(TypeError, match="Window: expected sums to be True or False"):
+        Window(0.9, num_classes=4, sums=None)
+
+
+@pytest.mark.parametrize("with_sums", [True, False])
+def test_checkpoints_in_which_the_memory_was_of_buffers(with_sums):
+    network = Network()
+    list(steps(network, 3))
+    old = network.state_dict()
+    window = network.criterion.window
+    del old["criterion.window._extra_state"]
+    old.update({f"criterion.window.{name}": getattr(window, name) for name in ("counts", "batches")})
+    if with_sums:
+        old["criterion.window.sums"] = window.sums
+    restored = Network()
+    restored.load_state_dict(old)
+    assert list(steps(restored, 2)) == list(steps(network, 2))
+
+
+def test_a_checkpoint_without_a_window_is_said_to_lack_it():
+    with pytest.raises(RuntimeError, match=r'Missing key.*"window\._extra_state"'):
+        LovaszSoftmaxLoss(momentum=0.9).load_state_dict(LovaszSoftmaxLoss().state_dict())
+
+
+def test_a_module_made_without_storage_begins_with_nothing():
+    trained = Network()
+    list(steps(trained, 2))
+    with torch.device("meta"):
+        network = Network()
+    network.to_empty(device="cpu")
+    assert network.criterion.window.batches == 0
+    network.load_state_dict(trained.state_dict())
+    assert list(steps(network, 2)) == list(steps(trained, 2))
+
+
+def test_a_pickled_or_copied_network_goes_on_with_its_window():
+    network = Network()
+    list(steps(network, 2))
+    others = [pickle.loads(pickle.dumps(network)), copy.deepcopy(network)]
+    want = list(steps(network, 2))
+    assert [list(steps(other, 2)) for other in others] == [want, want]
+
+
+def test_accumulated_and_frozen_steps():
+    """Each batch with a gradient counts, whether or not the optimiser steps; others do not."""
+    network = Network()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, 5, 6, generator=generator)
+    target = torch.randint(CLASSES, (2, 5, 6), generator=generator)
+    for _ in range(2):
+        (network(images, target) / 2).backward()
+    assert network.criterion.window.batches == round(1.9 * PIXEL)
+    network.requires_grad_(False)
+    assert network(images, target).isfinite()
+    assert network.criterion.window.batches == round(1.9 * PIXEL)

@@ -241,44 +241,40 @@ class Window(nn.Module):
                 setattr(self, name, getattr(self, name).to(device))
         return self
 
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        for name in MEMORY:
-            destination[prefix + name] = getattr(self, name)
+    def get_extra_state(self) -> Tensor:
+        """What is remembered in one tensor, for the ``state_dict``.
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        """Take over what is remembered, of any shape unless there are ``num_classes``."""
-        others = dict(state_dict)
-        # Windows of before there were sums have saved none.
-        others.setdefault(prefix + "sums", torch.zeros(0, dtype=torch.int64))
-        for name in MEMORY:
+        Returns:
+            (4 + C (2 B + S),) int64: n, C, B, the number S of sums of a class, counts and sums.
+        """
+        return _packed(Remembered(self.counts, self.batches, self.sums))
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over what another window remembered.
+
+        Raises:
+            ValueError: if this one was made for another number of classes or bins, or other sums.
+        """
+        loaded = _unpacked(state.detach().to(self.counts, copy=True))
+        for name, new in loaded._asdict().items():
             memory: Tensor = getattr(self, name)
-            loaded = others.pop(prefix + name, None)
-            if loaded is None:
-                missing_keys.append(prefix + name)
-            elif self.num_classes is None or loaded.shape == memory.shape:
-                setattr(self, name, loaded.detach().to(memory, copy=True))
-            elif loaded.numel() == 0:  # of a window without a batch
-                setattr(self, name, torch.zeros_like(memory))
-            else:
-                error_msgs.append(
-                    f"Window: expected {prefix}{name} of shape {tuple(memory.shape)}, that of a"
-                    f" window with num_classes={self.num_classes}, got {tuple(loaded.shape)}"
-                )
-        super()._load_from_state_dict(
-            others, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+            if self.num_classes is not None and new.shape != memory.shape:
+                if new.numel():
+                    raise ValueError(
+                        f"Window: expected a state with {name} of shape {tuple(memory.shape)}, that"
+                        f" of num_classes={self.num_classes}, got {tuple(new.shape)}"
+                    )
+                new = torch.zeros_like(memory)  # of a window without a batch
+            setattr(self, name, new)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Of older checkpoints too, in which what is remembered has three names."""
+        if prefix + "counts" in state_dict:
+            state_dict = dict(state_dict)
+            counts, batches = state_dict.pop(prefix + "counts"), state_dict.pop(prefix + "batches")
+            sums = state_dict.pop(prefix + "sums", None)  # the oldest have none
+            state_dict[prefix + "_extra_state"] = _packed(Remembered(counts, batches, sums))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         """The momentum."""
@@ -320,6 +316,24 @@ def check_alike(at_odds: bool) -> None:
             "Window: expected all ranks of process_group to remember the same batches, got others"
             " (load the checkpoint on every rank, or reset the window on every rank)"
         )
+
+
+def _packed(window: Remembered) -> Tensor:
+    counts, sums = window.counts, window.sums
+    if sums is None:
+        sums = counts.new_empty(0)
+    classes, bins = (counts.shape[0], counts.shape[2]) if counts.dim() == 3 else (0, 0)
+    sizes = counts.new_tensor((classes, bins, sums.shape[1] if sums.dim() == 2 else 0))
+    return torch.cat((window.batches.reshape(1), sizes, counts.flatten(), sums.flatten()))
+
+
+def _unpacked(state: Tensor) -> Remembered:
+    classes, bins, sums = state[1:4].tolist()
+    memory = state[4:].split((classes * 2 * bins, classes * sums))
+    shapes = ((classes, 2, bins) if classes else (0,), (classes, sums) if sums else (0,))
+    # Each with a storage of its own, because they are changed apart.
+    counts, summed = (part.reshape(shape).clone() for part, shape in zip(memory, shapes, strict=True))
+    return Remembered(counts, state[0].clone(), summed)
 
 
 def _decayed(memory: Tensor, momentum: float) -> Tensor:
