@@ -1,10 +1,14 @@
 """The equibatch sampler: every class in turn, the same on every process, resumed exactly."""
 
 import itertools
+import pickle
+import sys
+import types
+import warnings
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lovasz import EquibatchSampler, count_labels
 
@@ -112,6 +116,56 @@ def test_a_process_of_torch_distributed_takes_its_part(monkeypatch):
     expected = list(EquibatchSampler(TABLE, num_replicas=3, rank=2))
     assert list(EquibatchSampler(TABLE)) == expected
     assert len(expected) == 34
+
+
+def test_processes_may_come_after_the_sampler(monkeypatch):
+    sampler = EquibatchSampler(TABLE)
+    assert (len(sampler), sampler.num_replicas, sampler.rank) == (100, 1, 0)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 2)
+    expected = list(EquibatchSampler(TABLE, num_replicas=3, rank=2))
+    assert list(pickle.loads(pickle.dumps(sampler))) == list(sampler) == expected
+    assert (sampler.num_replicas, sampler.rank) == (3, 2)
+
+
+def test_frameworks_see_that_it_knows_of_processes():
+    assert isinstance(EquibatchSampler(TABLE), DistributedSampler)
+
+
+@pytest.fixture
+def accelerate(monkeypatch):
+    """Two processes, and an Accelerator in each."""
+    module = types.ModuleType("accelerate.state")
+    module.is_initialized = lambda: True
+    monkeypatch.setitem(sys.modules, "accelerate.state", module)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+
+
+@pytest.mark.usefixtures("accelerate")
+def test_what_accelerate_needs_is_said():
+    with pytest.warns(UserWarning, match=r"num_replicas=1, rank=0 for a loader .* one in 2 of"):
+        list(EquibatchSampler(TABLE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(EquibatchSampler(TABLE, num_replicas=1, rank=0))) == 100
+        assert len(list(EquibatchSampler(TABLE, num_replicas=2))) == 50
+
+
+def test_an_epoch_before_the_one_that_was_loaded_is_said():
+    sampler = EquibatchSampler(TABLE)
+    state = {"seed": 0, "epoch": 2, "drawn": 40}
+    sampler.load_state_dict(state)
+    with pytest.warns(UserWarning, match=r"set_epoch\(2\) or a later one .* got set_epoch\(0\)"):
+        sampler.set_epoch(0)
+    sampler.set_epoch(2)
+    list(sampler)
+    sampler.load_state_dict(state)
+    sampler.set_epoch(2)
+    assert len(take(sampler, 100)) == 60
+    sampler.set_epoch(0)  # later that is as good as any other
 
 
 def test_resumption_with_another_number_of_processes():

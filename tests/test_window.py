@@ -449,7 +449,9 @@ def test_checkpoints_in_which_the_memory_was_of_buffers(with_sums):
     old = network.state_dict()
     window = network.criterion.window
     del old["criterion.window._extra_state"]
-    old.update({f"criterion.window.{name}": getattr(window, name) for name in ("counts", "batches")})
+    old.update(
+        {f"criterion.window.{name}": getattr(window, name) for name in ("counts", "batches")}
+    )
     if with_sums:
         old["criterion.window.sums"] = window.sums
     restored = Network()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import numbers
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 from lovasz.core.options import check_at_least
 
@@ -20,7 +22,7 @@ __all__ = ["EquibatchSampler"]
 _NAME = "EquibatchSampler"
 
 
-class EquibatchSampler(Sampler[int]):
+class EquibatchSampler(DistributedSampler[int]):
     r"""Draws images so that every class comes in turn: the equibatch sampling of the paper.
 
     The sequence of an epoch consists of rounds. A round goes through the classes, in an order
@@ -35,6 +37,11 @@ class EquibatchSampler(Sampler[int]):
     Iterating gives indices of images, for the ``sampler`` of a `DataLoader`. A complete pass goes
     on to the next epoch by itself; ``set_epoch`` chooses one.
 
+    It is a `DistributedSampler`: each process draws its own part, and the Lightning Trainer, Fabric
+    and others that give each process a part of a loader leave it as it is. Hugging Face Accelerate,
+    and with it the Trainer of transformers, always deals out batches itself and needs
+    ``num_replicas=1, rank=0``.
+
     Args:
         table: (images, C) bool, which image holds which class, as ``count_labels(...).present``; or
             for each image the indices of its classes. On the CPU.
@@ -42,8 +49,9 @@ class EquibatchSampler(Sampler[int]):
         classes: indices of the classes to go round, in [0, C). None: all.
         seed: an integer; another one gives another sequence. The same on all processes.
         num_replicas: processes that share an epoch. None: those of ``torch.distributed`` where it
-            is initialized, else 1. Process r draws number r, r + num_replicas, ... of the sequence,
-            which is lengthened until all draw equally many.
+            is initialized when a pass begins, else 1. Process r draws number r, r + num_replicas,
+            ... of the sequence, which is lengthened until all draw equally many. Where several
+            processes share a batch, as with tensor parallelism, the number of their groups.
         rank: r, in [0, num_replicas). None: as above.
 
     Raises:
@@ -79,24 +87,43 @@ class EquibatchSampler(Sampler[int]):
                 f" got {images} images without"
             )
         self.num_samples = images if num_samples is None else num_samples
-        spread = distributed.is_available() and distributed.is_initialized()
-        if num_replicas is None:
-            num_replicas = distributed.get_world_size() if spread else 1
-        if rank is None:
-            rank = distributed.get_rank() if spread else 0
         check_at_least(_NAME, "num_samples", self.num_samples, 1)
-        check_at_least(_NAME, "num_replicas", num_replicas, 1)
-        check_at_least(_NAME, "rank", rank, 0)
         check_at_least(_NAME, "seed", seed, 0)
-        if rank >= num_replicas:
-            raise ValueError(
-                f"{_NAME}: expected rank to be less than num_replicas={num_replicas}, got {rank}"
-            )
-        self.seed, self.num_replicas, self.rank = seed, num_replicas, rank
+        if num_replicas is not None:
+            check_at_least(_NAME, "num_replicas", num_replicas, 1)
+        if rank is not None:
+            check_at_least(_NAME, "rank", rank, 0)
+        self.seed = seed
+        self._share = num_replicas, rank
+        if num_replicas is not None or rank is not None:
+            self._check_rank()
         self._held = [held[k] for k in self.classes]
-        self._epoch = 0
+        self.epoch = 0
+        self._loaded = False  # whether load_state_dict has chosen where the next pass begins
         self._resume_at = 0  # draws of this process that the next pass leaves out
         self._drawn = 0  # draws of this process in the pass that goes on
+
+    # Found when it is asked for: loaders are often made before there are processes, and pickled.
+    @property
+    def num_replicas(self) -> int:  # type: ignore[override]
+        """Processes that share an epoch."""
+        if self._share[0] is not None:
+            return self._share[0]
+        return distributed.get_world_size() if _has_group() else 1
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """Number of this process among them."""
+        if self._share[1] is not None:
+            return self._share[1]
+        return distributed.get_rank() if _has_group() else 0
+
+    def _check_rank(self) -> None:
+        if self.rank >= self.num_replicas:
+            raise ValueError(
+                f"{_NAME}: expected rank to be less than num_replicas={self.num_replicas},"
+                f" got {self.rank}"
+            )
 
     def __len__(self) -> int:
         """Draws of this process in an epoch."""
@@ -104,14 +131,18 @@ class EquibatchSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """The rest of the epoch after ``load_state_dict``, a whole one otherwise."""
-        epoch, self._drawn, self._resume_at = self._epoch, self._resume_at, 0
-        first = self.rank + self._drawn * self.num_replicas
-        end = len(self) * self.num_replicas
-        for index in islice(self._sequence(epoch), first, end, self.num_replicas):
+        self._check_rank()
+        _warn_of_accelerate(self._share[0])
+        epoch, self._drawn, self._resume_at = self.epoch, self._resume_at, 0
+        self._loaded = False
+        replicas = self.num_replicas
+        first = self.rank + self._drawn * replicas
+        end = len(self) * replicas
+        for index in islice(self._sequence(epoch), first, end, replicas):
             self._drawn += 1
             if self._drawn == len(self):
                 # before the last index is handed out: nobody need ask for one more
-                self._epoch, self._drawn = epoch + 1, 0
+                self.epoch, self._drawn = epoch + 1, 0
             yield index
 
     def set_epoch(self, epoch: int) -> None:
@@ -125,8 +156,17 @@ class EquibatchSampler(Sampler[int]):
             ValueError: if it is negative.
         """
         check_at_least(_NAME, "epoch", epoch, 0)
-        if epoch != self._epoch:
-            self._epoch, self._drawn, self._resume_at = epoch, 0, 0
+        if epoch != self.epoch:
+            if self._loaded and epoch < self.epoch:
+                warnings.warn(
+                    f"{_NAME}: expected set_epoch({self.epoch}) or a later one after"
+                    f" load_state_dict, got set_epoch({epoch}), which begins that epoch anew"
+                    " (Lightning Fabric counts passes from 0 after every start: to resume, iterate"
+                    " over the loader itself and use fabric.to_device)",
+                    stacklevel=2,
+                )
+            self._loaded = False
+            self.epoch, self._drawn, self._resume_at = epoch, 0, 0
 
     def state_dict(self) -> dict[str, int]:
         """Epoch, and how many draws of it all processes have made.
@@ -136,7 +176,7 @@ class EquibatchSampler(Sampler[int]):
         ``{"seed": seed, "epoch": epoch, "drawn": batches * batch_size * num_replicas}``.
         """
         drawn = self._drawn * self.num_replicas
-        return {"seed": self.seed, "epoch": self._epoch, "drawn": drawn}
+        return {"seed": self.seed, "epoch": self.epoch, "drawn": drawn}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let the next pass continue with the very next index.
@@ -156,8 +196,9 @@ class EquibatchSampler(Sampler[int]):
                 f" got {state}"
             )
         finished = drawn == len(self)
-        self._epoch = state["epoch"] + finished
+        self.epoch = state["epoch"] + finished
         self._drawn = self._resume_at = 0 if finished else drawn
+        self._loaded = True
 
     def _sequence(self, epoch: int) -> Iterator[int]:
         """The endless sequence of an epoch, the same on all processes."""
@@ -171,6 +212,25 @@ class EquibatchSampler(Sampler[int]):
                     order = torch.randperm(len(self._held[k]), generator=generator)
                     piles[k] = self._held[k][order].tolist()
                 yield piles[k].pop()
+
+
+def _has_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _warn_of_accelerate(num_replicas: int | None) -> None:
+    """Say once that a loader that Accelerate prepares would be dealt out twice."""
+    accelerate = sys.modules.get("accelerate.state")
+    if num_replicas is not None or accelerate is None or not _has_group():
+        return
+    if distributed.get_world_size() > 1 and accelerate.is_initialized():
+        warnings.warn(
+            f"{_NAME}: expected num_replicas=1, rank=0 for a loader that is passed to prepare() of"
+            " an Accelerator, which deals out batches itself and would use one in"
+            f" {distributed.get_world_size()} of them, got num_replicas=None (pass the number of"
+            " processes for a loader that is not)",
+            stacklevel=3,
+        )
 
 
 def _held(table: Any) -> tuple[int, list[Tensor]]:

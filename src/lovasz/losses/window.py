@@ -234,7 +234,7 @@ class Window(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Window:
         """Move with the module, contents and dtype staying what they are."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = fn(torch.empty(0, dtype=torch.int64, device=self.counts.device)).device
         if device.type != "meta":
             for name in MEMORY:
@@ -332,7 +332,9 @@ def _unpacked(state: Tensor) -> Remembered:
     memory = state[4:].split((classes * 2 * bins, classes * sums))
     shapes = ((classes, 2, bins) if classes else (0,), (classes, sums) if sums else (0,))
     # Each with a storage of its own, because they are changed apart.
-    counts, summed = (part.reshape(shape).clone() for part, shape in zip(memory, shapes, strict=True))
+    counts, summed = (
+        part.reshape(shape).clone() for part, shape in zip(memory, shapes, strict=True)
+    )
     return Remembered(counts, state[0].clone(), summed)
 
 
