@@ -360,7 +360,7 @@ def steps(network, count):
         loss.backward()
         with torch.no_grad():
             for parameter in network.parameters():
-                parameter -= 0.1 * parameter.grad
+                parameter.sub_(0.1 * parameter.grad)
         yield loss.item()
 
 

@@ -1,4 +1,4 @@
-"""The equibatch sampler in the Trainer of Lightning, which gives each process a part of a loader."""
+"""The equibatch sampler in Lightning's Trainer, which deals out loaders to the processes."""
 
 import pytest
 import torch

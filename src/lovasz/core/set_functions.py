@@ -112,6 +112,29 @@ def as_tversky(set_function: SetFunction) -> Tversky | None:
     return set_function if isinstance(set_function, Tversky) else None
 
 
+def instead_of(value: Any) -> str:
+    """What was passed where a set function is expected, and what to pass where that is known.
+
+    >>> instead_of(dice)
+    'the function dice that makes one (pass dice(accept_nonconvex=True))'
+    >>> instead_of("Jaccard")
+    "'Jaccard' (pass lovasz.jaccard)"
+    """
+    calls = {"dice": "dice(accept_nonconvex=True)", "tversky": "tversky(alpha, beta)"}
+    if makes_set_functions(value):
+        return f"the function {value.__name__} that makes one (pass {calls[value.__name__]})"
+    if isinstance(value, type):
+        return f"the class {value.__name__} (pass an object of it, or a function)"
+    word = value.lower() if isinstance(value, str) else ""
+    known = calls.get(word, word if word in __all__ else None)
+    return f"{value!r}" if known is None else f"{value!r} (pass lovasz.{known})"
+
+
+def makes_set_functions(value: Any) -> bool:
+    """Whether it has to be called for a set function."""
+    return value is dice or value is tversky
+
+
 def tversky(alpha: float, beta: float, *, accept_nonconvex: bool = False) -> SetFunction:
     r"""Tversky loss: false positives and false negatives weighed differently.
 

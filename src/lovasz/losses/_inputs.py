@@ -14,7 +14,7 @@ from torch import Tensor
 from lovasz.core import shapes
 from lovasz.core.links import MULTICLASS, PROBABILITIES, UNBOUNDED
 from lovasz.core.options import Options
-from lovasz.core.set_functions import SetFunction
+from lovasz.core.set_functions import SetFunction, instead_of, makes_set_functions
 from lovasz.core.shapes import Layout
 from lovasz.kernels.contents import SPARE_LABEL
 from lovasz.kernels.passes import Inputs
@@ -149,15 +149,21 @@ def _flatten_channels(tensor: Tensor, layout: Layout) -> Tensor:
 
 def check_set_function(name: str, set_function: SetFunction) -> None:
     """Try a set function on three sets: elementwise, and no cost where there is no mistake."""
-    if not callable(set_function):
-        raise TypeError(
-            f"{name}: expected set_function to be a callable Δ(fn, fp, positives),"
-            f" got {set_function!r}"
-        )
+    wanted = f"{name}: expected set_function to be a callable Δ(fn, fp, positives)"
+    no_function = not callable(set_function) or isinstance(set_function, type)
+    if no_function or makes_set_functions(set_function):
+        raise TypeError(f"{wanted}, got {instead_of(set_function)}")
     if torch.compiler.is_compiling():
         return  # data-dependent; whoever compiles has called it once without
-    fn, fp = (torch.tensor(values, dtype=torch.float64) for values in ((0, 1, 2), (0, 0, 3)))
-    cost = set_function(fn, fp, torch.full((3,), 2.0, dtype=torch.float64))
+    counts = ([0.0, 1.0, 2.0], [0.0, 0.0, 3.0], [2.0, 2.0, 2.0])
+    tried = [torch.tensor(values, dtype=torch.float64, device="cpu") for values in counts]
+    try:
+        cost = set_function(*tried)
+    except Exception as error:
+        raise TypeError(
+            f"{wanted} of float64 tensors, got {instead_of(set_function)}, which raises"
+            f" {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(cost, Tensor) or cost.shape != (3,) or cost.dtype != torch.float64:
         kind = type(cost).__name__
         if isinstance(cost, Tensor):
@@ -165,6 +171,11 @@ def check_set_function(name: str, set_function: SetFunction) -> None:
         raise ValueError(
             f"{name}: expected set_function to return a float64 tensor of the shape of its"
             f" arguments, (3,), got {kind}"
+        )
+    if any(tensor.tolist() != values for tensor, values in zip(tried, counts, strict=True)):
+        raise ValueError(
+            f"{name}: expected set_function to leave its arguments as they are, got"
+            f" {instead_of(set_function)}, which changes them in place"
         )
     if float(cost[0]) != 0 or not bool(cost.isfinite().all()):
         raise ValueError(

@@ -258,14 +258,14 @@ class Window(nn.Module):
         loaded = _unpacked(state.detach().to(self.counts, copy=True))
         for name, new in loaded._asdict().items():
             memory: Tensor = getattr(self, name)
-            if self.num_classes is not None and new.shape != memory.shape:
-                if new.numel():
-                    raise ValueError(
-                        f"Window: expected a state with {name} of shape {tuple(memory.shape)}, that"
-                        f" of num_classes={self.num_classes}, got {tuple(new.shape)}"
-                    )
-                new = torch.zeros_like(memory)  # of a window without a batch
-            setattr(self, name, new)
+            fits = self.num_classes is None or new.shape == memory.shape
+            if not fits and new.numel():
+                raise ValueError(
+                    f"Window: expected a state with {name} of shape {tuple(memory.shape)}, that"
+                    f" of num_classes={self.num_classes}, got {tuple(new.shape)}"
+                )
+            # What does not fit and is empty is of a window without a batch.
+            setattr(self, name, new if fits else torch.zeros_like(memory))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Of older checkpoints too, in which what is remembered has three names."""
