@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from lovasz.core.options import check_choice, check_flags, is_number
 from lovasz.data.label_counts import LabelCounts
 from lovasz.kernels.precision import float64_device
-from lovasz.losses._classes import class_weight
+from lovasz.losses._classes import class_weight, in_order
 
 __all__ = ["Scheme", "class_weights"]
 
@@ -20,7 +20,7 @@ Scheme = Literal["inverse", "sqrt", "median", "effective", "enet"]
 
 
 def class_weights(
-    counts: LabelCounts | Tensor | Sequence[float],
+    counts: LabelCounts | Tensor | Sequence[float] | Mapping[int, float],
     scheme: Scheme = "inverse",
     *,
     beta: float | None = None,
@@ -50,8 +50,8 @@ def class_weights(
     every class the same, whatever its size: give them weights to go beyond that.
 
     Args:
-        counts: (C,), pixels of each class, finite and not negative, not all 0; or the result of
-            `count_labels`, which "median" needs.
+        counts: (C,), pixels of each class, finite and not negative, not all 0, as a dict with one
+            for every class too; or the result of `count_labels`, which "median" needs.
         scheme: "inverse", "sqrt", "median", "effective" or "enet", as above.
         beta: of "effective" alone, in [0, 1): $1/(1 - \beta)$ is the number from which more
             pixels of a class say little new. None: the mean of the counts of the classes that
@@ -148,6 +148,8 @@ def _double(counts: Any) -> Any:
     """Sequences in float64, because float32 cannot hold every count."""
     if isinstance(counts, Tensor) or counts is None:
         return counts
+    if isinstance(counts, Mapping):
+        counts = in_order("class_weights", counts, "counts")
     try:
         return torch.tensor(counts, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:

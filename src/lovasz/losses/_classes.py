@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lovasz.core.options import is_integer
 
 
 def class_mask(
@@ -42,6 +44,8 @@ def class_weight(
     """Class weights as a tensor (C,), or None; without ``count`` and ``device`` any will do."""
     if weight is None:
         return None
+    if isinstance(weight, Mapping):
+        weight = in_order(name, weight, argument, count)
     values = weight if isinstance(weight, Tensor) else _weight_tensor(name, weight, argument)
     if values.dim() != 1 or (count is not None and len(values) != count):
         raise ValueError(
@@ -60,6 +64,29 @@ def class_weight(
         return values
     # A blocking copy would wait for the device.
     return values.to(device or torch.get_default_device(), non_blocking=True)
+
+
+def in_order(
+    name: str, numbers: Mapping[Any, Any], argument: str, count: int | None = None
+) -> list[Any]:
+    """The numbers of a mapping from class indices, one for every class."""
+    names = [key for key in numbers if not is_integer(key)]
+    if names:
+        raise TypeError(
+            f"{name}: expected {argument} to have class indices as keys, got {names[0]!r} (pass a"
+            " list in the order of the classes)"
+        )
+    classes = max(numbers, default=-1) + 1 if count is None else count
+    missing = [k for k in range(classes) if k not in numbers]
+    beyond = [key for key in numbers if not 0 <= key < classes]
+    if missing or beyond or not classes:
+        last = "C - 1" if not classes else classes - 1
+        got = f"none for {missing}" if missing else f"one for {beyond[0]}" if beyond else "none"
+        raise ValueError(
+            f"{name}: expected {argument} to have a number for every class from 0 to {last}, got"
+            f" {got}"
+        )
+    return [numbers[k] for k in range(classes)]
 
 
 def _weight_tensor(name: str, weight: Any, argument: str) -> Tensor:
