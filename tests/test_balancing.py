@@ -5,9 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lovasz import LovaszSoftmaxLoss, class_weights, count_labels
+from lovasz import (
+    CrossEntropyLovaszSoftmaxLoss,
+    LovaszSoftmaxLoss,
+    class_weights,
+    count_labels,
+    lovasz_softmax,
+)
+from lovasz.compat import mmseg
 
 # Three images, four classes, 9 for no label. Class 2 never occurs.
 MASKS = torch.tensor(
@@ -77,11 +85,13 @@ def test_progress_sees_every_item():
             MASKS,
             {},
             ValueError,
-            r"item 0 to be in \[0, 3\] or .*index=None, got 9",
+            r"item 0 to be in \[0, 3\] or .*index=None, got 9 \(pass ignore_index=9 if",
         ),
         ([MASKS[1], -MASKS[2].long()], {}, ValueError, r"item 1 to be in \[0, 3\] .* got -3"),
-        ([MASKS[1].float()], {}, TypeError, "of item 0 to have an integer dtype .*torch.float32"),
-        ([(IMAGES, "mask.png")], {}, TypeError, "target of item 0 to be a tensor .* got str"),
+        ([MASKS[2] / 255], {}, TypeError, "integer dtype .*torch.float32 .ToTensor divides"),
+        ([MASKS[2] / 0], {}, TypeError, "of item 0 to have an integer dtype .*torch.float32"),
+        ([(IMAGES, "mask.png")], {}, TypeError, "target of item 0 to be a tensor, .* got str"),
+        ([([], [{"mask": 0}])], {}, TypeError, "target of item 0 to be a tensor, .* got list"),
         ([{"mask": 0}], {}, TypeError, "item 0 to be a target .* or a key, got dict with 'mask'"),
         ([(IMAGES,)], {}, TypeError, "item 0 to be a target .* got tuple of 1"),
         (
@@ -98,6 +108,174 @@ def test_progress_sees_every_item():
 def test_data_that_do_not_fit(data, options, error, sentence):
     with pytest.raises(error, match="^count_labels: expected .*" + sentence):
         count_labels(data, 4, **options)
+
+
+def pictures(mode):
+    """Of the three masks, as data sets of torchvision give them."""
+    for mask in MASKS.numpy():
+        grey = Image.fromarray(mask)
+        if mode == "P":
+            grey.putpalette([7 * index % 256 for index in range(768)])
+            yield IMAGES, grey
+        elif mode == "L":
+            yield IMAGES, grey
+        else:
+            wide = {"I;16": "<u2", "I;16B": ">u2", "I": np.int32}[mode]
+            yield IMAGES, Image.frombytes(mode, grey.size, mask.astype(wide).tobytes())
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "I", "I;16", "I;16B"])
+def test_pictures(mode):
+    counts = count_labels(pictures(mode), 4, ignore_index=9)
+    assert counts.pixels.tolist() == PIXELS
+    assert counts.image_pixels.tolist() == SURROUNDING
+    batch = [(None, [picture for _, picture in pictures(mode)])]
+    assert count_labels(batch, 4, ignore_index=9, batched=True).present.tolist() == PRESENT
+
+
+def test_pictures_of_bits_and_those_with_colours():
+    mask = np.zeros((5, 11), dtype=bool)
+    mask[1:3, 2:7] = True
+    assert count_labels([Image.fromarray(mask)], 2).pixels.tolist() == [45, 10]
+    assert count_labels([Image.new("L", (0, 3))], 2).pixels.tolist() == [0, 0]
+    for mode in ("RGB", "RGBA", "LA", "F", "CMYK"):
+        with pytest.raises(TypeError, match=f"item 0 to be a picture .* got mode {mode} .*key="):
+            count_labels([Image.new(mode, (3, 2))], 2)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda mask: mask.float(),
+        lambda mask: mask.double()[None],
+        lambda mask: mask.numpy().astype(">i4"),
+        lambda mask: mask.numpy()[::-1, ::-1],
+        lambda mask: mask.numpy().astype(np.float32),
+        lambda mask: np.asarray(Image.fromarray(mask.numpy())),  # not to be written to
+    ],
+)
+def test_whole_numbers_of_any_kind(convert):
+    counts = count_labels([convert(mask) for mask in MASKS], 4, ignore_index=9)
+    assert counts.pixels.tolist() == PIXELS
+
+
+# Three classes, two images of 2 x 2; in the first classes 0 and 1 overlap, in the second class 2
+# has no label in one pixel.
+OVERLAPPING = torch.tensor(
+    [[[[1, 1], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]],
+     [[[0, 0], [0, 0]], [[1, 1], [1, 1]], [[9, 1], [0, 1]]]]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float32])
+@pytest.mark.parametrize("batched", [True, False])
+def test_overlapping_masks(dtype, batched):
+    data = [OVERLAPPING.to(dtype)] if batched else list(OVERLAPPING.to(dtype))
+    options = {"ignore_index": 9, "batched": batched}
+    counts = count_labels(data, 3, multilabel=True, **options)
+    assert counts.pixels.tolist() == [2, 5, 2]
+    assert counts.images.tolist() == [1, 2, 1]
+    assert counts.image_pixels.tolist() == [4, 8, 3]
+    assert counts.present.tolist() == [[True, True, False], [False, True, True]]
+    with pytest.raises(ValueError, match=r"without a doubt, got torch\..* of shape \(3, 2, 2\)"):
+        count_labels(data, 3, **options)
+    assert count_labels(data, 3, multilabel=False, **options).pixels.tolist() == [14, 9, 0]
+
+
+def test_bools():
+    masks = OVERLAPPING == 1
+    assert count_labels(list(masks), 3, multilabel=True).pixels.tolist() == [2, 5, 2]
+    for unclear in (masks[0], masks[0, 0], masks[0, :2]):
+        with pytest.raises(ValueError, match="got torch.bool .*pass multilabel=True for 3 masks"):
+            count_labels([unclear], 3)
+    with pytest.raises(ValueError, match="pass multilabel=True for 2 masks"):
+        count_labels([masks[0, :2]], 2)
+    assert count_labels([masks[0, 0], masks[:1, 1]], 2).pixels.tolist() == [5, 3]
+    assert count_labels([masks[0, 0]], 1, multilabel=True).pixels.tolist() == [2]
+
+
+def test_volumes_are_class_indices():
+    volume = torch.tensor([[[0, 1]], [[2, 1]], [[0, 0]]])  # as deep as there are classes
+    assert count_labels([volume], 3).pixels.tolist() == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (torch.zeros(2, 4, 4), r"of shape \(C, \*\) with C=3 and multilabel=True, got \(2, 4, 4\)"),
+        (torch.zeros(3), r"of shape \(C, \*\) with C=3 and multilabel=True, got \(3,\)"),
+        (torch.full((3, 2), 2), "masks of item 0 to hold 0, 1 or ignore_index=None, got 2"),
+    ],
+)
+def test_masks_that_do_not_fit(target, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        count_labels([target], 3, multilabel=True)
+    with pytest.raises(TypeError, match="multilabel to be True or False, got 1"):
+        count_labels([target], 3, multilabel=1)
+
+
+DICTS = [
+    ({0: 1.0, 1: 2.0, 2: 3.0}, [1.0, 2.0, 3.0]),
+    ({2: 3, np.int64(0): np.float32(1), 1: torch.tensor(2.0)}, [1.0, 2.0, 3.0]),
+]
+
+
+@pytest.mark.parametrize(("weight", "expected"), DICTS)
+def test_weights_as_a_dict(weight, expected):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 8, generator=generator, requires_grad=True)
+    target = torch.randint(3, (2, 8), generator=generator)
+    pairs = [
+        (lovasz_softmax(logits, target, weight=w), LovaszSoftmaxLoss(weight=w)(logits, target),
+         CrossEntropyLovaszSoftmaxLoss(weight=w, lovasz_class_weight=w)(logits, target),
+         mmseg.LovaszLoss(class_weight=w)(logits.unflatten(2, (2, 4)), target.unflatten(1, (2, 4))))
+        for w in (weight, expected)
+    ]  # fmt: skip
+    for got, want in zip(*pairs, strict=True):
+        assert torch.equal(got, want)
+        assert torch.equal(*(torch.autograd.grad(loss, logits)[0] for loss in (got, want)))
+    assert torch.equal(class_weights(weight), class_weights(expected))
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "sentence"),
+    [
+        ({0: 1.0, 2: 1.0}, ValueError, r"every class from 0 to 2, got none for \[1\]"),
+        ({-1: 1.0, 0: 1.0, 1: 1.0, 2: 1.0}, ValueError, "from 0 to 2, got one for -1"),
+        ({"road": 1.0, "car": 2.0}, TypeError, "class indices as keys, got 'road' .pass a list in"),
+        ({True: 1.0, 0: 2.0}, TypeError, "class indices as keys, got True"),
+        ({0: 1.0, 1: "much", 2: 1.0}, TypeError, "tensor or a sequence of numbers"),
+        ({}, ValueError, "a number for every class"),
+    ],
+)
+def test_dicts_that_do_not_fit(weight, error, sentence):
+    logits, target = torch.zeros(2, 3), torch.tensor([0, 1])
+    with pytest.raises(error, match=r"^lovasz_softmax: expected weight to .*"):
+        lovasz_softmax(logits, target, weight=weight)
+    with pytest.raises(error, match="^LovaszSoftmaxLoss: expected weight to .*" + sentence):
+        LovaszSoftmaxLoss(weight=weight)
+    with pytest.raises(error, match="^class_weights: expected counts to .*" + sentence):
+        class_weights(weight)
+
+
+def test_a_dict_in_a_compiled_loss():
+    logits, target = torch.randn(2, 3, 8, requires_grad=True), torch.arange(16).reshape(2, 8) % 3
+    compiled = torch.compile(lovasz_softmax, backend="aot_eager", fullgraph=True)
+    got = compiled(logits, target, weight={0: 1.0, 1: 2.0, 2: 3.0})
+    want = lovasz_softmax(logits, target, weight=[1.0, 2.0, 3.0])
+    torch.testing.assert_close(got, want)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (got, want)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_dict_with_too_few_or_too_many_classes_for_the_logits():
+    logits, target = torch.zeros(2, 3), torch.tensor([0, 1])
+    for weight, words in (
+        ({0: 1, 1: 1}, r"none for \[2\]"),
+        (dict.fromkeys(range(4), 1), "one for 3"),
+    ):
+        with pytest.raises(ValueError, match=f"expected weight to have a number .* got {words}"):
+            lovasz_softmax(logits, target, weight=weight)
 
 
 @pytest.mark.parametrize(("classes", "error"), [(0, ValueError), (2.0, TypeError)])

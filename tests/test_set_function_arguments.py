@@ -31,7 +31,11 @@ def of_numpy(fn, fp, positives):
 
 
 WRONG = [
-    (lovasz.dice, TypeError, r"function dice that makes one \(pass dice\(accept_nonconvex=True\)\)"),
+    (
+        lovasz.dice,
+        TypeError,
+        r"function dice that makes one \(pass dice\(accept_nonconvex=True\)\)",
+    ),
     (lovasz.tversky, TypeError, r"tversky that makes one \(pass tversky\(alpha, beta\)\)"),
     ("dice", TypeError, r"got 'dice' \(pass lovasz.dice\(accept_nonconvex=True\)\)"),
     ("Jaccard", TypeError, r"got 'Jaccard' \(pass lovasz.jaccard\)"),
@@ -56,7 +60,7 @@ def test_what_is_no_set_function_is_said(value, error, sentence):
     for module in (LovaszSoftmaxLoss, LovaszHingeLoss):
         with pytest.raises(error, match=f"^{module.__name__}: expected set_function to "):
             module(set_function=value)
-    with pytest.raises(error, match="^lovasz_sigmoid: expected set_function to "):
+    with pytest.raises(error, match=r"^lovasz_sigmoid: expected set_function to "):
         lovasz_sigmoid(logits[:, 0], target.clamp(max=1), set_function=value)
 
 

@@ -40,6 +40,7 @@ def count_labels(
     ignore_index: int | None = None,
     key: int | str | None = None,
     batched: bool | None = None,
+    multilabel: bool | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] | None = None,
 ) -> LabelCounts:
     r"""Count the pixels of each class, and the images that hold it.
@@ -52,14 +53,19 @@ def count_labels(
     Args:
         data: any iterable, `Dataset` or `DataLoader`, whose items are a target, or a sequence
             (image, target, ...), or a mapping with ``key``. A target holds class indices in
-            [0, num_classes) or ``ignore_index``, in any shape and integer dtype or bool: a tensor,
-            or what ``torch.as_tensor`` takes.
+            [0, num_classes) or ``ignore_index``, in any shape: a tensor, an array or what else
+            ``torch.as_tensor`` takes, of integers, bools or whole floating-point numbers, or a
+            picture of PIL with one channel, of which a palette does not matter.
         num_classes: C, 1 or more.
         ignore_index: label of pixels to leave out, any integer. None, the default: no such label.
         key: where the target stands in an item. None: the second entry of a sequence.
         batched: True for data whose items are batches of images, so that the first axis of a target
             (or a list of targets) goes over images. None: True for a `DataLoader` that makes
             batches, False for all else.
+        multilabel: True for targets (C, *) of zeros and ones, a mask for each class, which may
+            overlap: class c has the pixels that are 1 in its mask, and those without
+            ``ignore_index`` there are its labelled ones. None: class indices, but targets that
+            could be either are refused, as False does not.
         progress: a function that takes an iterable and returns one, and shows how far it is:
             ``tqdm.tqdm`` or ``rich.progress.track``. None: silent.
 
@@ -68,8 +74,9 @@ def count_labels(
         holds what, all on the CPU.
 
     Raises:
-        TypeError: for arguments of a wrong type, or targets that are not integers.
-        ValueError: for labels out of range, naming the item, and for arguments of a wrong value.
+        TypeError: for arguments of a wrong type, or targets that are no labels.
+        ValueError: for labels out of range, naming the item, for targets that could be class
+            indices or masks, and for arguments of a wrong value.
 
     Examples:
         >>> import torch
@@ -92,20 +99,26 @@ def count_labels(
     if batched is None:
         batched = isinstance(data, DataLoader) and data.batch_sampler is not None
     check_flags(name, batched=batched)
+    if multilabel is not None:
+        check_flags(name, multilabel=multilabel)
     if progress is not None and not callable(progress):
         raise TypeError(f"{name}: expected progress to be a function or None, got {progress!r}")
-    rows = [torch.zeros(0, num_classes, dtype=torch.int64)]
+    rows = [torch.zeros(0, 2, num_classes, dtype=torch.int64)]
     for number, item in enumerate(_items(data, progress)):
         target = _target(item, key, number)
         images: Iterable[Any] = target if batched else (target,)
         for image in images:
-            rows.append(_count(_labels(image, number), num_classes, ignore_index, number)[None])
-    table = torch.cat(rows)
+            labels = _labels(image, number)
+            if multilabel is None:
+                _refuse_masks(labels, num_classes, ignore_index, number)
+            count = _count_masks if multilabel else _count
+            rows.append(count(labels.to(torch.int64), num_classes, ignore_index, number)[None])
+    table, labelled = torch.cat(rows).unbind(1)
     present = table > 0
     return LabelCounts(
         pixels=table.sum(0),
         images=present.sum(0),
-        image_pixels=(present * table.sum(1, keepdim=True)).sum(0),
+        image_pixels=(present * labelled).sum(0),
         present=present,
     )
 
@@ -158,29 +171,100 @@ def _kind(item: Any) -> str:
 
 def _labels(target: Any, number: int) -> Tensor:
     """The labels of one image, on the CPU: whoever counts has to look at them."""
+    if hasattr(target, "getbands"):
+        return _of_picture(target, number)
+    if hasattr(target, "astype") and hasattr(target, "strides"):
+        # Of arrays torch does not take foreign byte orders, nor strides that go backwards.
+        target = target.astype(target.dtype.newbyteorder("="), order="C")
     try:
         labels = torch.as_tensor(target)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"count_labels: expected the target of item {number} to be a tensor or an array,"
-            f" got {type(target).__name__}"
+            f"count_labels: expected the target of item {number} to be a tensor, an array or a"
+            f" picture, got {type(target).__name__}"
         ) from error
-    if dtype_name(labels) not in INTEGRAL:
+    labels = labels.detach().to("cpu")
+    if dtype_name(labels) in INTEGRAL:
+        return labels
+    whole = labels.is_floating_point() and bool((labels == labels.trunc()).all())
+    if not whole or not bool(labels.isfinite().all()):
         raise TypeError(
             f"count_labels: expected the target of item {number} to have an integer dtype or bool"
             f" (class indices), got {labels.dtype}"
+            + (" (ToTensor divides labels by 255, PILToTensor does not)" if not whole else "")
         )
-    return labels.flatten().to("cpu", torch.int64)
+    return labels.to(torch.int64)
+
+
+def _of_picture(picture: Any, number: int) -> Tensor:
+    """The labels of a PIL image with one channel."""
+    mode = picture.mode
+    if mode in ("L", "P"):
+        return _from_bytes(picture.tobytes(), torch.uint8).reshape(picture.size[::-1])
+    if mode == "1":
+        grey = _from_bytes(picture.convert("L").tobytes(), torch.uint8)
+        return (grey > 0).reshape(picture.size[::-1])
+    if mode == "I" or mode.startswith("I;16"):
+        # In the byte order of the machine.
+        return _from_bytes(picture.convert("I").tobytes(), torch.int32).reshape(picture.size[::-1])
+    raise TypeError(
+        f"count_labels: expected the target of item {number} to be a picture with one channel of"
+        f" class indices (mode L, P, 1 or I), got mode {mode} (turn colours into class indices, or"
+        " pass key= if this is the image)"
+    )
+
+
+def _from_bytes(data: bytes, dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.zeros(0, dtype=dtype)
+
+
+def _refuse_masks(labels: Tensor, num_classes: int, ignored: int | None, number: int) -> None:
+    """Zeros and ones that may be a mask for each class."""
+    unclear = labels.dim() > 2 and len(labels) == num_classes > 1
+    if labels.dtype == torch.bool:
+        unclear = unclear or num_classes > 2
+    elif unclear:
+        unclear = set(labels.to(torch.int64).unique().tolist()) <= {0, 1, ignored}
+    if unclear:
+        raise ValueError(
+            f"count_labels: expected the target of item {number} to be class indices or masks"
+            f" without a doubt, got {labels.dtype} of shape {tuple(labels.shape)} that holds zeros"
+            f" and ones (pass multilabel=True for {num_classes} masks, False for class indices)"
+        )
 
 
 def _count(labels: Tensor, num_classes: int, ignore_index: int | None, number: int) -> Tensor:
-    """Pixels (C,) of each class of one image."""
+    """Pixels of each class of one image, and labelled ones of all classes, (2, C)."""
+    labels = labels.flatten()
     if ignore_index is not None:
         labels = labels[labels != ignore_index]
     wrong = (labels < 0) | (labels >= num_classes)
     if bool(wrong.any()):
+        label = int(labels[wrong][0])
         raise ValueError(
             f"count_labels: expected every label of item {number} to be in [0, {num_classes - 1}]"
-            f" or equal to ignore_index={ignore_index}, got {int(labels[wrong][0])}"
+            f" or equal to ignore_index={ignore_index}, got {label}"
+            + (f" (pass ignore_index={label} if it is no class)" if ignore_index is None else "")
         )
-    return torch.bincount(labels, minlength=num_classes)
+    counts = torch.bincount(labels, minlength=num_classes)
+    return torch.stack((counts, torch.full_like(counts, len(labels))))
+
+
+def _count_masks(masks: Tensor, num_classes: int, ignore_index: int | None, number: int) -> Tensor:
+    """Pixels of each class of one image, and labelled ones of its mask, (2, C)."""
+    if num_classes > 1 and (masks.dim() < 2 or len(masks) != num_classes):
+        raise ValueError(
+            f"count_labels: expected the target of item {number} of shape (C, *) with"
+            f" C={num_classes} and multilabel=True, got {tuple(masks.shape)}"
+        )
+    masks = masks.reshape(num_classes, -1) if masks.numel() else masks.new_zeros(num_classes, 0)
+    labelled = torch.ones_like(masks, dtype=torch.bool)
+    if ignore_index is not None:
+        labelled = masks != ignore_index
+    wrong = labelled & (masks != 0) & (masks != 1)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"count_labels: expected the masks of item {number} to hold 0, 1 or"
+            f" ignore_index={ignore_index}, got {int(masks[wrong][0])}"
+        )
+    return torch.stack((((masks == 1) & labelled).sum(1), labelled.sum(1)))
