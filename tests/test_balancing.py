@@ -186,12 +186,21 @@ def test_bools():
     masks = OVERLAPPING == 1
     assert count_labels(list(masks), 3, multilabel=True).pixels.tolist() == [2, 5, 2]
     for unclear in (masks[0], masks[0, 0], masks[0, :2]):
-        with pytest.raises(ValueError, match="got torch.bool .*pass multilabel=True for 3 masks"):
+        with pytest.raises(ValueError, match=r"got torch.bool .*multilabel=True for 3 masks"):
             count_labels([unclear], 3)
     with pytest.raises(ValueError, match="pass multilabel=True for 2 masks"):
         count_labels([masks[0, :2]], 2)
     assert count_labels([masks[0, 0], masks[:1, 1]], 2).pixels.tolist() == [5, 3]
     assert count_labels([masks[0, 0]], 1, multilabel=True).pixels.tolist() == [2]
+
+
+def test_subclasses_of_tensors_are_counted_as_tensors():
+    monai = pytest.importorskip("monai.data")
+    counts = count_labels(
+        [monai.MetaTensor(mask[None].float()) for mask in MASKS], 4, ignore_index=9
+    )
+    assert counts.pixels.tolist() == PIXELS
+    assert {type(field) for field in counts} == {torch.Tensor}
 
 
 def test_volumes_are_class_indices():

@@ -184,6 +184,9 @@ def test_chosen_classes_and_lists_of_classes():
     assert set(sampler) <= {*range(0, 100, 10), 5, 6}
     lists = [row.nonzero().flatten().tolist() for row in TABLE]
     assert list(EquibatchSampler(lists)) == list(EquibatchSampler(TABLE))
+    assert list(EquibatchSampler(TABLE.numpy())) == list(EquibatchSampler(TABLE))
+    counts = count_labels([torch.tensor(held) for held in lists], 5)
+    assert list(EquibatchSampler(counts)) == list(EquibatchSampler(TABLE))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -202,6 +205,13 @@ def test_a_loader_draws_with_it(workers):
 @pytest.mark.parametrize(
     ("table", "options", "error", "sentence"),
     [
+        (
+            TABLE.tolist(),
+            {},
+            ValueError,
+            "class indices .* got .*pass a table of bools as a tensor",
+        ),
+        (TABLE.long().numpy(), {}, TypeError, "table of dtype bool, got torch.int64"),
         (TABLE.long(), {}, TypeError, "table of dtype bool, got torch.int64"),
         (TABLE[0], {}, ValueError, r"table of shape \(images, C\) on the CPU, got \(5,\)"),
         (7, {}, TypeError, "table to be a tensor, or a sequence .* got int"),

@@ -183,7 +183,7 @@ def _labels(target: Any, number: int) -> Tensor:
             f"count_labels: expected the target of item {number} to be a tensor, an array or a"
             f" picture, got {type(target).__name__}"
         ) from error
-    labels = labels.detach().to("cpu")
+    labels = labels.detach().as_subclass(Tensor).to("cpu")
     if dtype_name(labels) in INTEGRAL:
         return labels
     whole = labels.is_floating_point() and bool((labels == labels.trunc()).all())

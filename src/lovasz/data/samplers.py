@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import numbers
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor, distributed
 from torch.utils.data import DistributedSampler
 
-from lovasz.core.options import check_at_least
+from lovasz.core.options import check_at_least, is_integer
+from lovasz.data.label_counts import LabelCounts
 
 __all__ = ["EquibatchSampler"]
 
@@ -43,8 +43,9 @@ class EquibatchSampler(DistributedSampler[int]):
     ``num_replicas=1, rank=0``.
 
     Args:
-        table: (images, C) bool, which image holds which class, as ``count_labels(...).present``; or
-            for each image the indices of its classes. On the CPU.
+        table: (images, C) bool, a tensor or an array, which image holds which class, as
+            ``count_labels(...).present``, or the whole result of `count_labels`; or for each image
+            the indices of its classes. On the CPU.
         num_samples: draws in an epoch over all processes, 1 or more. None: the number of images.
         classes: indices of the classes to go round, in [0, C). None: all.
         seed: an integer; another one gives another sequence. The same on all processes.
@@ -71,7 +72,7 @@ class EquibatchSampler(DistributedSampler[int]):
 
     def __init__(
         self,
-        table: Tensor | Sequence[Iterable[int]],
+        table: Tensor | LabelCounts | Sequence[Iterable[int]],
         *,
         num_samples: int | None = None,
         classes: Sequence[int] | None = None,
@@ -235,6 +236,10 @@ def _warn_of_accelerate(num_replicas: int | None) -> None:
 
 def _held(table: Any) -> tuple[int, list[Tensor]]:
     """The number of images, and for each class the images that hold it."""
+    if isinstance(table, LabelCounts):
+        table = table.present
+    if hasattr(table, "__array__") and not isinstance(table, Tensor):
+        table = torch.tensor(table)
     if isinstance(table, Tensor):
         if table.dtype != torch.bool:
             raise TypeError(f"{_NAME}: expected table of dtype bool, got {table.dtype}")
@@ -262,9 +267,11 @@ def _indices(argument: str, classes: Any) -> set[int]:
         chosen = set(classes)
     except TypeError:
         chosen = {None}
-    if not all(isinstance(k, numbers.Integral) and int(k) >= 0 for k in chosen):
+    if not all(is_integer(k) and int(k) >= 0 for k in chosen):
+        bools = any(isinstance(k, bool) for k in chosen)
         raise ValueError(
             f"{_NAME}: expected {argument} to hold class indices of 0 or more, got {classes!r}"
+            + (" (pass a table of bools as a tensor)" if bools else "")
         )
     return {int(k) for k in chosen}
 
