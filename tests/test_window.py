@@ -1,6 +1,7 @@
 """The window of remembered counts against the sums that it stands for."""
 
 import copy
+import gc
 import io
 import pickle
 
@@ -373,15 +374,16 @@ def test_averages_of_weights_leave_the_window_alone(average, use_buffers, before
     alone = copy.deepcopy(network)
     list(steps(network, before))
     averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=use_buffers)
-    remembered = copy.deepcopy(averaged.module.criterion.window.state_dict())
+    window = averaged.module.criterion.window
+    remembered = window.counts.clone(), window.batches.clone()
     alone_losses = [*steps(alone, before), *steps(alone, 3)]
     losses = []
     for loss in steps(network, 3):
         averaged.update_parameters(network)
         losses.append(loss)
     assert losses == alone_losses[before:]
-    after = averaged.module.criterion.window.state_dict()
-    assert torch.equal(after["_extra_state"], remembered["_extra_state"])
+    assert torch.equal(window.counts, remembered[0])
+    assert torch.equal(window.batches, remembered[1])
     averaged.eval()
     assert averaged(torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)).isfinite()
 
@@ -391,6 +393,29 @@ def average_state_dicts(average, network):
     both = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
     for mean, new in both:
         mean.copy_(0.5 * mean + 0.5 * new if mean.is_floating_point() else new)
+
+
+def test_averages_over_state_dicts_leave_the_window_alone():
+    """Those of timm; the copy has no batch and is as large as the network all the same."""
+    network = Network()
+    average = copy.deepcopy(network).eval()
+    again = copy.deepcopy(average)
+    for _ in steps(network, 3):
+        average_state_dicts(average, network)
+        average_state_dicts(again, average)
+    assert not torch.equal(again.layer.weight, average.layer.weight)
+    assert again.criterion.window.batches == average.criterion.window.batches == 0
+    resumed = Network()
+    resumed.load_state_dict(pickle.loads(pickle.dumps(average)).state_dict())
+    assert resumed.criterion.window.counts.shape == (0,)
+    resumed.load_state_dict(average.state_dict())
+    assert resumed.criterion.window.counts.shape == (0,)
+    state = again.criterion.window.state_dict()["_extra_state"]
+    assert state.shape == network.criterion.window.state_dict()["_extra_state"].shape
+    assert not state.any()
+    del network, average  # a copy outlives its original
+    gc.collect()
+    assert again.criterion.window.state_dict()["_extra_state"].shape == (4,)
 
 
 def test_a_window_with_num_classes_has_its_shapes_from_the_start():

@@ -8,6 +8,8 @@ last few. ``docs/window.md`` derives it, and says what it costs and when it pays
 
 from __future__ import annotations
 
+import copy
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -68,8 +70,8 @@ class Window(nn.Module):
     Args:
         momentum: β in [0, 1): the window is about 1 / (1 − β) batches long. With 0 it is the batch.
         num_classes: C, for a ``state_dict`` whose tensors have the same shapes before the first
-            batch as afterwards, which `torch.distributed.checkpoint` and averages over a
-            ``state_dict`` need. None: the first batch decides.
+            batch as afterwards, which `torch.distributed.checkpoint` needs. None: the first batch
+            decides.
         bins: with ``num_classes``, those of the loss; 0 for one that counts no errors.
         sums: with ``num_classes``, whether soft labels or a loss by sums have sums to remember.
 
@@ -99,6 +101,7 @@ class Window(nn.Module):
     counts: Tensor
     batches: Tensor
     sums: Tensor
+    _original: weakref.ref[Window] | None = None  # of which this is a copy
 
     def __init__(
         self,
@@ -241,13 +244,30 @@ class Window(nn.Module):
                 setattr(self, name, getattr(self, name).to(device))
         return self
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Window:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        copied._original = weakref.ref(self)
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_original"}
+
     def get_extra_state(self) -> Tensor:
         """What is remembered in one tensor, for the ``state_dict``.
+
+        Averages of weights keep a copy of the network, and some go through the state dicts of both
+        at once. So a copy without a batch has a tensor of the size of its original's, filled up.
 
         Returns:
             (4 + C (2 B + S),) int64: n, C, B, the number S of sums of a class, counts and sums.
         """
-        return _packed(Remembered(self.counts, self.batches, self.sums))
+        state = _packed(Remembered(self.counts, self.batches, self.sums))
+        original = None if self._original is None else self._original()
+        if original is None or self.counts.dim() == 3:
+            return state
+        return nn.functional.pad(state, (0, len(original.get_extra_state()) - len(state)))
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take over what another window remembered.
@@ -329,13 +349,11 @@ def _packed(window: Remembered) -> Tensor:
 
 def _unpacked(state: Tensor) -> Remembered:
     classes, bins, sums = state[1:4].tolist()
-    memory = state[4:].split((classes * 2 * bins, classes * sums))
-    shapes = ((classes, 2, bins) if classes else (0,), (classes, sums) if sums else (0,))
+    end = 4 + classes * 2 * bins
+    counts = state[4:end].reshape((classes, 2, bins) if classes else (0,))
+    summed = state[end : end + classes * sums].reshape((classes, sums) if sums else (0,))
     # Each with a storage of its own, because they are changed apart.
-    counts, summed = (
-        part.reshape(shape).clone() for part, shape in zip(memory, shapes, strict=True)
-    )
-    return Remembered(counts, state[0].clone(), summed)
+    return Remembered(counts.clone(), state[0].clone(), summed.clone())
 
 
 def _decayed(memory: Tensor, momentum: float) -> Tensor:
