@@ -463,6 +463,8 @@ def test_a_window_that_was_made_for_others():
         dice_loss(logits, target, window=Window(0.9, num_classes=CLASSES, bins=0))
     with pytest.raises(TypeError, match="Window: expected num_classes to be an integer"):
         Window(0.9, num_classes=4.0)
+    with pytest.raises(ValueError, match="Window: expected bins and sums with num_classes, got"):
+        Window(0.9, sums=True)
     with pytest.raises(TypeError, match="Window: expected sums to be True or False"):
         Window(0.9, num_classes=4, sums=None)
 

@@ -16,7 +16,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lovasz.core.options import DEFAULT_BINS, check_at_least, check_flags, check_momentum
+from lovasz.core.options import (
+    DEFAULT_BINS,
+    check_at_least,
+    check_bins,
+    check_flags,
+    check_momentum,
+)
 from lovasz.core.regions import SUMS
 
 __all__ = ["Window"]
@@ -115,9 +121,15 @@ class Window(nn.Module):
         name = type(self).__name__
         check_momentum(name, momentum)
         check_flags(name, sums=sums)
-        check_at_least(name, "bins", bins, 0)
+        if bins != 0:
+            check_bins(name, bins)
         if num_classes is not None:
             check_at_least(name, "num_classes", num_classes, 1)
+        elif bins != DEFAULT_BINS or sums:
+            raise ValueError(
+                f"{name}: expected bins and sums with num_classes, got bins={bins!r}, sums={sums!r}"
+                " and num_classes=None"
+            )
         self.momentum = float(momentum)
         self.num_classes = num_classes
         self._without_gradient = 0
