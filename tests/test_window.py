@@ -522,3 +522,27 @@ def test_accumulated_and_frozen_steps():
     network.requires_grad_(False)
     assert network(images, target).isfinite()
     assert network.criterion.window.batches == round(1.9 * PIXEL)
+
+
+def test_functional_gradients_remember_the_same():
+    plain, functional = LovaszSoftmaxLoss(momentum=0.9), LovaszSoftmaxLoss(momentum=0.9)
+    for logits, target in batches(3):
+        want, gradient = value_and_gradient(plain(logits, target), logits)
+        got = torch.func.grad_and_value(functional)(logits.detach(), target)
+        assert torch.equal(got[1], want)
+        assert torch.equal(got[0], gradient)
+        assert torch.equal(functional.window.counts, plain.window.counts)
+        assert torch.equal(functional.window.batches, plain.window.batches)
+    (logits, target), *_ = batches(1)
+    assert torch.equal(functional(logits, target), plain(logits, target))
+
+
+def test_batches_at_once_have_no_order_to_be_remembered_in():
+    criterion = LovaszSoftmaxLoss(momentum=0.9)
+    logits, target = (torch.stack(both) for both in zip(*batches(2), strict=True))
+    with pytest.raises(
+        ValueError, match=r"^Window: expected one batch at a time.*torch\.func\.vmap"
+    ):
+        torch.func.vmap(torch.func.grad(criterion))(logits.detach(), target)
+    assert criterion.window.batches == 0
+    assert criterion.window.counts.shape == (0,)

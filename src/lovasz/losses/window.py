@@ -217,17 +217,20 @@ class Window(nn.Module):
         return remembered._replace(sums=self.sums.to(counts.device) if seen else before)
 
     def _remember(self, window: Remembered) -> None:
+        compiling = torch.compiler.is_compiling()
         for name, new in window._asdict().items():
             if new is None:
                 continue
+            plain = new if compiling else _outside_of_transforms(new)
             memory = getattr(self, name)
             # Memory of another shape before the first batch, on another device after the module was
-            # moved, or made in inference mode, which nobody may change afterwards.
-            fits = memory.shape == new.shape and memory.device == new.device
-            if fits and (torch.compiler.is_compiling() or not memory.is_inference()):
+            # moved, or made in inference mode, which nobody may change afterwards; nor may a
+            # transform of torch.func change what is outside of it.
+            fits = memory.shape == new.shape and memory.device == new.device and plain is new
+            if fits and (compiling or not memory.is_inference()):
                 memory.copy_(new)
             else:
-                setattr(self, name, new.clone())
+                setattr(self, name, new.clone() if plain is new else plain)
 
     def _note(self, remember: bool) -> None:
         """How many batches came without a gradient since the last that had one.
@@ -339,6 +342,19 @@ def check_window(name: str, window: Any, *, per_image: bool, method: str = "hist
             f"{name}: expected method='histogram' with a window, because it remembers counts,"
             f" got {method!r}"
         )
+
+
+def _outside_of_transforms(tensor: Tensor) -> Tensor:
+    """The tensor itself, in ``torch.func.grad`` too."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            raise ValueError(
+                "Window: expected one batch at a time, got several in torch.func.vmap, whose order"
+                " is not known (call the loss for one after the other, or without a window)"
+            )
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def check_alike(at_odds: bool) -> None:
