@@ -72,8 +72,8 @@ FLOORS = [
     ["kernels.operators"],
     ["kernels.passes"],
     ["kernels"],
-    ["losses.window", "losses.distributed", "losses.schedules", "losses._classes"],
     ["losses._subclasses"],
+    ["losses.window", "losses.distributed", "losses.schedules", "losses._classes"],
     [
         "losses._logits",
         "losses._segments",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from lovasz.core.options import check_flags
 from lovasz.integrations._registry import RegistryLoss
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses.cross_entropy_dice import BinaryCrossEntropyDiceLoss as _BinaryCrossEntropyDice
 from lovasz.losses.cross_entropy_dice import CrossEntropyDiceLoss as _CrossEntropyDice
 from lovasz.losses.modules import BinaryCrossEntropyLovaszHingeLoss as _BinaryCrossEntropyHinge
@@ -62,7 +62,7 @@ class OpenMMLabLoss(RegistryLoss):
         self,
         *,
         loss_weight: float = 1.0,
-        class_weight: Tensor | Sequence[float] | str | None = None,
+        class_weight: ClassWeights | str | None = None,
         loss_name: str | None = None,
         per_sample: bool | None = None,
         **options: Any,

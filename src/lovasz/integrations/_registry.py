@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from lovasz.core.options import is_number
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses._module import Loss
 
 
@@ -33,7 +33,7 @@ class RegistryLoss(nn.Module):
         self,
         *,
         loss_weight: float = 1.0,
-        class_weight: Tensor | Sequence[float] | None = None,
+        class_weight: ClassWeights | None = None,
         **options: Any,
     ) -> None:
         super().__init__()

@@ -159,7 +159,7 @@ class _Backward(torch.autograd.Function):
                 torch.autograd.grad(
                     gradient,
                     [leaf for leaf in leaves if leaf is not None],
-                    *grad_outputs,
+                    list(grad_outputs),
                     allow_unused=True,
                     materialize_grads=True,
                 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lovasz.core.options import is_integer
+from lovasz.losses._subclasses import plain
+
+#: (C,), or a number for every class by its index.
+ClassWeights: TypeAlias = Tensor | Sequence[float] | Mapping[int, float]
 
 
 def class_mask(
@@ -46,6 +50,8 @@ def class_weight(
         return None
     if isinstance(weight, Mapping):
         weight = in_order(name, weight, argument, count)
+    weight = plain(weight)
+    values: Tensor
     values = weight if isinstance(weight, Tensor) else _weight_tensor(name, weight, argument)
     if values.dim() != 1 or (count is not None and len(values) != count):
         raise ValueError(

@@ -59,7 +59,7 @@ def loss(
     if o.classes not in ("present", "all"):
         mask = class_mask(name, o.classes, classes, home)
     if o.weight is not None:
-        weight = class_weight(name, plain(o.weight), classes, home, o.names.weight)
+        weight = class_weight(name, o.weight, classes, home, o.names.weight)
     if o.cross_entropy is not None:
         inputs = _with_cross_entropy(name, inputs, o.cross_entropy)
     if home.type in precision.WITHOUT_FLOAT64:
@@ -191,8 +191,7 @@ def reduce(
 def _with_cross_entropy(name: str, inputs: Inputs, cross_entropy: CrossEntropy) -> Inputs:
     argument = "weight" if inputs.link == "softmax" else "pos_weight"
     scores = inputs.scores
-    weight = plain(cross_entropy.weight)
-    weight = class_weight(name, weight, scores.shape[1], scores.device, argument)
+    weight = class_weight(name, cross_entropy.weight, scores.shape[1], scores.device, argument)
     return inputs._replace(class_weight=weight, smoothing=float(cross_entropy.smoothing))
 
 

@@ -16,6 +16,7 @@ from lovasz.core.options import (
 )
 from lovasz.core.regions import Smooth, SoftDice
 from lovasz.losses._by_sums import by_sums, made
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses._module import Loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
@@ -31,7 +32,7 @@ __all__ = [
 def cross_entropy_dice(
     logits: Tensor,
     target: Tensor | Sequence[Tensor],
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     *,
     cross_entropy_weight: float = 1.0,
     dice_weight: float = 1.0,
@@ -42,7 +43,7 @@ def cross_entropy_dice(
     pooled: bool = False,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    dice_class_weight: Tensor | Sequence[float] | None = None,
+    dice_class_weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,
@@ -132,14 +133,14 @@ def binary_cross_entropy_dice(
     *,
     cross_entropy_weight: float = 1.0,
     dice_weight: float = 1.0,
-    pos_weight: Tensor | Sequence[float] | None = None,
+    pos_weight: ClassWeights | None = None,
     smooth: Smooth = 1e-5,
     squared: bool = False,
     pooled: bool = False,
     multilabel: bool | None = None,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    dice_class_weight: Tensor | Sequence[float] | None = None,
+    dice_class_weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,
@@ -251,7 +252,7 @@ class CrossEntropyDiceLoss(Loss):
 
     def __init__(
         self,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         *,
         cross_entropy_weight: float = 1.0,
         dice_weight: float = 1.0,
@@ -262,7 +263,7 @@ class CrossEntropyDiceLoss(Loss):
         pooled: bool = False,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        dice_class_weight: Tensor | Sequence[float] | None = None,
+        dice_class_weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,
@@ -330,14 +331,14 @@ class BinaryCrossEntropyDiceLoss(Loss):
         *,
         cross_entropy_weight: float = 1.0,
         dice_weight: float = 1.0,
-        pos_weight: Tensor | Sequence[float] | None = None,
+        pos_weight: ClassWeights | None = None,
         smooth: Smooth = 1e-5,
         squared: bool = False,
         pooled: bool = False,
         multilabel: bool | None = None,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        dice_class_weight: Tensor | Sequence[float] | None = None,
+        dice_class_weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +23,7 @@ from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.core.shapes import multiclass
 from lovasz.kernels.precision import to_compute
 from lovasz.losses._by_sums import renamed
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses._inputs import check_tensors
 from lovasz.losses._labels import class_indices
 from lovasz.losses._loss import loss
@@ -48,7 +48,7 @@ def lovasz_hinge(
     symmetric: bool = False,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,
@@ -145,13 +145,13 @@ def binary_cross_entropy_lovasz_hinge(
     *,
     cross_entropy_weight: float = 1.0,
     lovasz_weight: float = 1.0,
-    pos_weight: Tensor | Sequence[float] | None = None,
+    pos_weight: ClassWeights | None = None,
     activation: Margin = "relu",
     multilabel: bool | None = None,
     symmetric: bool = False,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    lovasz_class_weight: Tensor | Sequence[float] | None = None,
+    lovasz_class_weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor
-
 from lovasz.core.options import (
     DEFAULT_BINS,
     Averaging,
@@ -18,6 +14,7 @@ from lovasz.core.options import (
 )
 from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses._module import Loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.hinge import LINKS, binary_cross_entropy_lovasz_hinge, lovasz_hinge
@@ -72,7 +69,7 @@ class LovaszSoftmaxLoss(Loss):
 
     def __init__(
         self,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         *,
         classes: Classes = "present",
         ignore_index: int | None = None,
@@ -143,7 +140,7 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
 
     def __init__(
         self,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         *,
         cross_entropy_weight: float = 1.0,
         lovasz_weight: float = 1.0,
@@ -153,7 +150,7 @@ class CrossEntropyLovaszSoftmaxLoss(Loss):
         region_weight: float = 1.0,
         classes: Classes = "present",
         ignore_index: int | None = None,
-        lovasz_class_weight: Tensor | Sequence[float] | None = None,
+        lovasz_class_weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,
@@ -225,7 +222,7 @@ class LovaszSigmoidLoss(Loss):
         symmetric: bool = False,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,
@@ -297,7 +294,7 @@ class LovaszHingeLoss(Loss):
         symmetric: bool = False,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,
@@ -369,14 +366,14 @@ class BinaryCrossEntropyLovaszSigmoidLoss(Loss):
         *,
         cross_entropy_weight: float = 1.0,
         lovasz_weight: float = 1.0,
-        pos_weight: Tensor | Sequence[float] | None = None,
+        pos_weight: ClassWeights | None = None,
         region: Region | None = None,
         region_weight: float = 1.0,
         multilabel: bool | None = None,
         symmetric: bool = False,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        lovasz_class_weight: Tensor | Sequence[float] | None = None,
+        lovasz_class_weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,
@@ -447,13 +444,13 @@ class BinaryCrossEntropyLovaszHingeLoss(Loss):
         *,
         cross_entropy_weight: float = 1.0,
         lovasz_weight: float = 1.0,
-        pos_weight: Tensor | Sequence[float] | None = None,
+        pos_weight: ClassWeights | None = None,
         activation: Margin = "relu",
         multilabel: bool | None = None,
         symmetric: bool = False,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        lovasz_class_weight: Tensor | Sequence[float] | None = None,
+        lovasz_class_weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor
-
 from lovasz.core.options import (
     Activation,
     Averaging,
@@ -22,6 +18,7 @@ from lovasz.core.regions import (
     SoftTversky,
 )
 from lovasz.losses._by_sums import link_of, made
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses._module import Loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.regions import (
@@ -81,7 +78,7 @@ class DiceLoss(Loss):
         multilabel: bool | None = None,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,
@@ -155,7 +152,7 @@ class JaccardLoss(Loss):
         multilabel: bool | None = None,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,
@@ -228,7 +225,7 @@ class JaccardMetricLoss(Loss):
         multilabel: bool | None = None,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,
@@ -303,7 +300,7 @@ class TverskyLoss(Loss):
         multilabel: bool | None = None,
         classes: Classes = "all",
         ignore_index: int | None = None,
-        weight: Tensor | Sequence[float] | None = None,
+        weight: ClassWeights | None = None,
         normalize_weight: bool = True,
         per_image: bool = False,
         averaging: Averaging | None = None,

@@ -27,6 +27,7 @@ from lovasz.core.regions import (
     SoftTversky,
 )
 from lovasz.losses._by_sums import by_sums, made
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
 
@@ -50,7 +51,7 @@ def dice_loss(
     multilabel: bool | None = None,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,
@@ -151,7 +152,7 @@ def jaccard_loss(
     multilabel: bool | None = None,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,
@@ -234,7 +235,7 @@ def jaccard_metric_loss(
     multilabel: bool | None = None,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,
@@ -320,7 +321,7 @@ def tversky_loss(
     multilabel: bool | None = None,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from lovasz.core.options import (
@@ -19,6 +17,7 @@ from lovasz.core.options import (
 )
 from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses._loss import loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
@@ -38,7 +37,7 @@ def lovasz_sigmoid(
     symmetric: bool = False,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,
@@ -148,7 +147,7 @@ def lovasz_sigmoid_from_probabilities(
     symmetric: bool = False,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,
@@ -223,14 +222,14 @@ def binary_cross_entropy_lovasz_sigmoid(
     *,
     cross_entropy_weight: float = 1.0,
     lovasz_weight: float = 1.0,
-    pos_weight: Tensor | Sequence[float] | None = None,
+    pos_weight: ClassWeights | None = None,
     region: Region | None = None,
     region_weight: float = 1.0,
     multilabel: bool | None = None,
     symmetric: bool = False,
     classes: Classes = "all",
     ignore_index: int | None = None,
-    lovasz_class_weight: Tensor | Sequence[float] | None = None,
+    lovasz_class_weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,

@@ -19,6 +19,7 @@ from lovasz.core.options import (
 )
 from lovasz.core.regions import Region
 from lovasz.core.set_functions import SetFunction, jaccard
+from lovasz.losses._classes import ClassWeights
 from lovasz.losses._loss import loss
 from lovasz.losses.distributed import Group
 from lovasz.losses.window import Window
@@ -33,7 +34,7 @@ __all__ = [
 def lovasz_softmax(
     logits: Tensor,
     target: Tensor | Sequence[Tensor],
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     *,
     classes: Classes = "present",
     ignore_index: int | None = None,
@@ -87,7 +88,8 @@ def lovasz_softmax(
             of class indices, which count whether present or not.
         ignore_index: label of pixels that are treated as if they were not there; any integer. None,
             the default, ignores none (``torch.nn.functional.cross_entropy`` ignores -100).
-        weight: (C,), class weights α, finite and not negative. None: all 1.
+        weight: (C,), class weights α, finite and not negative, or a dict with one for every class.
+            None: all 1.
         normalize_weight: True divides a mean by the sum of the weights of the classes that count,
             as ``cross_entropy`` does, so that a rare class that is missing from a batch does not
             shrink the loss of the others; False divides by their number.
@@ -189,7 +191,7 @@ def lovasz_softmax(
 def lovasz_softmax_from_probabilities(
     probabilities: Tensor,
     target: Tensor | Sequence[Tensor],
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     *,
     classes: Classes = "present",
     ignore_index: int | None = None,
@@ -267,7 +269,7 @@ def lovasz_softmax_from_probabilities(
 def cross_entropy_lovasz_softmax(
     logits: Tensor,
     target: Tensor | Sequence[Tensor],
-    weight: Tensor | Sequence[float] | None = None,
+    weight: ClassWeights | None = None,
     *,
     cross_entropy_weight: float = 1.0,
     lovasz_weight: float = 1.0,
@@ -278,7 +280,7 @@ def cross_entropy_lovasz_softmax(
     region_weight: float = 1.0,
     classes: Classes = "present",
     ignore_index: int | None = None,
-    lovasz_class_weight: Tensor | Sequence[float] | None = None,
+    lovasz_class_weight: ClassWeights | None = None,
     normalize_weight: bool = True,
     per_image: bool = False,
     averaging: Averaging | None = None,

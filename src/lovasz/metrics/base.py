@@ -61,7 +61,7 @@ class Counts(Metric):
         multilabel: bool
         threshold: float
         from_logits: bool
-        upsample: str | None
+        upsample: Upsample | None
         align_corners: bool
         invalid: Tensor
         counted_by: Tensor

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lovasz.core.options import Upsample
 from lovasz.core.shapes import FLOATING, INTEGRAL, check_device, check_floating, dtype_name
 from lovasz.core.upsampling import LINEAR_MODES, check_sizes
 from lovasz.losses._subclasses import plain
@@ -38,7 +39,7 @@ class Reading(NamedTuple):
     multilabel: bool
     threshold: float
     from_logits: bool
-    upsample: str | None
+    upsample: Upsample | None
     align_corners: bool
 
     @property
