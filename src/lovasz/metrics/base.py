@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lovasz.core.options import (
+    Upsample,
     check_choice,
     check_classes,
     check_flags,
@@ -36,7 +37,6 @@ Classes = Literal["present", "all", "foreground"] | Sequence[int] | None
 Present = Literal["target", "union"] | None
 Average = Literal["macro", "micro", "weighted"]
 Reduction = Literal["mean", "none"]
-Upsample = Literal["linear", "bilinear", "trilinear", "nearest"] | None
 
 
 class Counts(Metric):

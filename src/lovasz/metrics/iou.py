@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lovasz.metrics.base import Average, Classes, Present, Reduction, Upsample
+from lovasz.core.options import Upsample
+from lovasz.metrics.base import Average, Classes, Present, Reduction
 from lovasz.metrics.scores import ClassScore, DatasetScore, ImageScore
 
 __all__ = ["ClassIoU", "DatasetIoU", "ImageIoU"]
@@ -46,7 +47,7 @@ class DatasetIoU(DatasetScore):
         multilabel: bool = False,
         threshold: float = 0.5,
         from_logits: bool = True,
-        upsample: Upsample = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -104,7 +105,7 @@ class ImageIoU(ImageScore):
         multilabel: bool = False,
         threshold: float = 0.5,
         from_logits: bool = True,
-        upsample: Upsample = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -163,7 +164,7 @@ class ClassIoU(ClassScore):
         multilabel: bool = False,
         threshold: float = 0.5,
         from_logits: bool = True,
-        upsample: Upsample = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
         **kwargs: Any,
     ) -> None:

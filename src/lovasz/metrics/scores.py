@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lovasz.core.options import is_number
-from lovasz.metrics.base import Average, Classes, Counts, Present, Reduction, Score, Upsample
+from lovasz.core.options import Upsample, is_number
+from lovasz.metrics.base import Average, Classes, Counts, Present, Reduction, Score
 
 __all__ = ["ClassScore", "DatasetScore", "ImageScore"]
 
@@ -107,7 +107,7 @@ class DatasetScore(Counts):
         multilabel: bool = False,
         threshold: float = 0.5,
         from_logits: bool = True,
-        upsample: Upsample = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -288,7 +288,7 @@ class ImageScore(_PerImage):
         multilabel: bool = False,
         threshold: float = 0.5,
         from_logits: bool = True,
-        upsample: Upsample = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -382,7 +382,7 @@ class ClassScore(_PerImage):
         multilabel: bool = False,
         threshold: float = 0.5,
         from_logits: bool = True,
-        upsample: Upsample = None,
+        upsample: Upsample | None = None,
         align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
