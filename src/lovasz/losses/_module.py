@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from lovasz.core.options import CrossEntropy, Names, Options
@@ -14,9 +15,38 @@ from lovasz.losses._loss import check
 from lovasz.losses.window import Window, make_window
 
 _WEIGHTS = ("weight", "pos_weight", "lovasz_class_weight", "dice_class_weight")
+_OF_ANY_MODULE = frozenset(vars(nn.Module()))
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-class Loss(nn.Module):
+def python_only(forward: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Mark a method that TorchScript leaves out, and of which it cannot read the types.
+
+    Nor may its source have a comment that begins with "type:", which TorchScript would read.
+    """
+    forward.__annotations__ = {}
+    return torch.jit.unused(forward)
+
+
+class PythonModule(nn.Module):
+    """A module that `torch.jit.script` of a network that holds it leaves to Python.
+
+    The scripted network has its buffers, and Python can call it; its ``forward`` is `python_only`.
+    """
+
+    # TorchScript would compile properties.
+    __jit_unused_properties__: ClassVar[list[str]] = ["__jit_ignored_attributes__"]
+
+    @property
+    def __jit_ignored_attributes__(self) -> list[str]:
+        """What TorchScript need not understand, and the scripted module gets as it is."""
+        of_class = [name for name in ("function", "link") if hasattr(self, name)]
+        unused = self.__jit_unused_properties__[1:]
+        return [*(vars(self).keys() - _OF_ANY_MODULE), *self._modules, *of_class, *unused]
+
+
+class Loss(PythonModule):
     """A function with its options.
 
     Options are attributes, class weights buffers, and the window a submodule.
@@ -52,6 +82,7 @@ class Loss(nn.Module):
                 setattr(self, key, value)
         self.window = window
 
+    @python_only
     def forward(
         self,
         logits: Tensor,
@@ -66,12 +97,16 @@ class Loss(nn.Module):
     ) -> Tensor:
         """Loss of logits and labels; further tensors as for the function."""
         options = {name: getattr(self, name) for name in self._options}
+        window = self.window if self.training else None
+        if window is not None:
+            _check_not_traced(type(self).__name__, window)
         if target_weight is not None:
             options["target_weight"] = target_weight
-        return type(self).function(
+        # Of a scripted network's module too, which is of another type.
+        return self.function(
             logits,
             target,
-            window=self.window if self.training else None,
+            window=window,
             pixel_weight=pixel_weight,
             ignore_mask=ignore_mask,
             offsets=offsets,
@@ -89,6 +124,14 @@ class Loss(nn.Module):
         """All options but the class weights, which are buffers."""
         shown = [name for name in self._options if name not in _WEIGHTS]
         return ", ".join(f"{name}={_shown(getattr(self, name))}" for name in shown)
+
+
+def _check_not_traced(name: str, window: Window) -> None:
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        raise RuntimeError(
+            f"{name}: expected momentum=None or evaluation mode in torch.jit.trace, which would"
+            f" record the window of one batch, got momentum={window.momentum}"
+        )
 
 
 def _shown(value: Any) -> str:

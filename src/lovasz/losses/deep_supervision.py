@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lovasz.core.options import check_choice, is_integer, is_number
+from lovasz.losses._module import PythonModule, python_only
 
 __all__ = ["DeepSupervision", "deep_supervision"]
 
@@ -104,7 +105,7 @@ def deep_supervision(
     )
 
 
-class DeepSupervision(nn.Module):
+class DeepSupervision(PythonModule):
     r"""Weighted sum of a loss over outputs of several resolutions, as a module.
 
     Definition, result, errors and all other arguments are those of `deep_supervision`.
@@ -166,6 +167,7 @@ class DeepSupervision(nn.Module):
         copies = [loss, *(copy.deepcopy(loss) for _ in range(number - 1))]
         self.losses = nn.ModuleList(part for part in copies if isinstance(part, nn.Module))
 
+    @python_only
     def forward(
         self, logits: Tensor | Sequence[Tensor], target: Target | Sequence[Target], **options: Any
     ) -> Tensor:
