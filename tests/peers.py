@@ -12,9 +12,9 @@ SIZE = (3, CLASSES, 6, 5, 4)
 WEIGHT = [1.0, 0.5, 3.0, 0.25, 2.0]
 
 
-def library(package, part):
+def library(package, part, **options):
     try:
-        return part_of(package, part)
+        return part_of(package, part, **options)
     except ImportError as error:
         return pytest.skip(f"{package} is not installed ({error})")
 

@@ -54,9 +54,12 @@ SIGNATURES = [
     ("function", "expected"), SIGNATURES, ids=lambda x: getattr(x, "__qualname__", str(x)[:40])
 )
 def test_signatures(function, expected):
-    parameters = inspect.signature(function).parameters.values()
-    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    """Those of the original, and what is added by keyword alone."""
+    parameters = list(inspect.signature(function).parameters.values())
+    original = [x for x in parameters if x.kind is not inspect.Parameter.KEYWORD_ONLY]
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in original]
     assert str(inspect.Signature(bare)) == f"({expected})"
+    assert {x.name for x in parameters if x not in original} <= {"method"}
 
 
 def pair(count=3, shape=(2, 3), ignored=True):
@@ -317,9 +320,9 @@ WRONG = [
     (lambda: pointcept.LovaszLoss("binary", [1]), ValueError, "expected class_seen with mode='mu"),
     (lambda: pointcept.LovaszLoss("multiclass", [9])(X, Y), ValueError, "class_seen to hold indic"),
     (lambda: mmseg.LovaszLoss("multiclass"), ValueError, "expected loss_type to be one of 'multi_"),
-    (lambda: mmseg.LovaszLoss(class_weight="w.npy"), TypeError, "class_weight to be a list of num"),
     (lambda: mmseg.LovaszLoss("binary", class_weight=[1.0]), ValueError, "loss_type='multi_class'"),
-    (lambda: mmseg.LovaszLoss()(X, Y, Y), ValueError, "expected weight=None"),
+    (lambda: mmseg.LovaszLoss()(X, Y, Y[:1]), ValueError, "expected weight of the shape of the la"),
+    (lambda: mmseg.LovaszLoss()(X, Y, X[:, 0] - 1), ValueError, r"to be in \[0, 65536\]"),
     (lambda: mmseg.LovaszLoss()(X, Y, avg_factor=2), ValueError, "expected avg_factor with per_im"),
     (
         lambda: mmseg.LovaszLoss()(X, Y, extra=2),

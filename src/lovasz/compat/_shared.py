@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.options import Options
+from lovasz.core.options import Options, check_choice
 from lovasz.core.shapes import FLOATING, INTEGRAL, dtype_name
+from lovasz.kernels.contents import SPARE_LABEL
 from lovasz.losses._inputs import check_pair
 from lovasz.losses._loss import loss
-from lovasz.losses.softmax import lovasz_softmax
+from lovasz.losses.softmax import lovasz_softmax, lovasz_softmax_from_probabilities
 
 MODES = ("binary", "multiclass", "multilabel")
 
@@ -27,11 +28,13 @@ def binary_loss(
     channels: bool = False,
     probabilities: bool = False,
     reduction: str = "mean",
+    method: str | None = None,
+    pixel_weight: Any = None,
 ) -> Tensor:
     r"""Loss of binary masks.
 
     The Lovász extension of the Jaccard loss at $\max(0, 1 - s x)$, with s = 1 for pixels of the
-    set and −1 for others, or with ``probabilities`` at $|y - p|$; exact, by sorting.
+    set and −1 for others, or with ``probabilities`` at $|y - p|$.
 
     Args:
         name: whose error messages they are.
@@ -43,8 +46,12 @@ def binary_loss(
         probabilities: whether the scores are probabilities.
         reduction: "mean" over the masks that have a pixel, 0 if there is none; "sum"; or "none",
             (N,) with ``per_image``, for masks without channels.
+        method: "sort", which is exact and the default, or "histogram".
+        pixel_weight: of the shape of the target, for masks without channels.
     """
     scores, target = _check(name, scores, target)
+    if pixel_weight is not None:
+        pixel_weight = weight_of_pixels(name, pixel_weight, target)
     per_image = per_image and scores.dim() > 1 + channels
     if channels and per_image:  # masks of images, each of as many as it has channels
         scores, target, channels = scores.flatten(0, 1), target.flatten(0, 1), False
@@ -57,7 +64,8 @@ def binary_loss(
         ignore_mask=mask,
         classes="all",
         reduction=reduction,
-        method="sort",
+        method="sort" if method is None else method,
+        pixel_weight=pixel_weight,
     )
     link = "channel_probabilities" if probabilities else "hinge"
     try:
@@ -73,26 +81,113 @@ def mean_of(losses: Tensor, active: Tensor) -> Tensor:
     return torch.where(active, losses, 0.0).sum() / active.sum().clamp(min=1)
 
 
-def image_losses(name: str, logits: Tensor, target: Tensor, **options: Any) -> Tensor:
-    """Lovász-Softmax losses of the images (N, C, *), (N,); 0 where nothing counts."""
+def image_losses(
+    name: str,
+    logits: Tensor,
+    target: Tensor,
+    *,
+    argument: str = "per_image",
+    pixel_weight: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
+    """Lovász-Softmax losses of the images (N, C, *), (N,); 0 where nothing counts.
+
+    Args:
+        name: whose error messages they are.
+        logits: (N, C, *).
+        target: (N, *).
+        argument: that asked for it, likewise.
+        pixel_weight: (N, *).
+        options: of `lovasz.lovasz_softmax`.
+    """
     check_pair(name, "logits", logits, target)
     if logits.dim() == 2:
         raise ValueError(
-            f"{name}: expected logits (N, C, *) with per_image=True, got points"
+            f"{name}: expected logits (N, C, *) with {argument}=True, got points"
             f" {tuple(logits.shape)}"
         )
-    alone = [
-        lovasz_softmax(logits[k : k + 1], target[k : k + 1], **options) for k in range(len(logits))
-    ]
+    alone = []
+    for image in (slice(k, k + 1) for k in range(len(logits))):
+        weight = None if pixel_weight is None else pixel_weight[image]
+        alone.append(lovasz_softmax(logits[image], target[image], pixel_weight=weight, **options))
     return torch.stack(alone) if alone else logits.float().flatten(1).sum(1)
 
 
-def without_channel(scores: Any, target: Any) -> Any:
-    """Labels (N, 1, *) as (N, *) where the scores have channels: masks often come like that."""
-    both = isinstance(scores, Tensor) and isinstance(target, Tensor)
-    if both and target.dim() == scores.dim() and target.dim() > 2 and target.shape[1] == 1:
-        return target.squeeze(1)
+def probabilities_loss(
+    name: str, probabilities: Any, target: Any, other: str, **options: Any
+) -> Tensor:
+    """Lovász-Softmax loss of what originals call logits, and take for probabilities.
+
+    Args:
+        name: whose error messages they are.
+        probabilities: (N, C, *) or (P, C).
+        target: (N, *), (N, 1, *) or (P,).
+        other: the loss for one channel, likewise.
+        options: of `lovasz.lovasz_softmax_from_probabilities`.
+    """
+    if isinstance(probabilities, Tensor) and probabilities.dim() > 1 and probabilities.shape[1] < 2:
+        raise ValueError(
+            f"{name}: expected probabilities of two classes or more on axis 1, got shape"
+            f" {tuple(probabilities.shape)}; for one channel use {other}"
+        )
+    labels = class_indices(name, probabilities, target)
+    try:
+        return lovasz_softmax_from_probabilities(probabilities, labels, **options)
+    except ValueError as error:
+        if "expected probabilities in" not in str(error):
+            raise
+        raise ValueError(
+            f"{name}: expected probabilities, which the original takes under the name of logits,"
+            f" got {str(error).rpartition('got ')[2]}; pass logits.softmax(1), or the logits to"
+            " lovasz.lovasz_softmax"
+        ) from None
+
+
+def class_indices(name: str, scores: Any, target: Any) -> Any:
+    """Class indices as the losses take them: masks come with a channel, and as whole floats.
+
+    Args:
+        name: whose error messages they are.
+        scores: (N, C, *) or (P, C).
+        target: (N, *), (N, 1, *), (P,) or (P, 1); anything else is left to the loss.
+    """
+    if not (isinstance(scores, Tensor) and isinstance(target, Tensor)):
+        return target
+    if target.dim() == scores.dim() > 1 and target.shape[1] == 1 < scores.shape[1]:
+        target = target.squeeze(1)
+    if target.dim() == scores.dim() - 1 and target.is_floating_point():
+        target = _whole(name, target)
     return target
+
+
+def weight_of_pixels(name: str, weight: Any, target: Tensor) -> Tensor:
+    """Weights of pixels of any real dtype, in the shape of the target."""
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{name}: expected weight to be a tensor, got {type(weight).__name__}")
+    shape = tuple(target.shape)
+    if tuple(weight.shape) == (*shape[:1], 1, *shape[1:]):
+        weight = weight.squeeze(1)
+    elif tuple(weight.shape) == (*shape[:1], *shape[2:]) and shape[1:2] == (1,):
+        weight = weight.unsqueeze(1)
+    if tuple(weight.shape) != shape:
+        raise ValueError(
+            f"{name}: expected weight of the shape of the labels, {shape}, got"
+            f" {tuple(weight.shape)}"
+        )
+    floating: Tensor = weight if weight.is_floating_point() else weight.float()
+    return floating
+
+
+def _whole(name: str, target: Tensor) -> Tensor:
+    """Floating class indices as integers."""
+    labels = target.to(torch.int64)
+    broken = labels != target  # NaN too
+    if target.device.type == "cpu" and not torch.compiler.is_compiling() and bool(broken.any()):
+        raise ValueError(
+            f"{name}: expected labels to be whole numbers (class indices), got"
+            f" {float(target[broken][0]):g}"
+        )
+    return torch.where(broken, SPARE_LABEL + 1, labels)  # no label: reported as NaN
 
 
 def check_mode(name: str, mode: Any, modes: Sequence[str] = MODES) -> None:
@@ -100,6 +195,12 @@ def check_mode(name: str, mode: Any, modes: Sequence[str] = MODES) -> None:
     if mode not in modes:
         words = ", ".join(repr(one) for one in modes)
         raise ValueError(f"{name}: expected mode to be one of {words}, got {mode!r}")
+
+
+def check_method(name: str, method: Any) -> None:
+    """A method, or None for the usual one."""
+    if method is not None:
+        check_choice(name, "method", method, ("histogram", "sort"))
 
 
 def _check(name: str, scores: Any, target: Any) -> tuple[Tensor, Tensor]:

@@ -6,16 +6,20 @@ Its helpers ``isnan`` and ``mean`` are not here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lovasz.compat._shared import binary_loss, without_channel
+from lovasz.compat._shared import binary_loss, class_indices
 from lovasz.kernels.precision import compute_dtype, float64_device
 from lovasz.losses.softmax import lovasz_softmax_from_probabilities
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
 
 __all__ = [
     "StableBCELoss",
@@ -31,6 +35,10 @@ __all__ = [
     "lovasz_softmax_flat",
     "xloss",
 ]
+
+
+# Labels of images: a tensor or an array (N, *), or a list of images.
+Labels: TypeAlias = "Tensor | numpy.typing.NDArray[Any] | Sequence[Any]"
 
 
 def lovasz_grad(gt_sorted: Tensor) -> Tensor:
@@ -72,8 +80,8 @@ def lovasz_grad(gt_sorted: Tensor) -> Tensor:
 
 
 def iou_binary(
-    preds: Tensor,
-    labels: Tensor,
+    preds: Labels,
+    labels: Labels,
     EMPTY: float = 1.0,
     ignore: int | None = None,
     per_image: bool = True,
@@ -81,8 +89,8 @@ def iou_binary(
     """IoU of the foreground in percent; see `lovasz.metrics` for IoUs over a data set.
 
     Args:
-        preds: (N, *), 1 for foreground.
-        labels: (N, *), 1 for foreground.
+        preds: (N, *), 1 for foreground: a tensor, an array of numpy, or a list of images.
+        labels: likewise.
         EMPTY: value where there is no foreground to find and none is found.
         ignore: label of pixels to leave out.
         per_image: mean over the images, not the IoU of the batch.
@@ -90,38 +98,43 @@ def iou_binary(
     Returns:
         Percent.
     """
-    values = _ious(preds, labels, [1], EMPTY, ignore, per_image)
+    values = _ious("iou_binary", preds, labels, [1], EMPTY, ignore, per_image)
     return 100 * values[:, 0].mean().item()
 
 
 def iou(
-    preds: Tensor,
-    labels: Tensor,
+    preds: Labels,
+    labels: Labels,
     C: int,
     EMPTY: float = 1.0,
     ignore: int | None = None,
     per_image: bool = False,
-) -> Tensor:
+) -> numpy.typing.NDArray[numpy.float64]:
     """IoU of every class but the ignored one, in percent; see `lovasz.metrics` for more.
 
     Args:
-        preds: (N, *), predicted labels.
-        labels: (N, *).
+        preds: (N, *), predicted labels: a tensor, an array of numpy, or a list of images.
+        labels: likewise.
         C: number of classes.
         EMPTY: value where there is nothing to find and nothing is found.
         ignore: label of pixels to leave out.
-        per_image: mean over the images, not the IoU of the batch.
+        per_image: mean over the images, which may be of different sizes, not the IoU of the batch.
 
     Returns:
-        (C,) float64, or one less where ``ignore`` is a class: a tensor, where the original gives
-        an array of numpy.
+        (C,), an array of numpy, or one number less where ``ignore`` is a class.
     """
     classes = [label for label in range(C) if label != ignore]
-    return 100 * _ious(preds, labels, classes, EMPTY, ignore, per_image).mean(0)
+    values = _ious("iou", preds, labels, classes, EMPTY, ignore, per_image)
+    return (100 * values.mean(0)).cpu().numpy()
 
 
 def lovasz_hinge(
-    logits: Tensor, labels: Tensor, per_image: bool = True, ignore: int | None = None
+    logits: Tensor,
+    labels: Tensor,
+    per_image: bool = True,
+    ignore: int | None = None,
+    *,
+    method: str = "sort",
 ) -> Tensor:
     r"""Binary Lovász hinge: the extension of the Jaccard loss at $\max(0, 1 - s x)$.
 
@@ -130,6 +143,7 @@ def lovasz_hinge(
         labels: (N, *), 0, 1 or ``ignore``; floats will do.
         per_image: mean of the losses of the images, without those that are all ignored.
         ignore: label of pixels to leave out.
+        method: "sort", which is exact, or "histogram", as for `lovasz.lovasz_hinge`.
 
     Returns:
         A scalar; 0, connected, where all is ignored.
@@ -138,12 +152,16 @@ def lovasz_hinge(
         TypeError: for arguments of a wrong type or dtype.
         ValueError: for shapes and labels that do not fit.
     """
-    return binary_loss("lovasz_hinge", logits, labels, ignore_index=ignore, per_image=per_image)
+    return binary_loss(
+        "lovasz_hinge", logits, labels, ignore_index=ignore, per_image=per_image, method=method
+    )
 
 
-def lovasz_hinge_flat(logits: Tensor, labels: Tensor) -> Tensor:
+def lovasz_hinge_flat(logits: Tensor, labels: Tensor, *, method: str = "sort") -> Tensor:
     """`lovasz_hinge` of pixels in one row: logits (P,), labels (P,)."""
-    return binary_loss("lovasz_hinge_flat", logits, labels, ignore_index=None, per_image=False)
+    return binary_loss(
+        "lovasz_hinge_flat", logits, labels, ignore_index=None, per_image=False, method=method
+    )
 
 
 def flatten_binary_scores(
@@ -183,6 +201,8 @@ def lovasz_softmax(
     classes: str | Sequence[int] = "present",
     per_image: bool = False,
     ignore: int | None = None,
+    *,
+    method: str | None = None,
 ) -> Tensor:
     """Lovász-Softmax loss of probabilities: `lovasz.lovasz_softmax_from_probabilities`.
 
@@ -193,6 +213,8 @@ def lovasz_softmax(
         classes: "present", "all" or a list of class indices.
         per_image: mean of the losses of the images, without those that are all ignored.
         ignore: label of pixels to leave out.
+        method: "histogram" or "sort", as for `lovasz.lovasz_softmax`; None: "histogram", and "sort"
+            for the probabilities of one class.
 
     Returns:
         A scalar; 0, connected, where all is ignored.
@@ -203,15 +225,20 @@ def lovasz_softmax(
     """
     if isinstance(probas, Tensor) and probas.dim() == 3:
         probas = probas.unsqueeze(1)
-    labels = without_channel(probas, labels)
-    return _softmax("lovasz_softmax", probas, labels, classes, per_image, ignore)
+    labels = class_indices("lovasz_softmax", probas, labels)
+    return _softmax("lovasz_softmax", probas, labels, classes, per_image, ignore, method)
 
 
 def lovasz_softmax_flat(
-    probas: Tensor, labels: Tensor, classes: str | Sequence[int] = "present"
+    probas: Tensor,
+    labels: Tensor,
+    classes: str | Sequence[int] = "present",
+    *,
+    method: str | None = None,
 ) -> Tensor:
     """`lovasz_softmax` of pixels in a row: probas (P, C), labels (P,)."""
-    return _softmax("lovasz_softmax_flat", probas, labels, classes, False, None)
+    labels = class_indices("lovasz_softmax_flat", probas, labels)
+    return _softmax("lovasz_softmax_flat", probas, labels, classes, False, None, method)
 
 
 def flatten_probas(
@@ -248,11 +275,17 @@ def _softmax(
     classes: str | Sequence[int],
     per_image: bool,
     ignore: int | None,
+    method: str | None,
 ) -> Tensor:
     one = isinstance(probas, Tensor) and probas.dim() > 1 and probas.shape[1] == 1
     if not one:
         return lovasz_softmax_from_probabilities(
-            probas, labels, classes=classes, per_image=per_image, ignore_index=ignore
+            probas,
+            labels,
+            classes=classes,
+            per_image=per_image,
+            ignore_index=ignore,
+            method=method or "histogram",
         )
     # The probability of one class: its set against the rest.
     if isinstance(classes, str) or len(classes) != 1:
@@ -270,20 +303,37 @@ def _softmax(
         ignore_index=None if ignore is None else 255,
         per_image=per_image,
         probabilities=True,
+        method=method,
     )
 
 
 def _ious(
-    preds: Tensor,
-    labels: Tensor,
-    classes: Iterable[int],
+    name: str,
+    preds: Labels,
+    labels: Labels,
+    classes: Sequence[int],
     empty: float,
     ignore: int | None,
     per_image: bool,
 ) -> Tensor:
     """IoU of the images, or of the batch, and of the classes."""
-    preds, labels = (x.to(float64_device(x.device)) for x in (preds, labels))
-    preds, labels = (x.flatten(1) if per_image else x.reshape(1, -1) for x in (preds, labels))
+    if isinstance(preds, Tensor) and isinstance(labels, Tensor):
+        _check_sizes(name, [preds], [labels])
+        preds, labels = (x.to(float64_device(x.device)) for x in (preds, labels))
+        preds, labels = (x.flatten(1) if per_image else x.reshape(1, -1) for x in (preds, labels))
+        return _ious_of(preds, labels, classes, empty, ignore)
+    found, there = ([_tensor(image) for image in images] for images in (preds, labels))
+    _check_sizes(name, found, there)
+    pairs = [(x.reshape(1, -1), y.reshape(1, -1)) for x, y in zip(found, there, strict=True)]
+    if not per_image:
+        pairs = [(torch.cat([x for x, _ in pairs], 1), torch.cat([y for _, y in pairs], 1))]
+    return torch.cat([_ious_of(*pair, classes, empty, ignore) for pair in pairs])
+
+
+def _ious_of(
+    preds: Tensor, labels: Tensor, classes: Sequence[int], empty: float, ignore: int | None
+) -> Tensor:
+    """IoU of every row and class."""
     valid = None if ignore is None else labels != ignore
     hits, unions = [], []
     for label in classes:
@@ -295,3 +345,16 @@ def _ious(
         unions.append((there | found).sum(1))
     union = torch.stack(unions, 1)
     return torch.where(union > 0, torch.stack(hits, 1).double() / union, empty)
+
+
+def _tensor(image: Any) -> Tensor:
+    """An image of labels; every dtype that numpy has and torch compares."""
+    tensor = image.detach() if isinstance(image, Tensor) else torch.as_tensor(image)
+    return tensor.to(float64_device(tensor.device))
+
+
+def _check_sizes(name: str, preds: Sequence[Tensor], labels: Sequence[Tensor]) -> None:
+    shapes = [[tuple(x.shape) for x in images] for images in (preds, labels)]
+    if shapes[0] != shapes[1]:
+        one, other = (shape[0] if len(shape) == 1 else shape for shape in shapes)
+        raise ValueError(f"{name}: expected labels of the shape of preds, {one}, got {other}")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lovasz.compat._shared import binary_loss, image_losses, mean_of, without_channel
-from lovasz.core.options import check_choice, check_classes, check_flags, check_ignore_index
-from lovasz.losses._classes import class_weight as checked_weight
-from lovasz.losses.softmax import lovasz_softmax
+from lovasz.compat._openmmlab import OpenMMLabLoss
+from lovasz.losses._module import python_only
 
 __all__ = ["LovaszLoss"]
 
 
-class LovaszLoss(nn.Module):
+class LovaszLoss(OpenMMLabLoss):
     r"""``mmseg.models.losses.LovaszLoss``.
 
     "multi_class": `lovasz.lovasz_softmax`, whose class losses are multiplied by ``class_weight``
@@ -29,18 +26,26 @@ class LovaszLoss(nn.Module):
         per_image: True gives each image a loss, which ``reduction`` reduces.
         reduction: "mean", "sum" or "none" over the images. Without ``per_image`` the batch has one
             loss, which is its own mean and sum.
-        class_weight: (C,), numbers, or None.
+        class_weight: (C,), numbers, the name of a .npy, .json or .yaml file that holds them, or
+            None. A file of pickle is not read, because it can run any code.
         loss_weight: factor of the loss.
         loss_name: name under which a trainer logs it.
+        method: "histogram" or "sort", as for `lovasz.lovasz_softmax`; None: "histogram" for
+            "multi_class" and "sort" for "binary".
 
     Shape:
         - cls_score: (N, C, *); (N, 1, *) or (N, *) for "binary".
         - label: (N, *) or (N, 1, *).
+        - weight: of the shape of label, weights of pixels in [0, 65536]: a pixel of weight 0, which
+          a sampler of hard pixels leaves out, is treated as if it were not there.
+        - avg_factor: a number that the sum over the images is divided by, plus 1.2e-7 as in
+          mmsegmentation, so that nothing divided by 0 is 0.
         - output: scalar; (N,) for ``per_image`` and "none", 0 for images that are all ignored.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.
         ValueError: for shapes and values that do not fit.
+        ImportError: for a file of YAML without PyYAML.
 
     Examples:
         >>> import torch
@@ -53,41 +58,35 @@ class LovaszLoss(nn.Module):
         https://github.com/open-mmlab/mmsegmentation.
     """
 
+    __jit_unused_properties__: ClassVar[list[str]] = ["__jit_ignored_attributes__", "loss_name"]
+
     def __init__(
         self,
         loss_type: str = "multi_class",
         classes: str | Sequence[int] = "present",
         per_image: bool = False,
         reduction: str = "mean",
-        class_weight: Sequence[float] | None = None,
+        class_weight: Sequence[float] | str | None = None,
         loss_weight: float = 1.0,
         loss_name: str = "loss_lovasz",
+        *,
+        method: str | None = None,
     ) -> None:
-        super().__init__()
-        name = self._name = "compat.mmseg.LovaszLoss"
-        check_choice(name, "loss_type", loss_type, ("multi_class", "binary"))
-        check_classes(name, classes)
-        check_flags(name, per_image=per_image)
-        check_choice(name, "reduction", reduction, ("mean", "sum", "none"))
-        if isinstance(class_weight, str):
-            raise TypeError(
-                f"{name}: expected class_weight to be a list of numbers, got {class_weight!r}"
-                " (read the file and pass its numbers)"
-            )
-        if loss_type == "binary" and (class_weight is not None or classes != "present"):
-            raise ValueError(
-                f"{name}: expected classes and class_weight with loss_type='multi_class' only,"
-                f" got classes={classes!r}, class_weight={class_weight!r}"
-            )
-        checked_weight(name, class_weight, argument="class_weight")
-        self.loss_type = loss_type
-        self.classes = classes
+        super().__init__(
+            "compat.mmseg.LovaszLoss",
+            "per_image",
+            loss_type=loss_type,
+            classes=classes,
+            per_image=per_image,
+            reduction=reduction,
+            class_weight=class_weight,
+            loss_weight=loss_weight,
+            method=method,
+        )
         self.per_image = per_image
-        self.reduction = reduction
-        self.class_weight = class_weight
-        self.loss_weight = loss_weight
         self._loss_name = loss_name
 
+    @python_only
     def forward(
         self,
         cls_score: Tensor,
@@ -99,62 +98,11 @@ class LovaszLoss(nn.Module):
         **kwargs: Any,
     ) -> Tensor:
         """Loss of scores and labels; ``avg_factor`` takes the place of the number of images."""
-        reduction = self.reduction if reduction_override is None else reduction_override
-        check_choice(self._name, "reduction_override", reduction, ("mean", "sum", "none"))
-        check_ignore_index(self._name, ignore_index)
         if kwargs:
             raise TypeError(f"{self._name}: expected no further arguments, got {sorted(kwargs)}")
-        if weight is not None:
-            raise ValueError(
-                f"{self._name}: expected weight=None (mmsegmentation ignores weights of pixels),"
-                f" got a {type(weight).__name__}"
-            )
-        if avg_factor is not None and not (self.per_image and reduction == "mean"):
-            raise ValueError(
-                f"{self._name}: expected avg_factor with per_image=True and reduction='mean' only,"
-                f" got per_image={self.per_image}, reduction={reduction!r}"
-            )
-        if self.loss_type == "binary":
-            value = binary_loss(
-                self._name,
-                cls_score,
-                label,
-                ignore_index=ignore_index,
-                per_image=self.per_image,
-                reduction=reduction if avg_factor is None else "sum",
-            )
-            value = value if self.per_image else value.sum()
-            return self.loss_weight * (value if avg_factor is None else value / avg_factor)
-        losses, active = self._losses(cls_score, label, ignore_index)
-        if reduction == "none":
-            return self.loss_weight * (losses if self.per_image else losses.sum())
-        if reduction == "sum":
-            return self.loss_weight * losses.sum()
-        if avg_factor is not None:
-            return self.loss_weight * losses.sum() / avg_factor
-        return self.loss_weight * mean_of(losses, active)
+        return self._loss(cls_score, label, weight, avg_factor, reduction_override, ignore_index)
 
     @property
     def loss_name(self) -> str:
         """Name under which a trainer logs the loss."""
         return self._loss_name
-
-    def _losses(
-        self, scores: Tensor, label: Tensor, ignore_index: int | None
-    ) -> tuple[Tensor, Tensor]:
-        """Losses of the images, or of the batch, and which of them count."""
-        label = without_channel(scores, label)
-        options: dict[str, Any] = {
-            "classes": self.classes,
-            "ignore_index": ignore_index,
-            "weight": self.class_weight,
-            "normalize_weight": False,
-        }
-        if not self.per_image:
-            losses = lovasz_softmax(scores, label, **options).reshape(1)
-            return losses, torch.ones_like(losses, dtype=torch.bool)
-        losses = image_losses(self._name, scores, label, **options)
-        valid = torch.ones_like(label, dtype=torch.bool)
-        if ignore_index is not None:
-            valid = label != ignore_index
-        return losses, valid.flatten(1).any(1)

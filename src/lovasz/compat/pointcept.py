@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lovasz.compat._shared import binary_loss, check_mode, image_losses, mean_of, without_channel
+from lovasz.compat._shared import (
+    binary_loss,
+    check_method,
+    check_mode,
+    class_indices,
+    image_losses,
+    mean_of,
+)
 from lovasz.core.options import check_flags, check_ignore_index
 from lovasz.losses._inputs import check_pair
+from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax
 
 __all__ = ["LovaszLoss"]
 
 
-class LovaszLoss(nn.Module):
+class LovaszLoss(PythonModule):
     r"""``pointcept.models.losses.LovaszLoss``.
 
     "multiclass": `lovasz.lovasz_softmax`. "binary" and "multilabel": the Lovász hinge, the
@@ -30,6 +39,8 @@ class LovaszLoss(nn.Module):
             Points (P, C) are one image.
         ignore_index: label of points to leave out, or None.
         loss_weight: factor of the loss.
+        method: "histogram" or "sort", as for `lovasz.lovasz_softmax`; None: "histogram" for
+            "multiclass" and "sort" for the others.
 
     Shape:
         - y_pred: (P, C) or (N, C, *); (P,) or (N, *) for "binary".
@@ -58,6 +69,8 @@ class LovaszLoss(nn.Module):
         per_image: bool = False,
         ignore_index: int | None = None,
         loss_weight: float = 1.0,
+        *,
+        method: str | None = None,
     ) -> None:
         super().__init__()
         self._name = "compat.pointcept.LovaszLoss"
@@ -68,16 +81,20 @@ class LovaszLoss(nn.Module):
             )
         check_flags(self._name, per_image=per_image)
         check_ignore_index(self._name, ignore_index)
+        check_method(self._name, method)
         self.mode = mode
         self.class_seen = None if class_seen is None else self._collection(class_seen)
         self.per_image = per_image
         self.ignore_index = ignore_index
         self.loss_weight = loss_weight
+        self.method = method
 
+    @python_only
     def forward(self, y_pred: Tensor, y_true: Tensor) -> Tensor:
         """Loss of predictions and labels."""
         if self.mode == "multiclass":
-            return self.loss_weight * self._multiclass(y_pred, without_channel(y_pred, y_true))
+            target = class_indices(self._name, y_pred, y_true)
+            return self.loss_weight * self._multiclass(y_pred, target)
         value = binary_loss(
             self._name,
             y_pred,
@@ -85,14 +102,17 @@ class LovaszLoss(nn.Module):
             ignore_index=self.ignore_index,
             per_image=self.per_image,
             channels=self.mode == "multilabel",
+            method=self.method,
         )
         return self.loss_weight * value
 
     def _multiclass(self, logits: Tensor, target: Tensor) -> Tensor:
+        options: dict[str, Any] = {
+            "ignore_index": self.ignore_index,
+            "method": self.method or "histogram",
+        }
         if self.class_seen is None:
-            return lovasz_softmax(
-                logits, target, ignore_index=self.ignore_index, per_image=self.per_image
-            )
+            return lovasz_softmax(logits, target, per_image=self.per_image, **options)
         # Classes that are present and seen: those with weight 1 among the present ones.
         check_pair(self._name, "y_pred", logits, target)
         count = logits.shape[1]
@@ -105,10 +125,8 @@ class LovaszLoss(nn.Module):
         for label in self.class_seen:
             seen[label] = 1.0
         if not self.per_image or logits.dim() == 2:
-            return lovasz_softmax(logits, target, weight=seen, ignore_index=self.ignore_index)
-        losses = image_losses(
-            self._name, logits, target, weight=seen, ignore_index=self.ignore_index
-        )
+            return lovasz_softmax(logits, target, weight=seen, **options)
+        losses = image_losses(self._name, logits, target, weight=seen, **options)
         there = torch.zeros_like(target, dtype=torch.bool)
         for label in self.class_seen:
             there |= (target == label) & (label != self.ignore_index)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from lovasz.compat._shared import binary_loss, check_mode, without_channel
+from lovasz.compat._shared import binary_loss, check_method, check_mode, class_indices
 from lovasz.core.options import check_flags, check_ignore_index
+from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax, lovasz_softmax_from_probabilities
 
 __all__ = ["LovaszLoss"]
 
 
-class LovaszLoss(nn.Module):
+class LovaszLoss(PythonModule):
     r"""``segmentation_models_pytorch.losses.LovaszLoss``.
 
     "multiclass": `lovasz.lovasz_softmax`. "binary" and "multilabel": the Lovász hinge, the
@@ -26,10 +27,12 @@ class LovaszLoss(nn.Module):
         ignore_index: label of pixels to leave out, or None.
         from_logits: False takes probabilities. The binary modes then take $|y - p|$ for the error,
             because a probability has no margin.
+        method: "histogram" or "sort", as for `lovasz.lovasz_softmax`; None: "histogram" for
+            "multiclass" and "sort" for the others.
 
     Shape:
         - y_pred: (N, C, *), or (N, 1, *) and (N, *) for "binary".
-        - y_true: (N, *) or (N, 1, *); (N, C, *) for "multilabel". Binary masks may be floats.
+        - y_true: (N, *) or (N, 1, *); (N, C, *) for "multilabel". Labels may be whole floats.
         - output: scalar.
 
     Raises:
@@ -54,6 +57,8 @@ class LovaszLoss(nn.Module):
         per_image: bool = False,
         ignore_index: int | None = None,
         from_logits: bool = True,
+        *,
+        method: str | None = None,
     ) -> None:
         super().__init__()
         self._name = "compat.smp.LovaszLoss"
@@ -61,11 +66,14 @@ class LovaszLoss(nn.Module):
         check_flags(self._name, per_image=per_image)
         check_flags(self._name, from_logits=from_logits)
         check_ignore_index(self._name, ignore_index)
+        check_method(self._name, method)
         self.mode = mode
         self.per_image = per_image
         self.ignore_index = ignore_index
         self.from_logits = from_logits
+        self.method = method
 
+    @python_only
     def forward(self, y_pred: Tensor, y_true: Tensor) -> Tensor:
         """Loss of predictions and labels."""
         if self.mode == "multiclass":
@@ -73,8 +81,9 @@ class LovaszLoss(nn.Module):
             options: dict[str, Any] = {
                 "per_image": self.per_image,
                 "ignore_index": self.ignore_index,
+                "method": self.method or "histogram",
             }
-            return function(y_pred, without_channel(y_pred, y_true), **options)
+            return function(y_pred, class_indices(self._name, y_pred, y_true), **options)
         return binary_loss(
             self._name,
             y_pred,
@@ -83,4 +92,5 @@ class LovaszLoss(nn.Module):
             per_image=self.per_image,
             channels=self.mode == "multilabel",
             probabilities=not self.from_logits,
+            method=self.method,
         )
