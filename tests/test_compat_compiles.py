@@ -5,7 +5,18 @@ import inspect
 import pytest
 import torch
 
-from lovasz.compat import lovasz_losses, mmseg, pointcept, smp
+from lovasz.compat import (
+    catalyst,
+    kornia,
+    lovasz_losses,
+    mmdet3d,
+    mmseg,
+    monai,
+    paddleseg,
+    pointcept,
+    smp,
+    toolbelt,
+)
 
 C, IGNORE = 4, 255
 
@@ -37,6 +48,21 @@ def channel_probabilities():
     return scores.sigmoid(), target
 
 
+def pairs_of_channels():
+    scores, target = masks()
+    return torch.stack([scores.sin(), scores], 1), target
+
+
+def one_hot():
+    scores, target = classes()
+    return scores, torch.nn.functional.one_hot(target, C).movedim(-1, 1)
+
+
+def indices_with_a_channel():
+    scores, target = classes()
+    return scores, target.unsqueeze(1).float()
+
+
 # What makes a loss, a function of scores and labels, for a choice of per_image and ignore.
 def smp_loss(*arguments, **options):
     return lambda per_image, ignore: smp.LovaszLoss(
@@ -50,12 +76,41 @@ def pointcept_loss(*arguments):
     )
 
 
-def mmseg_loss(**options):
+def openmmlab_loss(kind, argument, weighted=False, **options):
     def make(per_image, ignore):
-        criterion = mmseg.LovaszLoss(per_image=per_image, **options)
-        return lambda x, y: criterion(x, y, ignore_index=ignore).sum()
+        criterion = kind(**{argument: per_image}, **options)
+
+        def loss(x, y):
+            more = {"weight": (y % 3 != 1).float()} if weighted else {}
+            return criterion(x, y, ignore_index=ignore, **more).sum()
+
+        return loss
 
     return make
+
+
+def mmseg_loss(**options):
+    return openmmlab_loss(mmseg.LovaszLoss, "per_image", **options)
+
+
+def images_loss(kind, **options):
+    """Of a module that takes per_image and the ignored label first."""
+    return lambda per_image, ignore: kind(per_image, ignore, **options)
+
+
+def module_loss(kind, **options):
+    """Of a module that takes neither."""
+    return lambda *_: kind(**options)
+
+
+def ignoring_loss(kind):
+    return lambda _, ignore: kind(ignore)
+
+
+def monai_loss(**options):
+    return lambda per_image, ignore: monai.LovaszLoss(
+        batch=not per_image, ignore_index=ignore, **options
+    )
 
 
 def function(name, *options, prepare=None, connected=False):
@@ -120,9 +175,37 @@ CASES = {
     "mmseg multi_class": (mmseg_loss(class_weight=[1.0, 2.0, 3.0, 4.0]), classes),
     "mmseg binary": (mmseg_loss(loss_type="binary"), masks),
     "mmseg none": (mmseg_loss(reduction="none"), classes),
+    "mmseg weighted": (mmseg_loss(weighted=True), classes),
+    "mmseg binary weighted": (mmseg_loss(weighted=True, loss_type="binary"), masks),
+    "mmdet3d": (openmmlab_loss(mmdet3d.LovaszLoss, "per_sample"), classes),
+    "kornia softmax": (module_loss(kornia.LovaszSoftmaxLoss, weight=[1, 2, 3, 4]), classes),
+    "kornia hinge": (module_loss(kornia.LovaszHingeLoss), masks),
+    "toolbelt binary": (images_loss(toolbelt.BinaryLovaszLoss), masks),
+    "toolbelt softmax": (images_loss(toolbelt.LovaszLoss), probabilities),
+    "catalyst binary": (images_loss(catalyst.LovaszLossBinary, method="histogram"), masks),
+    "catalyst softmax": (images_loss(catalyst.LovaszLossMultiClass, method="sort"), probabilities),
+    "catalyst multilabel": (images_loss(catalyst.LovaszLossMultiLabel), channels),
+    "paddleseg softmax": (ignoring_loss(paddleseg.LovaszSoftmaxLoss), indices_with_a_channel),
+    "paddleseg hinge": (ignoring_loss(paddleseg.LovaszHingeLoss), pairs_of_channels),
+    "monai softmax": (
+        monai_loss(softmax=True, to_onehot_y=True, include_background=False),
+        indices_with_a_channel,
+    ),
+    "monai sigmoid": (monai_loss(sigmoid=True, to_onehot_y=True), indices_with_a_channel),
+    "monai one-hot": (monai_loss(softmax=True), one_hot),
+    "monai other_act": (monai_loss(other_act=torch.sigmoid, reduction="sum"), one_hot),
 }
 # Functions that take no label to ignore.
-WITHOUT_IGNORED = ("StableBCELoss", "lovasz_hinge_flat", "lovasz_softmax_flat", "lovasz_grad")
+WITHOUT_IGNORED = (
+    "StableBCELoss",
+    "lovasz_hinge_flat",
+    "lovasz_softmax_flat",
+    "lovasz_grad",
+    "kornia softmax",
+    "kornia hinge",
+    "monai one-hot",
+    "monai other_act",
+)
 
 
 def value_and_gradient(loss, scores, target):
@@ -149,7 +232,7 @@ def test_compiles_whole(name, per_image, ignore):
     make_loss, make_inputs = CASES[name]
     loss, (scores, target) = make_loss(per_image, ignore), make_inputs()
     if ignore is not None and name not in WITHOUT_IGNORED:
-        target[:, 0] = ignore
+        target[..., 0, :] = ignore
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     assert_compiles(loss, compiled, scores, target)
 
