@@ -125,7 +125,7 @@ def function(name, *options, prepare=None, connected=False):
         def loss(x, y):
             value = call(*((x, y) if prepare is None else prepare(x, y)), *options, **more)
             value = value[0] if isinstance(value, tuple) else value
-            value = value.sum() if isinstance(value, torch.Tensor) else value
+            value = value if isinstance(value, float) else torch.as_tensor(value).sum()
             return x.sum() + value if connected else value
 
         return loss

@@ -9,6 +9,18 @@ import torch
 from torch import nn
 
 import lovasz
+from lovasz.compat import (
+    catalyst,
+    kornia,
+    lovasz_losses,
+    mmdet3d,
+    mmseg,
+    monai,
+    paddleseg,
+    pointcept,
+    smp,
+    toolbelt,
+)
 from tests.gradients import value_and_gradient
 
 C = 4
@@ -20,6 +32,10 @@ def classes(count=2, *shape):
 
 def masks(count=2, *shape):
     return torch.randint(2, (count, C, *(shape or (5, 3))))
+
+
+def soft_masks(*sizes):
+    return masks(*sizes).float()
 
 
 class Holder(nn.Module):
@@ -86,6 +102,32 @@ MODULES = {
 }
 
 
+COMPAT = {
+    "mmseg": (lambda: mmseg.LovaszLoss(per_image=True, class_weight=WEIGHT), classes),
+    "mmdet3d": (mmdet3d.LovaszLoss, classes),
+    "smp": (lambda: smp.LovaszLoss("multiclass", ignore_index=255), classes),
+    "smp multilabel": (lambda: smp.LovaszLoss("multilabel"), masks),
+    "pointcept": (lambda: pointcept.LovaszLoss("multiclass", [0, 2]), classes),
+    "kornia": (lambda: kornia.LovaszSoftmaxLoss(WEIGHT), classes),
+    "catalyst": (lambda: catalyst.LovaszLossMultiLabel(per_image=True), masks),
+    "paddleseg": (paddleseg.LovaszSoftmaxLoss, classes),
+    "monai": (lambda: monai.LovaszLoss(sigmoid=True, weight=2.0), masks),
+    "other_act": (lambda: monai.LovaszLoss(other_act=torch.sigmoid), masks),
+    "StableBCELoss": (lovasz_losses.StableBCELoss, soft_masks),
+}
+MODULES |= COMPAT
+# Those of one channel or of probabilities, which the network here does not put out.
+OTHERS = {
+    "kornia hinge": kornia.LovaszHingeLoss,
+    "toolbelt": toolbelt.LovaszLoss,
+    "toolbelt binary": toolbelt.BinaryLovaszLoss,
+    "catalyst binary": catalyst.LovaszLossBinary,
+    "catalyst softmax": catalyst.LovaszLossMultiClass,
+    "paddleseg hinge": paddleseg.LovaszHingeLoss,
+    "mixture": lambda: paddleseg.MixedLoss([paddleseg.LovaszSoftmaxLoss()], [0.5]),
+}
+
+
 def images():
     return torch.randn(2, 3, 5, 3)
 
@@ -112,7 +154,8 @@ def test_every_module_is_in_the_table():
 def test_a_network_that_holds_a_loss_is_scripted(name):
     make, labels = MODULES[name]
     network, x, y = Holder(make()), images(), labels()
-    states = set(network.state_dict())
+    # Those that are not saved, too, which TorchScript does not know
+    states = {x for x, _ in (*network.named_parameters(), *network.named_buffers())}
     scripted = torch.jit.script(network)
     assert type(network.criterion) is type(make())  # the network is as it was
     assert set(scripted.state_dict()) == states
@@ -127,6 +170,12 @@ def test_a_network_that_holds_a_loss_is_scripted(name):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_network_that_holds_another_loss_is_scripted(name):
+    network, x = Holder(OTHERS[name]()), images()
+    assert torch.equal(saved(torch.jit.script(network))(x), network(x))
+
+
 # Labels are looked at on the CPU, which a trace does not record.
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("name", MODULES)
@@ -136,7 +185,8 @@ def test_a_network_that_calls_a_loss_is_traced(name):
     network.eval()  # without the window
     x, y = images(), labels()
     traced = torch.jit.trace(network, (x, y))
-    count = 2 if name == "averaging" else 3  # another number of images is an error for it
+    # Another number of images is an error for those that go through them one by one.
+    count = 2 if name in ("averaging", "mmseg") else 3
     x, y = torch.randn(count, 3, 4, 6), labels(count, 4, 6)
     value, usual = traced(x, y), network(x, y)
     assert torch.equal(value, usual)

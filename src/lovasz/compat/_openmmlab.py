@@ -26,7 +26,7 @@ from lovasz.core.options import (
     is_number,
 )
 from lovasz.losses._classes import class_weight as checked_weight
-from lovasz.losses._module import PythonModule
+from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -75,6 +75,7 @@ class OpenMMLabLoss(PythonModule):
         self.loss_weight = loss_weight
         self.method = method
 
+    @python_only
     def _loss(
         self,
         cls_score: Tensor,
@@ -107,6 +108,7 @@ class OpenMMLabLoss(PythonModule):
         value = self.loss_weight * value
         return value if divisor is None else value / divisor
 
+    @python_only
     def _binary(
         self,
         scores: Tensor,
@@ -127,6 +129,7 @@ class OpenMMLabLoss(PythonModule):
         )
         return value if self._per_image else value.sum()
 
+    @python_only
     def _multi_class(
         self, scores: Tensor, label: Any, weight: Any, ignore_index: int | None
     ) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -113,7 +114,8 @@ class LovaszSoftmaxLoss(PythonModule):
         1.0
     """
 
-    weight: Tensor | None
+    if TYPE_CHECKING:  # TorchScript would read it
+        weight: Tensor | None
 
     def __init__(
         self, weight: Tensor | Sequence[float] | None = None, *, method: str = "histogram"

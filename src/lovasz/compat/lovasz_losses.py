@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lovasz.compat._shared import binary_loss, class_indices
 from lovasz.kernels.precision import compute_dtype, float64_device
+from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax_from_probabilities
 
 if TYPE_CHECKING:
@@ -175,9 +176,10 @@ def flatten_binary_scores(
     return scores[valid], labels[valid]
 
 
-class StableBCELoss(nn.Module):
+class StableBCELoss(PythonModule):
     """Binary cross-entropy of logits: `torch.nn.functional.binary_cross_entropy_with_logits`."""
 
+    @python_only
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002 (the original's name)
         """Mean over all elements."""
         return F.binary_cross_entropy_with_logits(input, target.to(input.dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -66,7 +66,8 @@ class LovaszLoss(PythonModule):
         for the arguments.
     """
 
-    class_weight: Tensor | None
+    if TYPE_CHECKING:  # TorchScript would read it
+        class_weight: Tensor | None
 
     def __init__(
         self,
@@ -140,6 +141,7 @@ class LovaszLoss(PythonModule):
             return value.view(*value.shape, *[1] * (input.dim() - 2))
         return value.sum()  # a mean is one number already
 
+    @python_only
     def _softmax(self, scores: Tensor, target: Tensor, options: dict[str, Any]) -> Tensor:
         options["classes"] = "all" if self.include_background else "foreground"
         if self.to_onehot_y:
@@ -150,6 +152,7 @@ class LovaszLoss(PythonModule):
         mask = None if mask is None else mask.squeeze(1)
         return lovasz_softmax(scores, labels, ignore_mask=mask, **options)
 
+    @python_only
     def _channels(self, scores: Tensor, target: Tensor, options: dict[str, Any]) -> Tensor:
         mask = self._ignored(target)
         if self.to_onehot_y:
@@ -164,6 +167,7 @@ class LovaszLoss(PythonModule):
         function = lovasz_sigmoid if self.sigmoid else lovasz_sigmoid_from_probabilities
         return function(scores, target, multilabel=True, ignore_mask=mask, **options)
 
+    @python_only
     def _ignored(self, target: Tensor) -> Tensor | None:
         """Which pixels to leave out, (N, 1, *)."""
         label = self.ignore_index
@@ -175,6 +179,7 @@ class LovaszLoss(PythonModule):
             return target[:, label : label + 1] >= 0.5
         return (target != 0).sum(1, keepdim=True) == 0
 
+    @python_only
     def _one_hot(self, target: Tensor, scores: Tensor, mask: Tensor | None) -> Tensor:
         """Masks (N, C, *) of class indices (N, 1, *), and 2, no label, where they are none."""
         labels = class_indices(self._name, scores, target).unsqueeze(1)
@@ -185,6 +190,7 @@ class LovaszLoss(PythonModule):
             wrong = wrong & ~mask
         return torch.where(wrong, 2, masks.to(torch.uint8))
 
+    @python_only
     def _weight(self, channels: int) -> Tensor | None:
         """One for each class that a loss is computed of."""
         if self.class_weight is None:
@@ -199,6 +205,7 @@ class LovaszLoss(PythonModule):
         skipped = self.softmax and not self.include_background
         return F.pad(weight, (1, 0)) if skipped else weight
 
+    @python_only
     def _check_shapes(self, scores: Tensor, target: Tensor) -> None:
         shape, got = tuple(scores.shape), tuple(target.shape)
         if len(shape) < 3:

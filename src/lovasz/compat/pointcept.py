@@ -106,6 +106,7 @@ class LovaszLoss(PythonModule):
         )
         return self.loss_weight * value
 
+    @python_only
     def _multiclass(self, logits: Tensor, target: Tensor) -> Tensor:
         options: dict[str, Any] = {
             "ignore_index": self.ignore_index,

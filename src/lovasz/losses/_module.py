@@ -32,7 +32,7 @@ def python_only(forward: Callable[_Arguments, _Result]) -> Callable[_Arguments, 
 class PythonModule(nn.Module):
     """A module that `torch.jit.script` of a network that holds it leaves to Python.
 
-    The scripted network has its buffers, and Python can call it; its ``forward`` is `python_only`.
+    The scripted network has its buffers, and Python can call it; its methods are `python_only`.
     """
 
     # TorchScript would compile properties.
@@ -115,6 +115,7 @@ class Loss(PythonModule):
             **options,
         )
 
+    @python_only
     def reset_window(self) -> None:
         """Forget the batches before, if there is a window."""
         if self.window is not None:

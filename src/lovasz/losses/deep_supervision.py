@@ -187,6 +187,7 @@ class DeepSupervision(PythonModule):
         merged = {**self.options, **options}
         return _weighted_sum(name, losses, scales, target, weights, self.labels, merged)
 
+    @python_only
     def reset_window(self) -> None:
         """Forget the batches before, of all scales, if there are windows."""
         loss: Any

@@ -1,0 +1,128 @@
+"""What `lovasz.compat` is given: subclasses of tensors, arrays, lists, labels as floats."""
+
+import statistics
+
+import numpy as np
+import pytest
+import torch
+
+from lovasz.compat import lovasz_losses
+from tests.test_compat_compiles import CASES, value_and_gradient
+
+C, IGNORE = 4, 255
+
+
+class Subclass(torch.Tensor):
+    """A tensor with a class of its own, as data sets have them."""
+
+
+def monai_tensor(tensor):
+    return pytest.importorskip("monai.data").MetaTensor(tensor)
+
+
+KINDS = {"subclass": lambda tensor: tensor.as_subclass(Subclass), "MetaTensor": monai_tensor}
+LOSSES = [name for name in CASES if name not in ("iou", "iou_binary")]
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_subclasses_of_tensors(name, kind, per_image):
+    make_loss, make_inputs = CASES[name]
+    loss, (scores, target) = make_loss(per_image, IGNORE), make_inputs()
+    value, gradient = value_and_gradient(loss, scores, target)
+    wrap = KINDS[kind]
+    for one, other in (
+        (wrap(scores), target),
+        (scores, wrap(target)),
+        (wrap(scores), wrap(target)),
+    ):
+        leaf = one.clone().requires_grad_()
+        got = loss(leaf, other)
+        got.backward()
+        assert isinstance(got, torch.Tensor)
+        assert torch.equal(got.as_subclass(torch.Tensor), value)
+        assert torch.equal(leaf.grad.as_subclass(torch.Tensor), gradient)
+
+
+def labels():
+    prediction, target = torch.randint(0, C, (2, 3, 4, 5))
+    target[0, 0] = IGNORE
+    return prediction, target
+
+
+KINDS_OF_IMAGES = {
+    "arrays": lambda x: x.numpy(),
+    "bytes": lambda x: x.numpy().astype(np.uint8),
+    "lists": lambda x: x.tolist(),
+    "list of tensors": list,
+    "list of arrays": lambda x: [image.numpy() for image in x],
+}
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("ignore", [None, 0, IGNORE])
+@pytest.mark.parametrize("kind", KINDS_OF_IMAGES)
+def test_ious_of_arrays_and_lists(kind, ignore, per_image):
+    given = [KINDS_OF_IMAGES[kind](x) for x in labels()]
+    torch.manual_seed(20180618)
+    options = {"ignore": ignore, "per_image": per_image}
+    expected = lovasz_losses.iou(*labels(), C, **options)
+    found = lovasz_losses.iou(*given, C, **options)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, expected)
+    assert np.mean(found) == pytest.approx(statistics.fmean(expected.tolist()))
+    torch.manual_seed(20180618)
+    foreground = lovasz_losses.iou_binary(*labels(), ignore=ignore, per_image=per_image)
+    assert lovasz_losses.iou_binary(*given, ignore=ignore, per_image=per_image) == foreground
+
+
+def test_images_of_several_sizes():
+    sizes = [(4, 5), (2, 3), (1, 7)]
+    pairs = [torch.randint(0, C, (2, *size)) for size in sizes]
+    each = [lovasz_losses.iou(x[None], y[None], C) for x, y in pairs]
+    found = lovasz_losses.iou([x for x, _ in pairs], [y for _, y in pairs], C, per_image=True)
+    np.testing.assert_allclose(found, np.mean(each, 0))
+    flat = [torch.cat([pair[k].flatten() for pair in pairs])[None] for k in (0, 1)]
+    batch = lovasz_losses.iou([x for x, _ in pairs], [y for _, y in pairs], C)
+    np.testing.assert_array_equal(batch, lovasz_losses.iou(*flat, C))
+
+
+def test_ious_of_other_shapes_are_refused():
+    x = torch.zeros(2, 3, 4)
+    with pytest.raises(ValueError, match="iou: expected labels of the shape of preds"):
+        lovasz_losses.iou(x, x[:1], C)
+    with pytest.raises(ValueError, match="iou_binary: expected labels of the shape of preds"):
+        lovasz_losses.iou_binary([x[0], x[1]], [x[0], x[1, :2]])
+
+
+@pytest.mark.parametrize("name", ["smp multiclass", "pointcept multiclass", "mmseg multi_class"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.uint8])
+@pytest.mark.parametrize("channel", [False, True])
+def test_labels_of_any_dtype(name, dtype, channel):
+    make_loss, make_inputs = CASES[name]
+    loss, (scores, target) = make_loss(False, IGNORE), make_inputs()
+    target[:, 0] = IGNORE
+    expected = value_and_gradient(loss, scores, target)
+    other = target.to(dtype).unsqueeze(1) if channel else target.to(dtype)
+    got = value_and_gradient(loss, scores, other)
+    assert all(torch.equal(*both) for both in zip(got, expected, strict=True))
+    assert loss(scores.to("meta"), other.to("meta")).is_meta
+
+
+def test_labels_that_are_no_whole_numbers_are_refused():
+    make_loss, make_inputs = CASES["smp multiclass"]
+    scores, target = make_inputs()
+    for wrong in (0.5, float("nan")):
+        labels_ = target.float()
+        labels_[0, 0, 0] = wrong
+        with pytest.raises(ValueError, match="expected labels to be whole numbers"):
+            make_loss(False, IGNORE)(scores, labels_)
+
+
+def test_points_with_a_column_of_labels():
+    make_loss, make_inputs = CASES["pointcept multiclass"]
+    scores, target = make_inputs()
+    points, column = scores.movedim(1, -1).flatten(0, -2), target.reshape(-1, 1)
+    loss = make_loss(False, None)
+    assert torch.equal(loss(points, column), loss(points, column.squeeze(1)))
