@@ -64,7 +64,7 @@ def checked_reduction(function: Callable[..., Any]) -> Callable[..., Any]:
         total, factors, *rest = function(losses, active, invalid, weight, *options, sums)
         value = (losses * factors).to(factors.dtype) if reduction == "none" else total
         if regions is None:
-            return value, factors, *rest, losses.new_empty(0)
+            return value, factors, *rest, losses.new_empty((0,))
         return value, factors, *rest, regions.masked_fill(invalid.view(-1, 1, 1) > 0, torch.nan)
 
     return kernel

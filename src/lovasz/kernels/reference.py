@@ -57,7 +57,7 @@ def histogram(
     scores = at_target(scores, upsample, size)
     groups = Segments(per_image, segment_ids, segments)
     lse = log_sum_exp(scores, link)
-    soft, summed = None, scores.new_empty(0, dtype=torch.float64)
+    soft, summed = None, scores.new_empty((0,), dtype=torch.float64)
     if regions or is_soft(target, mixture, label_smoothing):
         labels = (mixture, label_smoothing, pixel_weight)
         soft = read_labels(scores, target, ignore_index, link, *labels)
@@ -87,7 +87,7 @@ def histogram(
         options = (class_weight, smoothing, pixel_weight, soft)
         sums = entropy.sums_of(scores, target, lse, pixels, ignore_index, link, *options)
     else:
-        sums = scores.new_empty(0, dtype=torch.float64)
+        sums = scores.new_empty((0,), dtype=torch.float64)
     return counts, lse, invalid, sums, summed
 
 
@@ -141,7 +141,7 @@ def sort(
     # for the mean of both. Torch's own sums depend on where a pixel lies: they are taken in float64
     # and, as those of float64 scores are not rounded afterwards, with the classes of a pixel last.
     scores = at_target(scores, upsample, size).to(torch.float64)
-    lse = scores.new_empty(0)
+    lse = scores.new_empty((0,))
     if link == "softmax":
         lse = torch.logsumexp(scores.transpose(1, 2).contiguous(), 2)
     soft = None
@@ -278,7 +278,7 @@ def reduce(
     # Images in which nothing counts change nothing, not even the order of this sum.
     total = (losses * factors).sum(1).sum()
     if sums is None:
-        return total.to(dtype), factors, losses.new_empty(0, dtype=dtype), factors.new_empty(0)
+        return total.to(dtype), factors, losses.new_empty((0,), dtype=dtype), factors.new_empty((0,))
     summed, weights = sums.unbind()
     divisor = weights.masked_fill(weights <= 0, torch.inf)  # so that the mean of nothing is 0
     return total.to(dtype), factors, (summed / divisor).to(dtype), (1 / divisor).to(dtype)
@@ -295,7 +295,7 @@ def log_sum_exp(scores: Tensor, link: str) -> Tensor:
     The digits of a float32 end where 1 less a confident probability begins.
     """
     if link != "softmax":
-        return scores.new_empty(0, dtype=torch.float64)
+        return scores.new_empty((0,), dtype=torch.float64)
     scores = to_compute(scores)
     most = scores.detach().amax(1, keepdim=True)
     # An infinity less an infinity is no number; what there is to say of it, its exponential says.
