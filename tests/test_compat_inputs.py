@@ -45,6 +45,38 @@ def test_subclasses_of_tensors(name, kind, per_image):
         assert torch.equal(leaf.grad.as_subclass(torch.Tensor), gradient)
 
 
+# Torch's own functions of 16 bits are rounded to them.
+OF_TORCH = ("xloss", "binary_xloss", "StableBCELoss", "lovasz_grad", "flatten_probas")
+OF_TORCH += ("flatten_binary_scores", "monai other_act")
+ROUNDED = [name for name in LOSSES if name not in OF_TORCH]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ROUNDED)
+def test_logits_of_sixteen_bits_are_read_as_they_are(name, dtype):
+    make_loss, make_inputs = CASES[name]
+    loss, (scores, target) = make_loss(True, None), make_inputs()
+    scores = scores.to(dtype)
+    with torch.autocast("cpu", dtype):
+        value, gradient = value_and_gradient(loss, scores, target)
+    wanted = value_and_gradient(loss, scores.float(), target)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, wanted[0], rtol=1e-5, atol=1e-7)
+    assert gradient.dtype == dtype
+    torch.testing.assert_close(gradient, wanted[1].to(dtype), rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_by_torch_func(name, per_image):
+    make_loss, make_inputs = CASES[name]
+    loss, (scores, target) = make_loss(per_image, None), make_inputs()
+    gradient, value = torch.func.grad_and_value(loss)(scores, target)
+    wanted = value_and_gradient(loss, scores, target)
+    torch.testing.assert_close(value, wanted[0])
+    torch.testing.assert_close(gradient, wanted[1])
+
+
 def labels():
     prediction, target = torch.randint(0, C, (2, 3, 4, 5))
     target[0, 0] = IGNORE

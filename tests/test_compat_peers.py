@@ -259,6 +259,40 @@ def test_the_registry_of_mmseg_builds_ours(their_mmseg):
     assert (criterion.loss_weight, criterion.loss_name) == (0.5, "loss_iou")
 
 
+@pytest.mark.parametrize("thresh", [0.7, None])
+def test_hard_pixels_of_mmseg(their_mmseg, thresh):
+    sampling = library("mmseg", "structures.sampler.ohem_pixel_sampler", alone=True)
+    ours = mmseg.LovaszLoss(method="sort")
+    pixelwise = torch.nn.CrossEntropyLoss(ignore_index=IGNORE, reduction="none")
+
+    class Head:
+        """What the sampler reads of a head."""
+
+        ignore_index = IGNORE
+        loss_decode = torch.nn.ModuleList([OfPixels(pixelwise), ours])
+
+    scores, target = classes()
+    sampler = sampling.OHEMPixelSampler(Head(), thresh, min_kept=10)
+    weight = sampler.sample(scores, target.unsqueeze(1))
+    assert 0 < weight.sum() < (target != IGNORE).sum()
+    same(
+        scores,
+        lambda x: ours(x, target, weight=weight, ignore_index=IGNORE),
+        lambda x: ours(x, target.masked_fill(weight == 0, IGNORE), ignore_index=IGNORE),
+    )
+
+
+class OfPixels(torch.nn.Module):
+    """A cross-entropy as a head calls it."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, scores, target, **_):
+        return self.function(scores, target)
+
+
 # MONAI has no Lovász loss, so its conventions are compared: arguments, shapes and what is left out.
 
 
