@@ -158,3 +158,47 @@ def test_points_with_a_column_of_labels():
     points, column = scores.movedim(1, -1).flatten(0, -2), target.reshape(-1, 1)
     loss = make_loss(False, None)
     assert torch.equal(loss(points, column), loss(points, column.squeeze(1)))
+
+
+# Whose labels may have any shape: they make rows, or are torch's.
+ANY_SHAPE = ("flatten_binary_scores", "flatten_probas", "lovasz_grad", "binary_xloss", "iou")
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name.split()[0] not in ANY_SHAPE])
+def test_labels_in_a_row_are_refused(name):
+    """Originals take them in the order of memory, whatever the shape of the scores."""
+    make_loss, make_inputs = CASES[name]
+    loss, (scores, target) = make_loss(False, None), make_inputs()
+    if name.endswith("_flat"):
+        scores, target = scores.movedim(1, -1), target.flatten()[:-1]
+    with pytest.raises((ValueError, RuntimeError)):
+        loss(scores, target.flatten())
+
+
+POINTS = ("smp", "pointcept", "toolbelt", "catalyst")
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name.split()[0] in POINTS])
+def test_points_are_one_image(name):
+    make_loss, make_inputs = CASES[name]
+    scores, target = make_inputs()
+    if scores.dim() == 4:
+        scores = scores.movedim(1, -1).flatten(0, -2)
+        target = target.movedim(1, -1).flatten(0, -2) if target.dim() == 4 else target.flatten()
+    else:
+        scores, target = scores.flatten(), target.flatten()
+    one = value_and_gradient(make_loss(True, None), scores, target)
+    other = value_and_gradient(make_loss(False, None), scores, target)
+    for got, want in zip(one, other, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("name", ["smp multiclass", "toolbelt softmax", "mmseg multi_class"])
+def test_three_axes_are_classes_of_sequences(name):
+    make_loss, make_inputs = CASES[name]
+    scores, target = make_inputs()
+    flat, labels_ = scores.flatten(2), target.flatten(1)
+    got = value_and_gradient(make_loss(True, None), flat, labels_)
+    want = value_and_gradient(make_loss(True, None), scores, target)
+    torch.testing.assert_close(got[0], want[0])
+    torch.testing.assert_close(got[1].view_as(scores), want[1])
