@@ -120,6 +120,7 @@ def test_class_weights_in_a_file(tmp_path, suffix, kind):
         pytest.importorskip("yaml")
     scores, target = classes()
     read = mmseg.LovaszLoss(class_weight=kind(write(tmp_path, suffix)))
+    assert read.class_weight == WEIGHT
     told = mmseg.LovaszLoss(class_weight=WEIGHT)
     assert_same(lambda x: read(x, target), lambda x: told(x, target), scores)
 

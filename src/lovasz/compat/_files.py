@@ -37,7 +37,7 @@ def read_class_weight(name: str, class_weight: Any) -> Any:
     if suffix == ".npy":
         import numpy as np  # noqa: PLC0415 (nothing else of the package needs it)
 
-        return np.load(io.BytesIO(content), allow_pickle=False)
+        return np.load(io.BytesIO(content), allow_pickle=False).tolist()
     if suffix == ".json":
         return json.loads(content)
     try:
