@@ -278,7 +278,12 @@ def reduce(
     # Images in which nothing counts change nothing, not even the order of this sum.
     total = (losses * factors).sum(1).sum()
     if sums is None:
-        return total.to(dtype), factors, losses.new_empty((0,), dtype=dtype), factors.new_empty((0,))
+        return (
+            total.to(dtype),
+            factors,
+            losses.new_empty((0,), dtype=dtype),
+            factors.new_empty((0,)),
+        )
     summed, weights = sums.unbind()
     divisor = weights.masked_fill(weights <= 0, torch.inf)  # so that the mean of nothing is 0
     return total.to(dtype), factors, (summed / divisor).to(dtype), (1 / divisor).to(dtype)
