@@ -152,6 +152,18 @@ def test_labels_that_are_no_whole_numbers_are_refused():
             make_loss(False, IGNORE)(scores, labels_)
 
 
+def test_labels_of_a_dtype_that_rounds_them_are_refused():
+    scores, target = torch.randn(5, 258), torch.arange(253, 258)
+    loss = CASES["smp multiclass"][0](False, None)
+    assert torch.equal(loss(scores, target.half()), loss(scores, target))
+    assert torch.equal(
+        loss(scores[:, :257], target[:4].bfloat16().clone()[[0, 1, 2, 3, 3]]),
+        loss(scores[:, :257], target[[0, 1, 2, 3, 3]]),
+    )
+    with pytest.raises(TypeError, match="bfloat16, which holds every integer up to 256 only"):
+        loss(scores, target.bfloat16())
+
+
 def test_points_with_a_column_of_labels():
     make_loss, make_inputs = CASES["pointcept multiclass"]
     scores, target = make_inputs()

@@ -156,7 +156,7 @@ def class_indices(name: str, scores: Any, target: Any) -> Any:
     if target.dim() == scores.dim() > 1 and target.shape[1] == 1 < scores.shape[1]:
         target = target.squeeze(1)
     if target.dim() == scores.dim() - 1 and target.is_floating_point():
-        target = _whole(name, target)
+        target = _whole(name, target, scores.shape[1])
     return target
 
 
@@ -178,8 +178,14 @@ def weight_of_pixels(name: str, weight: Any, target: Tensor) -> Tensor:
     return floating
 
 
-def _whole(name: str, target: Tensor) -> Tensor:
+def _whole(name: str, target: Tensor, classes: int) -> Tensor:
     """Floating class indices as integers."""
+    largest = int(2 / torch.finfo(target.dtype).eps)  # up to which floats hold every integer
+    if classes - 1 > largest:
+        raise TypeError(
+            f"{name}: expected labels of a dtype that holds the indices of {classes} classes, got"
+            f" {target.dtype}, which holds every integer up to {largest} only"
+        )
     labels = target.to(torch.int64)
     broken = labels != target  # NaN too
     if target.device.type == "cpu" and not torch.compiler.is_compiling() and bool(broken.any()):
