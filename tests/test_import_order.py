@@ -27,6 +27,8 @@ STRANGERS = {
 # strangers to each other.
 FLOORS = [
     ["core.set_functions", "core.links", "core.native", "core.upsampling"],
+    ["core.known_results"],
+    ["core.compiled"],
     ["core.regions"],
     ["core.options", "core.shapes", "core.extension"],
     ["core.bins"],

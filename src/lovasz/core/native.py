@@ -7,11 +7,9 @@ is linked, so one build serves every version of them.
 from __future__ import annotations
 
 import ctypes
-import functools
 import importlib.util
 import os
 import sys
-import warnings
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
@@ -142,21 +140,42 @@ class Reduction(ctypes.Structure):
     )
 
 
-@functools.cache
-def load() -> ctypes.CDLL | None:
-    """The library, or None where the package was built without it, with a warning.
+def setting() -> str:
+    """``LOVASZ_KERNELS``: off, on, check, or default, which checks once.
 
-    It computes in one thread until ``lovasz_set_parallel_for`` lends it others.
+    Raises:
+        RuntimeError: for anything else.
     """
-    path = _find()
-    if path is None:
-        warnings.warn(
-            "lovasz: this installation has no compiled kernels; on the CPU the losses run in plain"
-            " PyTorch, with the same results and many times slower",
-            RuntimeWarning,
-            stacklevel=2,
+    value = os.environ.get("LOVASZ_KERNELS", "")
+    if value not in ("", "off", "on", "check"):
+        raise RuntimeError(
+            "lovasz: expected the environment variable LOVASZ_KERNELS to be off, on or check, or"
+            f" not to be set, got {value!r}"
         )
-        return None
+    return value or "default"
+
+
+def find() -> Path | None:
+    """Where the library is: where ``LOVASZ_LIBRARY`` says, or as it was installed, or nowhere."""
+    if chosen := os.environ.get("LOVASZ_LIBRARY"):
+        return Path(chosen)
+    # An editable installation keeps the library elsewhere than beside this file.
+    spec = importlib.util.find_spec("lovasz._kernels")
+    origins = [spec.origin] if spec is not None and spec.origin else []
+    beside = Path(__file__).parents[1] / _NAMES.get(sys.platform, "_kernels.so")
+    return next((path for path in (*map(Path, origins), beside) if path.exists()), None)
+
+
+def open_library(path: Path) -> ctypes.CDLL:
+    """The library, of the instruction-set level that ``LOVASZ_CPU_LEVEL`` names.
+
+    It computes in one thread until ``lovasz_set_parallel_for`` lends it others. Whether it computes
+    what it should is not known yet: `compiled.load` asks.
+
+    Raises:
+        OSError: if the file is no library that this system can load.
+        RuntimeError: if it is one of another version, or the level is none.
+    """
     library = ctypes.CDLL(str(path))
     _check_layout(library, path)
     _declare(library)
@@ -228,15 +247,3 @@ def _check_layout(library: ctypes.CDLL, path: Path) -> None:
             f"lovasz: expected the compiled kernels of this version (ABI {ABI}), got others"
             f" (ABI {found[0] if found else 'unknown'}) in {path.name}: install lovasz again"
         )
-
-
-def _find() -> Path | None:
-    if os.environ.get("LOVASZ_DISABLE_KERNELS") == "1":
-        return None
-    if chosen := os.environ.get("LOVASZ_LIBRARY"):
-        return Path(chosen)
-    # An editable installation keeps the library elsewhere than beside this file.
-    spec = importlib.util.find_spec("lovasz._kernels")
-    origins = [spec.origin] if spec is not None and spec.origin else []
-    beside = Path(__file__).parents[1] / _NAMES.get(sys.platform, "_kernels.so")
-    return next((path for path in (*map(Path, origins), beside) if path.exists()), None)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.core import native
+from lovasz.core import compiled
 
 _OK, _MOVED = 0, 1
 
@@ -24,7 +24,7 @@ class Clouds(NamedTuple):
     @classmethod
     def of(cls, ids: Tensor, number: int) -> Clouds:
         """From segment ids (1, L), which are read."""
-        library = native.load()
+        library = compiled.load()
         assert library is not None  # whoever asks is about to call it
         ids = ids.contiguous()
         offsets = torch.empty(number + 1, dtype=torch.int64)

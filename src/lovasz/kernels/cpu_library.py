@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lovasz.core import native
+from lovasz.core import compiled
 from lovasz.core.upsampling import LINEAR, LINEAR_CORNERS, NEAREST
 
 LINKS = {
@@ -37,7 +37,7 @@ UPSAMPLE = {LINEAR: 1, LINEAR_CORNERS: 2, NEAREST: 3}
 @functools.cache
 def load() -> ctypes.CDLL | None:
     """The library, which runs on torch's threads, so that ``torch.set_num_threads`` holds."""
-    library = native.load()
+    library = compiled.load()
     if library is not None:
         library.lovasz_set_parallel_for(_parallel_for())
     return library

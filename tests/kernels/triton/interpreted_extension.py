@@ -165,6 +165,6 @@ def test_without_kernels(monkeypatch):
     launches = []
     kernel = Recorder(extension.extend_kernel, launches)
     monkeypatch.setattr(extension, "extend_kernel", kernel)
-    monkeypatch.setenv("LOVASZ_DISABLE_KERNELS", "1")
+    monkeypatch.setenv("LOVASZ_KERNELS", "off")
     check(sparse((2, 3, 2, 64), 9, 0))
     assert launches == []

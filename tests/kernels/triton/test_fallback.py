@@ -53,7 +53,7 @@ def test_without_triton_the_reference_runs_and_one_warning_says_so():
 @pytest.mark.usefixtures("_no_triton")
 @pytest.mark.filterwarnings("error")
 def test_kernels_that_are_not_wanted_are_not_missed(monkeypatch):
-    monkeypatch.setenv("LOVASZ_DISABLE_KERNELS", "1")
+    monkeypatch.setenv("LOVASZ_KERNELS", "off")
     scores, target = torch.randn(1, 2, 9), torch.randint(2, (1, 9))
     counts = gpu.histogram(scores, target, 64, None, False, "softmax")[0]
     gpu.extend(counts, 1.0, 1.0, False)

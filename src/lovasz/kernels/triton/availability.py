@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import warnings
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from lovasz.core import native
+
 _SCORE_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def launches(module: str) -> ModuleType | None:
-    """A module of launches; None without Triton, or with LOVASZ_DISABLE_KERNELS=1."""
-    if os.environ.get("LOVASZ_DISABLE_KERNELS") == "1" or not _has_triton():
+    """A module of launches; None without Triton, or with ``LOVASZ_KERNELS=off``."""
+    if native.setting() == "off" or not _has_triton():
         return None
     return importlib.import_module(f"lovasz.kernels.triton.{module}")
 
