@@ -1,9 +1,15 @@
 """The compiled library proves itself when it is loaded: known results, and faults."""
 
 import ctypes
+import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -276,3 +282,35 @@ def test_threads_that_load_at_once_warn_once(opened):
         ask_at_once()
     assert found == [None] * 4
     assert len(warned) == 1
+
+
+def test_a_miscompiled_library_computes_nothing(tmp_path):
+    """Compiled with a fault, and loaded by a process of its own."""
+    compiler = shutil.which("c++")
+    if compiler is None or sys.platform == "win32":
+        pytest.skip("needs a C++ compiler and dlopen")
+    here, library = Path(__file__).parent, tmp_path / "faulty.so"
+    options = ["-shared", "-fPIC", f'-DLOVASZ_REAL="{native.find()}"', "-ldl", "-o", str(library)]
+    source = [f"-I{here.parents[1] / 'csrc'}", str(here / "faulty_library.cpp")]
+    subprocess.run([compiler, *source, *options], check=True, timeout=60)
+    code = (
+        "import torch, lovasz;"
+        "logits = torch.tensor([[[1.0, 0.5, -0.25], [0.0, 1.0, 0.5]]], requires_grad=True);"
+        "lovasz.lovasz_softmax(logits, torch.tensor([[0, 1, 0]])).backward();"
+        "print(logits.grad.flatten().tolist())"
+    )
+    environment = os.environ | {"LOVASZ_LIBRARY": str(library), "LOVASZ_KERNELS": ""}
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stderr.count("Warning") == 1
+    assert "faulty.so compute wrong results (number 0 of lovasz_backward: expected" in done.stderr
+    logits = torch.tensor([[[1.0, 0.5, -0.25], [0.0, 1.0, 0.5]]], requires_grad=True)
+    lovasz.lovasz_softmax(logits, torch.tensor([[0, 1, 0]])).backward()
+    gradient = torch.tensor(json.loads(done.stdout))
+    torch.testing.assert_close(gradient, logits.grad.flatten(), rtol=1e-5, atol=1e-7)

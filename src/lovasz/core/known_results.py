@@ -25,7 +25,7 @@ from lovasz.core.native import (
     Strided,
 )
 
-TOLERANCE = 4e-6
+TOLERANCE = 2e-6
 
 CLASSES, PIXELS, BINS, IGNORED = 3, 19, 8, 7
 ROWS = 2 * CLASSES * BINS
