@@ -71,6 +71,8 @@ FLOORS = [
     ["kernels.triton.chunks"],
     ["kernels.cpu_library"],
     ["kernels.cpu", "kernels.triton", "kernels.autograd"],
+    ["kernels.verdicts", "kernels.comparison", "kernels.small_inputs"],
+    ["kernels.self_test"],
     ["kernels.operators"],
     ["kernels.passes"],
     ["kernels"],

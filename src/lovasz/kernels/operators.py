@@ -24,9 +24,10 @@ asked for; if they are not, those of predictions may be 0. ``smoothing`` is the 
 With ``upsample`` (``core.upsampling``) the scores are (N, C, d, h, w) and interpolated to ``size``
 (D, H, W) while they are read; L is D · H · W, and the gradient is that of the scores as given.
 
-PyTorch's dispatcher picks the implementation by device: ``cpu``, ``triton``, and for all others
-``reference``, which is plain torch and the specification. Only shapes, strides and dtypes are
-decided here, so that compilers can trace through without running anything.
+PyTorch's dispatcher picks the implementation by device: ``cpu``, ``triton`` where it passes its
+test (``self_test``), and for all others ``reference``, which is plain torch and the specification.
+Only shapes, strides and dtypes are decided here, so that compilers can trace through without
+running anything.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ from torch import Tensor
 from lovasz.core.regions import SUMS
 from lovasz.kernels import autograd, cpu, reference, triton
 from lovasz.kernels.batching import vmap_rule
+from lovasz.kernels.comparison import RESULTS
 from lovasz.kernels.contract import checked, checked_reduction
 from lovasz.kernels.precision import compute_dtype
 from lovasz.kernels.segments import Segments
+from lovasz.kernels.self_test import proven
 from lovasz.kernels.soft import is_soft
 
 _WITHOUT_GRADIENT = ("histogram", "extend", "sort", "sort_and_extend", "argmax")
@@ -85,12 +88,15 @@ def _define() -> torch.library.Library:
         library.impl(name, checked(name, getattr(reference, name)), fallback)
         # A program from which a compiler has taken ``detach`` must not look for a gradient.
         library.impl(name, torch.library.fallthrough_kernel, "Autograd")
-    for key, module in (("CPU", cpu), ("CUDA", triton)):
-        for name in ("histogram", "extend", "sort_and_extend", "argmax"):
-            library.impl(name, checked(name, getattr(module, name)), key)
-    for key, module in ((fallback, reference), ("CPU", cpu), ("CUDA", triton)):
-        library.impl("backward", checked("backward", module.backward), key)
-        library.impl("reduce", checked_reduction(module.reduce), key)
+    by_triton = {
+        name: proven(name, getattr(triton, name), getattr(reference, name)) for name in RESULTS
+    }
+    for name in ("histogram", "extend", "sort_and_extend", "argmax"):
+        library.impl(name, checked(name, getattr(cpu, name)), "CPU")
+        library.impl(name, checked(name, by_triton[name]), "CUDA")
+    for key, module in ((fallback, vars(reference)), ("CPU", vars(cpu)), ("CUDA", by_triton)):
+        library.impl("backward", checked("backward", module["backward"]), key)
+        library.impl("reduce", checked_reduction(module["reduce"]), key)
     autograd.register(library)
     return library
 

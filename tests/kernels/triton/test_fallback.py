@@ -15,9 +15,9 @@ from tests.kernels.cases import IGNORE, labels_of, scores_of, slopes_of
 @pytest.fixture
 def _no_triton(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
-    availability._has_triton.cache_clear()
+    availability.has_triton.cache_clear()
     yield
-    availability._has_triton.cache_clear()
+    availability.has_triton.cache_clear()
 
 
 @pytest.mark.usefixtures("_no_triton")

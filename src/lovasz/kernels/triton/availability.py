@@ -21,13 +21,14 @@ _SCORE_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def launches(module: str) -> ModuleType | None:
     """A module of launches; None without Triton, or with ``LOVASZ_KERNELS=off``."""
-    if native.setting() == "off" or not _has_triton():
+    if native.setting() == "off" or not has_triton():
         return None
     return importlib.import_module(f"lovasz.kernels.triton.{module}")
 
 
 @functools.cache
-def _has_triton() -> bool:
+def has_triton() -> bool:
+    """Whether Triton can be imported; if not, one warning says so."""
     try:
         importlib.import_module("triton")
     except ImportError as error:
