@@ -130,7 +130,7 @@ def _verdict(
     case = " ".join(map(str, (name, *key[2:])))
     if not check and verdicts.passed(who, case):
         return _known.setdefault(key, True)
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+    if _is_recording(device):
         _warn(
             "lovasz: the first call of its kind was made while a CUDA graph is recorded, in which"
             " kernels cannot be tested, so plain PyTorch was recorded, with the same results and"
@@ -197,6 +197,11 @@ def _name_of(name: str, call: dict[str, Any]) -> str:
     regions = call.get("regions", call.get("by_regions"))
     soft = "target" in call and is_soft(call["target"], call["mixture"], call["label_smoothing"])
     return f"{name} of soft labels" if soft or regions not in (None, False) else name
+
+
+def _is_recording(device: torch.device) -> bool:
+    """Whether a graph is recorded, in which nothing can be waited for."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
 """Kernels prove themselves, in Triton's interpreter: sound ones pass, and planted faults do not."""
 
+import inspect
 import json
+import re
 import threading
-import warnings
 
 import pytest
 import torch
 
-from lovasz.kernels import reference, self_test, verdicts
+from lovasz.kernels import reference, self_test, small_inputs, verdicts
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.self_test import proven
 from lovasz.kernels.triton import chunks, extension, gradient, histograms, reduction, soft, sorting
@@ -17,7 +18,6 @@ from tests.pairwise import pairwise
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")]
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 NAMES = ("histogram", "sort_and_extend", "extend", "reduce", "backward", "argmax")
 OPERATORS = {name: proven(name, getattr(gpu, name), getattr(reference, name)) for name in NAMES}
 IGNORE = 77
@@ -31,50 +31,420 @@ def _a_device(monkeypatch, tmp_path):
     monkeypatch.setattr(verdicts, "identity", lambda _: DEVICE)
     monkeypatch.setenv("LOVASZ_CACHE", str(tmp_path))
     monkeypatch.delenv("LOVASZ_KERNELS", raising=False)
+    # The interpreter is slow.
+    monkeypatch.setattr(small_inputs, "_LENGTHS", (48, 37))
+    monkeypatch.setattr(small_inputs, "_SORTED_LENGTHS", (16, 17))
+    monkeypatch.setattr(small_inputs, "_MOST_BINS", 256)
     self_test.forget()
     yield
     self_test.forget()
 
 
-def call(name, shape=(2, 5, 100), dtype=torch.float32, link="softmax", layout="pixels", **options):
-    """Arguments of an operator, and the reference's results, by name."""
-    scores, target = scores_of(shape, layout, dtype, 2.0), labels_of(shape)
-    if link in ("probabilities", "channel_probabilities"):
-        scores = scores.float().softmax(1).to(dtype)
-    if link not in ("softmax", "probabilities"):
-        target = target.unsqueeze(1).expand(shape) % 2
-    weight = options.pop("weighted", False)
-    pixel_weight = torch.rand(target.shape) if weight else None
-    return scores, target, pixel_weight, options
-
-
-CASES = pairwise(
-    [(1, 1, 33), (2, 2, 64), (2, 19, 70), (1, 45, 33), (1, 150, 20)],
-    DTYPES,
-    ["softmax", "sigmoid", "hinge", "elu", "probabilities", "channel_probabilities"],
-    ["pixels", "classes"],
-    [False, True],  # one loss for each image
-    [False, True],  # weights of pixels
-    [False, True],  # cross-entropy
-)
+def passes(name, *arguments):
+    """Whether the kernels pass the test that a call asks for."""
+    plain = getattr(reference, name)
+    bound = inspect.signature(plain).bind(*arguments)
+    bound.apply_defaults()
+    wrong = self_test._test(name, getattr(gpu, name), plain, bound.arguments, CPU)
+    assert wrong is None, (name, wrong)
+    return True
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "link", "layout", "per_image", "weighted", "entropy"), CASES
+    ("shape", "dtype", "link", "layout", "per_image", "weighted", "entropy"),
+    pairwise(
+        [(1, 1, 33), (2, 5, 64), (1, 17, 33)],
+        [torch.float32, torch.bfloat16, torch.float16],
+        ["softmax", "sigmoid", "hinge", "elu", "probabilities", "channel_probabilities"],
+        ["pixels", "classes"],
+        [False, True],  # one loss for each image
+        [False, True],  # weights of pixels
+        [False, True],  # cross-entropy
+    ),
 )
 def test_sound_kernels_pass(shape, dtype, link, layout, per_image, weighted, entropy):
-    scores, target, weight, _ = call("", shape, dtype, link, layout, weighted=weighted)
+    scores, target = scores_of(shape, layout, dtype, 2.0), labels_of(shape)
+    if link not in ("softmax", "probabilities"):
+        target = target.unsqueeze(1).expand(shape) % 2
+    weight = torch.ones(target.shape) if weighted else None
     entropy = entropy and "prob" not in link
-    class_weight = torch.rand(shape[1]) if entropy else None
-    arguments = (scores, target, 300, IGNORE, per_image, link, entropy, class_weight, 0.0, weight)
-    counts, lse, *_ = OPERATORS["histogram"](*arguments)
-    losses, slopes, _ = OPERATORS["extend"](counts, 1.0, 1.0, False, 1, link in ("hinge", "elu"))
-    factors, scale = torch.ones(losses.shape), torch.tensor(1.0) if entropy else None
+    class_weight, scale = (torch.ones(shape[1]), torch.tensor(1.0)) if entropy else (None, None)
+    reading = (IGNORE, per_image, link)
+    passes("histogram", scores, target, 64, *reading, entropy, class_weight, 0.0, weight)
+    groups = shape[0] if per_image else 1
+    slopes, factors = torch.ones(groups, shape[1], 2, 64), torch.ones(groups, shape[1])
+    lse = torch.empty(shape[::2] if link == "softmax" else 0, dtype=torch.float64)
     tail = (IGNORE, link, scale, class_weight, 0.0, None, weight)
-    OPERATORS["backward"](scores, target, lse, slopes, factors, *tail)
-    found = OPERATORS["sort_and_extend"](
-        scores, target, IGNORE, per_image, link, 1.0, 1.0, False, weight
+    passes("backward", scores, target, lse, slopes, factors, *tail)
+    passes("sort_and_extend", scores, target, *reading, 1.0, 1.0, False, weight)
+    passes("backward", scores, target, lse, torch.ones(shape), factors, *tail)
+
+
+def test_sound_kernels_of_many_classes_pass():
+    scores, target, lse = torch.ones(1, 70, 9), torch.ones(1, 9).long(), torch.ones(1, 9)
+    passes("histogram", scores, target, 64, None, False, "softmax")
+    slopes = torch.ones(1, 70, 2, 64)
+    passes("backward", scores, target, lse.double(), slopes, None, None, "softmax")
+
+
+@pytest.mark.parametrize("scale", [1, 2**20])
+def test_sound_kernels_between_the_passes_pass(scale):
+    counts = torch.ones(2, 3, 2, 64, dtype=torch.int64)
+    for unbounded, positives in ((False, None), (True, None), (False, torch.ones(2, 3))):
+        passes("extend", counts, 0.3, 1.0, unbounded, scale, unbounded, positives)
+    losses, active, invalid = torch.ones(2, 3), torch.ones(2, 3), torch.ones(2)
+    for weight, mean, sums in ((None, True, None), (torch.ones(3), False, torch.ones(2))):
+        passes("reduce", losses, active, invalid, weight, mean, mean, mean, mean, sums)
+
+
+def test_sound_kernels_of_interpolated_scores_pass():
+    target, lse = labels_of((2, 3, 99)), torch.empty(2, 99, dtype=torch.float64)
+    for mode, dtype in (("linear", torch.float32), ("linear_align_corners", torch.bfloat16)):
+        scores = scores_of((2, 3, 20), "pixels", dtype, 2.0).view(2, 3, 1, 4, 5)
+        size = [1, 9, 11]
+        options = (None, 1, mode, size)
+        reading = (64, IGNORE, True, "softmax", True, None, 0.1, None)
+        passes("histogram", scores, target, *reading, *options)
+        tail = (IGNORE, "softmax", torch.tensor(1.0), None, 0.1, None, None, mode, size)
+        passes("backward", scores, target, lse, torch.ones(2, 3, 2, 64), torch.ones(2, 3), *tail)
+        passes("backward", scores, target, lse, torch.ones(2, 3, 99), torch.ones(1, 3), *tail)
+        sort = (IGNORE, False, "softmax", 1.0, 1.0, False, None)
+        passes("sort_and_extend", scores, target, *sort, *options)
+        passes("argmax", scores, size, mode, True)
+    passes("argmax", torch.ones(1, 3, 2, 4, 5), [5, 4, 9], "nearest", False)
+
+
+def test_sound_kernels_of_soft_labels_and_clouds_pass():
+    shape = (2, 3, 40)
+    scores, target = scores_of(shape, "pixels", torch.float32, 2.0), labels_of(shape)
+    soft, weight = torch.ones(shape), torch.ones(2, 40)
+    lse, none = torch.empty(2, 40, dtype=torch.float64), (None, 1, None, None)
+    reading = (64, None, False, "softmax", True, None, 0.1, weight)
+    passes("histogram", scores, soft, *reading, *none)
+    reading = (64, IGNORE, False, "sigmoid", False, None, 0.0, None)
+    passes("histogram", scores, soft > 0, *reading, *none, None, 0.0, True)
+    maps, mixture = torch.stack((target, target), 1), torch.ones(2, 2)
+    reading = (64, IGNORE, True, "softmax", False, None, 0.0, None)
+    passes("histogram", scores, maps, *reading, *none, mixture, 0.1)
+    tail = (None, "softmax", torch.tensor(1.0), None, 0.1, None, weight, None, None, None, 0.0)
+    slopes, factors = torch.ones(1, 3, 2, 64), torch.ones(1, 3)
+    passes("backward", scores, soft, lse, slopes, factors, *tail, torch.ones(1, 3, 8))
+
+    points, labels, ids = scores[:1], target[:1], torch.zeros(1, 40, dtype=torch.int64)
+    clouds = (None, ids, 5)
+    passes("histogram", points, labels, 64, IGNORE, False, "softmax", False, None, 0.0, *clouds)
+    passes("sort_and_extend", points, labels, IGNORE, False, "softmax", 1.0, 1.0, False, *clouds)
+    tail = (IGNORE, "softmax", None, None, 0.0, ids)
+    passes("backward", points, labels, lse[:1], slopes.expand(5, -1, -1, -1), None, *tail)
+
+
+def add_one(found):
+    found[0].view(-1)[3] += 1
+    return found
+
+
+def add_one_and_take_it_elsewhere(found):
+    counts = found[0].view(-1)
+    counts[counts > 0][0] -= 1
+    counts[3] += 1
+    counts[4] -= 1
+    return found
+
+
+def scale(number):
+    def change(found):
+        (found if isinstance(found, torch.Tensor) else found[0]).mul_(number)
+        return found
+
+    return change
+
+
+def one_is(place, number):
+    def change(found):
+        found[place].view(-1)[0] = number
+        return found
+
+    return change
+
+
+def refuse(_):
+    raise RuntimeError("ptxas fatal: unresolved extern\n lots of other lines")
+
+
+FAULTS = {
+    "an exception": ("histogram", histograms, "histogram", refuse, "RuntimeError: ptxas fatal"),
+    "one count more": ("histogram", histograms, "histogram", add_one, "counts: expected"),
+    "a count elsewhere": (
+        "histogram", histograms, "histogram", add_one_and_take_it_elsewhere, "counts: expected"
+    ),
+    "a log-sum-exp that is no number": (
+        "histogram", histograms, "histogram", one_is(1, torch.nan), "lse: expected .*got nan"
+    ),
+    "a gradient 1 % too large": (
+        "backward", gradient, "backward", scale(1.01), "gradient: expected"
+    ),
+    "a slope": ("extend", extension, "extend", one_is(1, 0.5), "slopes: expected .*got 0.5"),
+    "a loss": ("reduce", reduction, "reduce", scale(1.01), "total: expected"),
+    "a loss of sorted errors": (
+        "sort_and_extend", sorting, "sort_and_extend", scale(1.01), "losses: expected"
+    ),
+    "a label": (
+        "argmax", upsampled, "argmax", lambda found: (found + 1) % 3, "labels: expected"
+    ),
+    "soft labels": (
+        "histogram of soft labels", soft, "histogram", one_is(4, 7.0), "region sums: expected"
+    ),
+    "interpolated scores": (
+        "histogram of interpolated scores", chunks, "histogram", add_one, "counts: expected"
+    ),
+}  # fmt: skip
+
+
+def plant(monkeypatch, module, function, fault):
+    original = getattr(module, function)
+    monkeypatch.setattr(module, function, lambda *a, **k: fault(original(*a, **k)))
+
+
+def calls():
+    """A small call of each kind."""
+    scores, target = scores_of((2, 3, 99), "pixels", torch.float32, 2.0), labels_of((2, 3, 99))
+    common, sort = (64, IGNORE, False, "softmax"), (IGNORE, False, "softmax", 1.0, 1.0)
+    counts, lse, invalid, *_ = reference.histogram(scores, target, *common)
+    losses, slopes, present = reference.extend(counts, 1.0, 1.0, False)
+    low, upsample = scores[:, :, :20].reshape(2, 3, 1, 4, 5), ([1, 9, 11], "linear")
+    interpolated = (False, None, 0.0, None, None, 1, *upsample[::-1])
+    tail = (invalid, None, False, True, False, False)
+    return {
+        "histogram": (scores, target, *common),
+        "histogram of soft labels": (scores, scores.softmax(1), *common),
+        "histogram of interpolated scores": (low, target, *common, *interpolated),
+        "backward": (scores, target, lse, slopes, None, IGNORE, "softmax"),
+        "extend": (counts, 1.0, 1.0, False),
+        "reduce": (losses, present[1], *tail),
+        "sort_and_extend": (scores, target, *sort),
+        "argmax": (low, *upsample, False),
+    }
+
+
+def results(found):
+    return (found,) if isinstance(found, torch.Tensor) else found
+
+
+def check(kind, arguments):
+    name = kind.partition(" ")[0]
+    expected = getattr(reference, name)(*arguments)
+    for got, wanted in zip(results(OPERATORS[name](*arguments)), results(expected), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "function", "fault", "said"), FAULTS.values(), ids=FAULTS
+)
+def test_a_fault_is_one_warning_and_the_reference(
+    kind, module, function, fault, said, monkeypatch, tmp_path
+):
+    every = calls()
+    plant(monkeypatch, module, function, fault)
+    with pytest.warns(RuntimeWarning, match=f"of {kind} fail their test on Some Device") as warned:
+        check(kind, every[kind])
+    (message,) = [str(w.message) for w in warned if "lovasz" in str(w.message)]
+    assert DEVICE in message
+    assert re.search(said, message)
+    check(kind, every[kind])  # no second one
+    other = "argmax" if kind == "extend" else "extend"
+    check(other, every[other])
+    assert {failed for failed, _ in self_test._failed} == {kind}
+    assert len(list(tmp_path.rglob("*.json"))) == 1  # of the other
+    # Of that kind nothing runs any more, whatever the options.
+    again = OPERATORS[kind.partition(" ")[0]]
+    monkeypatch.setattr(module, function, lambda *_, **__: pytest.fail("kernels were called"))
+    if kind == "histogram":
+        again(every[kind][0].bfloat16(), *every[kind][1:])
+
+
+def test_what_ran_before_does_not_run_after_a_fault(monkeypatch):
+    scores, *rest = calls()["histogram"]
+    check("histogram", (scores, *rest))
+    plant(monkeypatch, histograms, "histogram", add_one)
+    with pytest.warns(RuntimeWarning, match="counts"):
+        OPERATORS["histogram"](scores.half(), *rest)
+    check("histogram", (scores, *rest))
+
+
+@pytest.fixture
+def tests_made(monkeypatch):
+    """Names of the operators that are tested."""
+    made, test = [], self_test._test
+    monkeypatch.setattr(
+        self_test, "_test", lambda name, *rest: made.append(name) or test(name, *rest)
     )
-    OPERATORS["backward"](scores, target, lse, found[1], factors, *tail)
+    return made
+
+
+def test_a_pass_is_kept_for_later_processes(tests_made, tmp_path):
+    arguments = calls()["extend"]
+    for _ in range(2):
+        check("extend", arguments)
+    assert tests_made == ["extend"]
+    (file,) = tmp_path.rglob("*.json")
+    assert json.loads(file.read_text())["device"] == DEVICE
+    self_test.forget()
+    check("extend", arguments)
+    assert tests_made == ["extend"]
+    for content in ("", "{", '"passed"', json.dumps({"device": "another"})):
+        file.write_text(content)
+        self_test.forget()
+        tests_made.clear()
+        check("extend", arguments)
+        assert tests_made == ["extend"]
+        assert json.loads(file.read_text())["device"] == DEVICE
+
+
+def test_another_driver_or_other_sources_are_tested_anew(tests_made, monkeypatch):
+    arguments = calls()["extend"]
+    check("extend", arguments)
+    monkeypatch.setattr(verdicts, "identity", lambda _: DEVICE.replace("driver 2", "driver 5"))
+    self_test.forget()
+    check("extend", arguments)
+    monkeypatch.setattr(verdicts, "_sources", lambda: "changed")
+    self_test.forget()
+    check("extend", arguments)
+    assert tests_made == ["extend"] * 3
+
+
+def test_a_folder_that_cannot_be_written(tests_made, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LOVASZ_CACHE", str(tmp_path / "file"))
+    arguments = calls()["extend"]
+    for _ in range(2):
+        self_test.forget()
+        check("extend", arguments)
+    assert tests_made == ["extend"] * 2
+
+
+def test_a_failure_is_not_kept(tests_made, monkeypatch, tmp_path):
+    plant(monkeypatch, extension, "extend", scale(1.01))
+    for _ in range(2):
+        self_test.forget()
+        with pytest.warns(RuntimeWarning, match="losses"):
+            check("extend", calls()["extend"])
+    assert tests_made == ["extend"] * 2
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_on_does_not_test_and_off_does_not_use(tests_made, monkeypatch):
+    plant(monkeypatch, extension, "extend", scale(1.01))
+    arguments = calls()["extend"]
+    wanted = reference.extend(*arguments)[0]
+    for value, factor in (("on", 1.01), ("off", 1.0)):
+        monkeypatch.setenv("LOVASZ_KERNELS", value)
+        self_test.forget()
+        torch.testing.assert_close(OPERATORS["extend"](*arguments)[0], factor * wanted)
+    assert tests_made == []
+
+
+def test_check_tests_anew_and_raises(tests_made, monkeypatch, tmp_path):
+    arguments = calls()["extend"]
+    check("extend", arguments)
+    monkeypatch.setenv("LOVASZ_KERNELS", "check")
+    self_test.forget()
+    check("extend", arguments)
+    assert tests_made == ["extend"] * 2
+    plant(monkeypatch, extension, "extend", scale(1.01))
+    self_test.forget()
+    for _ in range(2):
+        with pytest.raises(
+            RuntimeError, match=f"of extend fail .*{DEVICE[:11]}.*LOVASZ_KERNELS=off"
+        ):
+            OPERATORS["extend"](*arguments)
+
+
+def test_another_value_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("LOVASZ_KERNELS", "1")
+    with pytest.raises(RuntimeError, match=r"to be off, on or check.*got '1'$"):
+        OPERATORS["extend"](*calls()["extend"])
+
+
+def test_threads_test_once(tests_made):
+    """By a kernel that is none, as the interpreter knows but one thread."""
+    operator = proven("extend", reference.extend, reference.extend)
+    arguments, barrier, done = calls()["extend"], threading.Barrier(4), []
+
+    def ask():
+        barrier.wait()
+        done.append(operator(*arguments)[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tests_made == ["extend"]
+    assert len(done) == 4
+
+
+def test_a_call_within_a_test_is_not_tested(tests_made, monkeypatch):
+    arguments = calls()["extend"]
+
+    def within(*given, **options):
+        return OPERATORS["extend"](*arguments) and gpu.extend(*given, **options)
+
+    operator = proven("extend", within, reference.extend)
+    operator(*arguments)
+    assert tests_made == ["extend"]
+
+
+def test_nothing_of_torch_is_changed(monkeypatch):
+    """Neither its random numbers nor its defaults, which are not to matter either."""
+    before = torch.get_rng_state()
+    every = calls()
+    monkeypatch.setattr(torch, "rand", None)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+            for kind in ("histogram", "extend", "backward"):
+                OPERATORS[kind](*every[kind])
+        assert torch.is_autocast_enabled("cpu") is False
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert all(self_test._known.values())
-    assert len(self_test._known) == 5
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_while_a_graph_is_recorded_plain_torch_is(tests_made, monkeypatch):
+    monkeypatch.setattr(self_test, "_is_recording", lambda _: True)
+    with pytest.warns(RuntimeWarning, match="CUDA graph is recorded.*call it once before"):
+        check("extend", calls()["extend"])
+    assert self_test._known == {}
+    assert tests_made == []
+
+
+def test_without_memory_nothing_is_known(monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError
+
+    arguments = calls()["extend"]
+    with monkeypatch.context() as patched:
+        patched.setattr(extension, "extend", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            OPERATORS["extend"](*arguments)
+    assert self_test._known == {}
+    check("extend", arguments)
+    assert list(self_test._known.values()) == [True]
+
+
+def test_a_reference_that_cannot_run_there_is_run_on_the_cpu():
+    """As torch's deterministic mode refuses some of its operators on devices."""
+    asked = []
+
+    def plain(*arguments, **options):
+        asked.append(len(asked))
+        if len(asked) == 1:
+            raise RuntimeError("does not have a deterministic implementation")
+        return reference.extend(*arguments, **options)
+
+    plain.__signature__ = inspect.signature(reference.extend)
+    arguments = calls()["extend"]
+    proven("extend", gpu.extend, plain)(*arguments)
+    assert len(asked) == 2
+    assert list(self_test._known.values()) == [True]

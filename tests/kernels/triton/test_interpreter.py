@@ -14,7 +14,12 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    ("name", "chosen"), [("clouds", "wrong or no_cloud"), ("soft", "hinge or alone")]
+    ("name", "chosen"),
+    [
+        ("clouds", "wrong or no_cloud"),
+        ("soft", "hinge or alone"),
+        ("self_test", "elsewhere or too_large or a_label or after or kept or recorded"),
+    ],
 )
 def test_kernels(name, chosen):
     pytest.importorskip("triton", reason="Triton is not installed")
