@@ -18,7 +18,16 @@ import torch
 
 DEVICE_TESTS = [
     f"tests/kernels/triton/test_device{part}.py"
-    for part in ("", "_multilabel", "_extension", "_clouds", "_sorting", "_upsampling", "_soft")
+    for part in (
+        "",
+        "_multilabel",
+        "_extension",
+        "_clouds",
+        "_sorting",
+        "_upsampling",
+        "_soft",
+        "_self_test",
+    )
 ]
 #: small inputs that take every way through the kernels: sanitizers are a hundred times slower
 SMALL = "(odd or grouped) and not dtype1 and not dtype2 and not elu"

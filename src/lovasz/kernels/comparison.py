@@ -40,8 +40,8 @@ BOUNDS = {
     "backward": 1e-3,
 }
 ROUNDING = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
-#: part of a bin beside its edges where rounding decides
-EDGE = 0.02
+#: what rounding may change of an error, as a part of it, and where that is less by as much
+RELATIVE, ABSOLUTE = 1e-5, 2.5e-7
 
 
 def difference(
@@ -87,45 +87,45 @@ def _differs(
 
 
 def _counts_differ(arguments: dict[str, Any], value: Tensor, wanted: Tensor) -> Tensor:
-    """Bins up to which more or less is counted than rounding allows."""
+    """Bins up to which more or less is counted than if all errors were smaller, or larger."""
     if torch.equal(value, wanted):
         return torch.zeros_like(wanted, dtype=torch.bool)
-    below, above = _near_edges(arguments)
-    above = torch.cat((above[..., 1:], torch.zeros_like(above[..., :1])), -1)
-    below[..., -1] = 0
-    moved = (value - wanted).cumsum(-1)
-    allowed = (moved >= -below) & (moved <= above)
-    # Of a bin that differs, so that its counts are named.
-    return ~allowed & (value != wanted) | (~allowed & ~(~allowed & (value != wanted)).any())
+    fewest, most = (counts.cumsum(-1) for counts in _counts_around(arguments))
+    counted = value.cumsum(-1)
+    return (counted < fewest) | (counted > most)
 
 
-def _near_edges(arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """What is counted of errors just below the upper edge, and just above the lower, of a bin."""
+def _counts_around(arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Counts of errors that are larger by what rounding may make of them, and smaller."""
     scores = at_target(arguments["scores"], arguments["upsample"], arguments["size"])
     target, ignored, link = (arguments[name] for name in ("target", "ignore_index", "link"))
     weight, number = arguments["pixel_weight"], arguments["bins"]
     mixture, smoothing = arguments["mixture"], arguments["label_smoothing"]
     lse = reference.log_sum_exp(scores, link)
-    if arguments["regions"] or is_soft(target, mixture, smoothing):
-        soft = read_labels(scores, target, ignored, link, mixture, smoothing, weight)
-        pixels = load_soft(scores, soft, lse, link)
+    soft = arguments["regions"] or is_soft(target, mixture, smoothing)
+    if soft:
+        labels = read_labels(scores, target, ignored, link, mixture, smoothing, weight)
+        pixels = load_soft(scores, labels, lse, link)
     else:
         pixels = load(scores, target, lse, ignored, link)
-    # In twice as many bins, of which the last one ends at the middle of the last.
-    errors = pixels.errors
+    errors, rest = pixels.errors.double(), pixels.complements.double()
     if link in UNBOUNDED:
-        place = bins.position(torch, errors, 2 * number - 1, unbounded=True)
-        place = torch.where(place > 0, (place + 1) / 2, 0.25)
+        step = ABSOLUTE + RELATIVE * (1 + errors)
     else:
-        place = bins.position(torch, errors, 2 * number, complements=pixels.complements) / 2
-    index = place.to(torch.int64)
-    rest = place - index
+        # A prediction has all its digits, which 1 less a prediction and a distance have not.
+        step = RELATIVE * torch.minimum(errors, rest)
+        by_prediction = (errors < rest) != pixels.positive
+        step = step + torch.where(by_prediction & (not soft), 0.0, ABSOLUTE)
     groups = Segments(arguments["per_image"], arguments["segment_ids"], arguments["segments"])
-    near = (
-        histogram_of(index, pixels.positive, pixels.valid & chosen, number, groups, weight)
-        for chosen in (rest > 1 - EDGE, rest < EDGE)
-    )
-    return next(near), next(near)
+    found = []
+    for moved in (errors + step, (errors - step).clamp(min=0)):
+        options: dict[str, Any] = {"unbounded": True}
+        if link not in UNBOUNDED:
+            options = {"complements": (rest - (moved - errors)).clamp(0, 1)}
+            moved = moved.clamp(0, 1)  # noqa: PLW2901
+        index = bins.position(torch, moved, number, **options).to(torch.int64)
+        found.append(histogram_of(index, pixels.positive, pixels.valid, number, groups, weight))
+    return found[0], found[1]
 
 
 def _labels_differ(arguments: dict[str, Any], value: Tensor, wanted: Tensor) -> Tensor:

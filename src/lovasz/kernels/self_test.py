@@ -27,8 +27,11 @@ from lovasz.kernels.triton import availability
 
 _Function = Callable[..., Any]
 
-# By kind of call, whether the kernels are used; and operators of which they are not, with devices.
+# Whether the kernels are used: by kind of call, and by what some recent calls were exactly.
 _known: dict[Any, bool] = {}
+_recent: dict[Any, bool] = {}
+_MOST_RECENT = 1000
+# Kinds of kernels that are not used, with the device.
 _failed: set[tuple[str, torch.device]] = set()
 _testing = threading.RLock()
 _this_thread = threading.local()
@@ -44,16 +47,19 @@ def proven(name: str, kernel: _Function, plain: _Function) -> _Function:
     """
 
     def operator(*arguments: Any, **options: Any) -> Any:
-        key = (
-            name,
-            arguments[0].device,
-            *map(_kind_of, arguments),
-            *map(_kind_of, options.items()),
-        )
-        trusted = _known.get(key)
+        if options:
+            arguments = inspect.signature(plain).bind(*arguments, **options).args
+        exactly = [
+            (a.dtype, a.shape, a.stride())
+            if isinstance(a, Tensor)
+            else (tuple(a) if isinstance(a, list) else a)
+            for a in arguments
+        ]  # hashable, and found faster than by `_kind_of`
+        call = (name, arguments[0].device, *exactly)
+        trusted = _recent.get(call)
         if trusted is None:
-            trusted = _decide(key, name, kernel, plain, arguments, options)
-        return (kernel if trusted else plain)(*arguments, **options)
+            trusted = _decide(call, name, kernel, plain, arguments)
+        return (kernel if trusted else plain)(*arguments)
 
     return operator
 
@@ -61,6 +67,7 @@ def proven(name: str, kernel: _Function, plain: _Function) -> _Function:
 def forget() -> None:
     """Test everything anew, as a new process does."""
     _known.clear()
+    _recent.clear()
     _failed.clear()
 
 
@@ -80,83 +87,86 @@ def _kind_of(argument: Any) -> Any:
 
 
 def _decide(
-    key: Any,
-    name: str,
-    kernel: _Function,
-    plain: _Function,
-    arguments: tuple[Any, ...],
-    options: dict[str, Any],
+    call: Any, name: str, kernel: _Function, plain: _Function, arguments: tuple[Any, ...]
 ) -> bool:
-    """Whether the kernels are to be used for a kind of call that was not seen before."""
-    bound = inspect.signature(plain).bind(*arguments, **options)
+    """Whether the kernels are to be used for a call as there was none lately."""
+    bound = inspect.signature(plain).bind(*arguments)
     bound.apply_defaults()
+    key = (name, arguments[0].device, *map(_kind_of, bound.args))
     with _testing, torch.cuda.device_of(arguments[0]):
-        if key in _known or getattr(
-            _this_thread, "tests", False
-        ):  # by another thread; or this call belongs to a test
-            return _known.get(key, True)
-        if not _to_be_tested(name, bound.arguments, arguments[0]):
-            return _known.setdefault(key, True)
-        _this_thread.tests = True
-        try:
-            verdict = _verdict(key, name, kernel, plain, bound.arguments)
-        finally:
-            _this_thread.tests = False
-    return verdict
+        if getattr(_this_thread, "tests", False):  # the call belongs to a test
+            return True
+        trusted, certain = _known.get(key), True
+        if trusted is None:
+            _this_thread.tests = True
+            try:
+                trusted, certain = _verdict(key, kernel, plain, bound.arguments)
+            finally:
+                _this_thread.tests = False
+        if certain:
+            _known[key] = trusted
+            if len(_recent) >= _MOST_RECENT:
+                _recent.clear()
+            _recent[call] = trusted
+    return trusted
 
 
-def _to_be_tested(name: str, call: dict[str, Any], first: Tensor) -> bool:
-    """Whether kernels would run, on a device."""
-    if verdicts.identity(first.device) is None or native.setting() in ("off", "on"):
-        return False
-    if not availability.has_triton() or first.numel() == 0:
+def _runs_kernels(name: str, call: dict[str, Any]) -> bool:
+    """Whether kernels compute this; if not, the implementation passes it on to the reference."""
+    first: Tensor = next(iter(call.values()))
+    if first.numel() == 0 or not availability.has_triton():
         return False
     if "scores" not in call:
         return True
-    soft = name == "sort_and_extend" and is_soft(
-        call["target"], call["mixture"], call["label_smoothing"]
-    )
-    return availability.supported(first) and not soft
+    soft = "target" in call and is_soft(call["target"], call["mixture"], call["label_smoothing"])
+    return availability.supported(first) and not (soft and name == "sort_and_extend")
 
 
 def _verdict(
-    key: Any, name: str, kernel: _Function, plain: _Function, call: dict[str, Any]
-) -> bool:
-    device = key[1]
-    kind = _name_of(name, call)
+    key: Any, kernel: _Function, plain: _Function, call: dict[str, Any]
+) -> tuple[bool, bool]:
+    """Whether the kernels are to be used, and whether that holds for later calls too."""
+    name, device = key[:2]
+    setting, kind = native.setting(), _name_of(name, call)
+    who = verdicts.identity(device)
+    if who is None or setting in ("off", "on") or not _runs_kernels(name, call):
+        return True, True
     if (kind, device) in _failed:
-        return _known.setdefault(key, False)
-    who, check = verdicts.identity(device) or "", native.setting() == "check"
+        return False, True
     case = " ".join(map(str, (name, *key[2:])))
-    if not check and verdicts.passed(who, case):
-        return _known.setdefault(key, True)
+    if setting != "check" and verdicts.passed(who, case):
+        return True, True
     if _is_recording(device):
         _warn(
             "lovasz: the first call of its kind was made while a CUDA graph is recorded, in which"
             " kernels cannot be tested, so plain PyTorch was recorded, with the same results and"
             " more slowly; call it once before, or set LOVASZ_KERNELS=on"
         )
-        return False
+        return False, False
     try:
         wrong = _test(name, kernel, plain, call, device)
-    except torch.OutOfMemoryError:  # nothing is known; the next call asks again
-        return True
-    if wrong is None:
-        if not check:
-            verdicts.keep(who, case)
-        return _known.setdefault(key, True)
-    message = f"lovasz: the kernels of {kind} fail their test on {who} ({wrong})"
-    if check:
-        raise RuntimeError(f"{message}; LOVASZ_KERNELS=off does without kernels")
-    _failed.add((kind, device))
-    for other in [k for k in _known if k[:2] == key[:2]]:
-        del _known[other]  # to be decided anew, by the line above
-    _known[key] = False
+    except torch.OutOfMemoryError:
+        return True, False  # the call itself has to find memory, and the next one tests
+    if wrong is not None:
+        _give_up(key, kind, f"the kernels of {kind} fail their test on {who} ({wrong})")
+    elif setting != "check":
+        verdicts.keep(who, case)
+    return wrong is None, True
+
+
+def _give_up(key: Any, kind: str, reason: str) -> None:
+    """Use no kernels of a kind on a device any more, and say why."""
+    if native.setting() == "check":
+        raise RuntimeError(f"lovasz: {reason}; LOVASZ_KERNELS=off does without kernels")
+    _failed.add((kind, key[1]))
+    # Others of that kind, which have passed, are not trusted any more either.
+    for other in [known for known in _known if known[:2] == key[:2]]:
+        del _known[other]
+    _recent.clear()
     _warn(
-        f"{message}; from now on plain PyTorch computes it there, with the same results and more"
-        " slowly, as LOVASZ_KERNELS=off does without a test"
+        f"lovasz: {reason}; from now on plain PyTorch computes it there, with the same results and"
+        " more slowly, as LOVASZ_KERNELS=off does without a test"
     )
-    return False
 
 
 def _test(
@@ -164,20 +174,32 @@ def _test(
 ) -> str | None:
     """What is wrong with the kernels, in words, or None."""
     with torch.no_grad(), torch.autocast(device.type, enabled=False), _may_wait(device):
-        arguments = small(name, call)
-        there = {key: _moved(value, device) for key, value in arguments.items()}
         try:
+            arguments = small(name, call)
+            there = {key: _moved(value, device) for key, value in arguments.items()}
             got = _results(kernel(**there))
+            expected = _expected(plain, arguments, there)
+            return difference(name, arguments, got, expected)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever it is, nothing has been proven
             reason = str(error).strip().partition("\n")[0]
             return f"{type(error).__name__}: {reason}"
-        try:
-            expected = _results(plain(**there))
-        except Exception:  # torch's deterministic mode refuses some operators of devices
-            expected = _results(plain(**arguments))
-        return difference(name, arguments, got, expected)
+
+
+def _expected(
+    plain: _Function, arguments: dict[str, Any], there: dict[str, Any]
+) -> tuple[Tensor, ...]:
+    """By the reference on the device, or on the CPU.
+
+    Torch's deterministic mode refuses some of its operators on devices.
+    """
+    try:
+        return _results(plain(**there))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
+        return _results(plain(**arguments))
 
 
 def _results(found: Any) -> tuple[Tensor, ...]:

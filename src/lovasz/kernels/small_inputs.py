@@ -24,7 +24,7 @@ from lovasz.kernels.upsampling import at_target
 # Enough for more than one strip of pixels; and when they are sorted, as many as have errors that
 # float32 tells apart.
 _LENGTHS, _SORTED_LENGTHS = (1072, 1061), (64, 65)
-_MOST_CLASSES, _MOST_BINS, _MOST_SCORES = 1024, DEFAULT_BINS, 2**21
+_MOST_CLASSES, _MOST_BINS, _MOST_SCORES = 1024, DEFAULT_BINS, 2**19
 # Axes of scores that are interpolated.
 _SOURCE = (2, 5, 7)
 # Scores are sixteenths up to this, and those of the improbable classes far below.
