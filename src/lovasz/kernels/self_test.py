@@ -54,7 +54,7 @@ def proven(name: str, kernel: _Function, plain: _Function) -> _Function:
             if isinstance(a, Tensor)
             else (tuple(a) if isinstance(a, list) else a)
             for a in arguments
-        ]  # hashable, and found faster than by `_kind_of`
+        ]  # can be looked up, and is made faster than by `_kind_of`
         call = (name, arguments[0].device, *exactly)
         trusted = _recent.get(call)
         if trusted is None:
@@ -81,8 +81,10 @@ def _kind_of(argument: Any) -> Any:
         classes = shape[1].bit_length(), argument.stride(1) == 1
         lengths = shape[2] % 16 == 0, shape[-1] == 0
         return argument.dtype, len(shape), shape[0] == 1, *classes, *lengths
-    if isinstance(argument, (int, float)) and not isinstance(argument, bool):
-        return bool(argument)
+    if isinstance(argument, float):
+        return argument != 0
+    if isinstance(argument, int):
+        return min(max(argument, -1), 2)  # 1 is a unit, and more than that
     return tuple(n > 1 for n in argument) if isinstance(argument, list) else argument
 
 
@@ -90,6 +92,8 @@ def _decide(
     call: Any, name: str, kernel: _Function, plain: _Function, arguments: tuple[Any, ...]
 ) -> bool:
     """Whether the kernels are to be used for a call as there was none lately."""
+    if arguments[0].numel() == 0:  # nothing is launched
+        return True
     bound = inspect.signature(plain).bind(*arguments)
     bound.apply_defaults()
     key = (name, arguments[0].device, *map(_kind_of, bound.args))
@@ -113,13 +117,12 @@ def _decide(
 
 def _runs_kernels(name: str, call: dict[str, Any]) -> bool:
     """Whether kernels compute this; if not, the implementation passes it on to the reference."""
-    first: Tensor = next(iter(call.values()))
-    if first.numel() == 0 or not availability.has_triton():
+    if not availability.has_triton():
         return False
     if "scores" not in call:
         return True
     soft = "target" in call and is_soft(call["target"], call["mixture"], call["label_smoothing"])
-    return availability.supported(first) and not (soft and name == "sort_and_extend")
+    return availability.supported(call["scores"]) and not (soft and name == "sort_and_extend")
 
 
 def _verdict(
@@ -128,8 +131,10 @@ def _verdict(
     """Whether the kernels are to be used, and whether that holds for later calls too."""
     name, device = key[:2]
     setting, kind = native.setting(), _name_of(name, call)
-    who = verdicts.identity(device)
-    if who is None or setting in ("off", "on") or not _runs_kernels(name, call):
+    who = None
+    if setting not in ("off", "on") and _runs_kernels(name, call):
+        who = verdicts.identity(device)
+    if who is None:
         return True, True
     if (kind, device) in _failed:
         return False, True

@@ -59,8 +59,8 @@ def driver(file: str = "/proc/driver/nvidia/version") -> str:
 
 def passed(who: str, case: str) -> bool:
     """Whether a case is known to have passed."""
-    wanted = _content(who, case)
     try:
+        wanted = _content(who, case)
         return bool(json.loads(_file(wanted).read_text()) == wanted)
     except (OSError, ValueError):
         return False
@@ -68,8 +68,8 @@ def passed(who: str, case: str) -> bool:
 
 def keep(who: str, case: str) -> None:
     """Remember that a case has passed."""
-    content = _content(who, case)
     with contextlib.suppress(OSError):
+        content = _content(who, case)
         path = _file(content)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent)

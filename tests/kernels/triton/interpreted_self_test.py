@@ -383,6 +383,20 @@ def test_threads_test_once(tests_made):
     assert len(done) == 4
 
 
+def test_what_differs_in_kind_is_tested_by_itself(tests_made):
+    counts, *rest = calls()["extend"]
+    check("extend", (counts[:, :, :, :0], *rest))  # nothing is launched, and nothing known of it
+    assert tests_made == []
+    for scale in (1, 1, 2, 2**20):
+        check("extend", (counts, *rest, scale))
+    assert tests_made == ["extend"] * 2
+    check("extend", (counts, *rest, 1, True))
+    check("extend", (counts[..., :50].contiguous(), *rest, 1, True))
+    assert tests_made == ["extend"] * 3
+    OPERATORS["extend"](counts, *rest, unbounded=True)
+    assert tests_made == ["extend"] * 3
+
+
 def test_a_call_within_a_test_is_not_tested(tests_made, monkeypatch):
     arguments = calls()["extend"]
 

@@ -18,8 +18,8 @@ LOSSES = {
     "interpolated": lambda x, y: lovasz.lovasz_softmax(
         x, y.repeat_interleave(2, 1).repeat_interleave(2, 2), upsample="bilinear"
     ),
-    "sigmoid": lambda x, y: lovasz.lovasz_sigmoid(x, x.detach() > 0),
-    "hinge": lambda x, y: lovasz.lovasz_hinge(x, x.detach() > 0),
+    "sigmoid": lambda x, y: lovasz.lovasz_sigmoid(x, x.detach() > 0, multilabel=True),
+    "hinge": lambda x, y: lovasz.lovasz_hinge(x, x.detach() > 0, multilabel=True),
 }
 
 

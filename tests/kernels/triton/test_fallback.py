@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from lovasz.kernels import reference
+from lovasz.kernels import reference, self_test, verdicts
 from lovasz.kernels import triton as gpu
 from lovasz.kernels.triton import availability
 from tests.kernels.cases import IGNORE, labels_of, scores_of, slopes_of
@@ -48,6 +48,18 @@ def test_without_triton_the_reference_runs_and_one_warning_says_so():
         arguments = (scores, labels, IGNORE, False, "sigmoid", 1.0, 1.0)
         _, by_pixel, *_ = gpu.sort_and_extend(*arguments)
         gpu.backward(scores, labels, lse, by_pixel, None, IGNORE, "sigmoid")
+
+
+@pytest.mark.usefixtures("_no_triton")
+def test_without_triton_nothing_is_tested(monkeypatch):
+    monkeypatch.setattr(verdicts, "identity", lambda _: pytest.fail("which needs Triton"))
+    self_test.forget()
+    counts = torch.randint(9, (1, 3, 2, 64))
+    extend = self_test.proven("extend", gpu.extend, reference.extend)
+    with pytest.warns(RuntimeWarning, match="Triton cannot be imported"):
+        losses = extend(counts, 1.0, 1.0, False)[0]
+    assert torch.equal(losses, reference.extend(counts, 1.0, 1.0, False)[0])
+    self_test.forget()
 
 
 @pytest.mark.usefixtures("_no_triton")
