@@ -4,12 +4,15 @@ import inspect
 import json
 import re
 import threading
+import warnings
 
 import pytest
 import torch
 
-from lovasz.kernels import reference, self_test, small_inputs, verdicts
+import lovasz
+from lovasz.kernels import operators, reference, self_test, small_inputs, verdicts
 from lovasz.kernels import triton as gpu
+from lovasz.kernels.contract import checked, checked_reduction
 from lovasz.kernels.self_test import proven
 from lovasz.kernels.triton import chunks, extension, gradient, histograms, reduction, soft, sorting
 from lovasz.kernels.triton import upsampling as upsampled
@@ -462,3 +465,62 @@ def test_a_reference_that_cannot_run_there_is_run_on_the_cpu():
     proven("extend", gpu.extend, plain)(*arguments)
     assert len(asked) == 2
     assert list(self_test._known.values()) == [True]
+
+
+@pytest.fixture
+def _dispatched():
+    """The operators as a device has them, also for tensors of the CPU."""
+    assert operators is not None  # defines what is replaced
+    library = torch.library.Library("lovasz", "IMPL")
+    for name, operator in OPERATORS.items():
+        kernel = checked_reduction(operator) if name == "reduce" else checked(name, operator)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Warning only once for all operators")
+            library.impl(name, kernel, "CPU", allow_override=True)
+    yield
+    library._destroy()
+
+
+def in_eager_mode(loss, logits):
+    return torch.autograd.grad(loss(logits), logits)[0]
+
+
+def compiled(loss, logits):
+    torch._dynamo.reset()
+    loss = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    return torch.autograd.grad(loss(logits), logits)[0]
+
+
+def in_mixed_precision(loss, logits):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(logits)
+    return torch.autograd.grad(value, logits)[0]
+
+
+def by_transforms(loss, logits):
+    return torch.func.vmap(torch.func.grad(loss))(logits.detach().unsqueeze(0))[0]
+
+
+@pytest.mark.usefixtures("_dispatched")
+@pytest.mark.parametrize("wrong", [False, True])
+@pytest.mark.parametrize(
+    "gradient_of", [in_eager_mode, compiled, in_mixed_precision, by_transforms]
+)
+def test_losses_of_every_mode(gradient_of, wrong, monkeypatch, tests_made):
+    logits, target = torch.randn(1, 3, 5, 5, requires_grad=True), torch.randint(3, (1, 5, 5))
+
+    def loss(logits):
+        return lovasz.lovasz_softmax(logits, target, bins=64)
+
+    expected = in_eager_mode(loss, logits.double().detach().requires_grad_())
+    self_test.forget()
+    tests_made.clear()
+    if wrong:
+        plant(monkeypatch, gradient, "backward", scale(1.01))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        got = gradient_of(loss, logits)
+    assert len([w for w in warned if "lovasz: " in str(w.message)]) == wrong
+    assert sorted(tests_made) == ["backward", "extend", "histogram", "reduce"]
+    assert self_test._failed == ({("backward", CPU)} if wrong else set())
+    torch.testing.assert_close(got, expected.float(), rtol=1e-4, atol=1e-6)
