@@ -49,12 +49,14 @@ def driver(file: str = "/proc/driver/nvidia/version") -> str:
     """Version of the driver, as far as it can be told."""
     if torch.version.hip is not None:
         return f"ROCm {torch.version.hip}"
-    found = None
+    found = []
     with contextlib.suppress(OSError):
-        found = re.search(r"\b\d+\.\d+(\.\d+)?\b", Path(file).read_text())
+        version = re.search(r"\b\d+\.\d+(\.\d+)?\b", Path(file).read_text())
+        found += [version[0]] if version is not None else []
     ask = getattr(torch._C, "_cuda_getDriverVersion", None)  # of torch for CUDA alone
-    known = "unknown" if ask is None else f"for CUDA {ask() // 1000}.{ask() % 1000 // 10}"
-    return known if found is None else f"{found[0]} {known}"
+    if ask is not None:
+        found.append(f"for CUDA {ask() // 1000}.{ask() % 1000 // 10}")
+    return " ".join(found) or "unknown"
 
 
 def passed(who: str, case: str) -> bool:
