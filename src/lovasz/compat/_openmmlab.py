@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +18,9 @@ from lovasz.compat._shared import (
     weight_of_pixels,
 )
 from lovasz.core.options import (
+    Classes,
+    Method,
+    Reduction,
     check_choice,
     check_classes,
     check_flags,
@@ -47,12 +49,12 @@ class OpenMMLabLoss(PythonModule):
         argument: str,
         *,
         loss_type: str,
-        classes: str | Sequence[int],
+        classes: Classes,
         per_image: bool,
-        reduction: str,
+        reduction: Reduction,
         class_weight: Any,
         loss_weight: float,
-        method: str | None,
+        method: Method | None,
     ) -> None:
         super().__init__()
         check_choice(name, "loss_type", loss_type, ("multi_class", "binary"))
@@ -82,7 +84,7 @@ class OpenMMLabLoss(PythonModule):
         label: Tensor,
         weight: Tensor | None,
         avg_factor: Any,
-        reduction_override: str | None,
+        reduction_override: Reduction | None,
         ignore_index: int | None,
     ) -> Tensor:
         reduction = self.reduction if reduction_override is None else reduction_override
@@ -114,7 +116,7 @@ class OpenMMLabLoss(PythonModule):
         scores: Tensor,
         label: Tensor,
         weight: Tensor | None,
-        reduction: str,
+        reduction: Reduction,
         ignore_index: int | None,
     ) -> Tensor:
         value = binary_loss(

@@ -8,7 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lovasz.core.options import Options, check_choice
+from lovasz.core.options import (
+    Method,
+    Options,
+    Reduction,
+    check_choice,
+)
 from lovasz.core.shapes import FLOATING, INTEGRAL, dtype_name
 from lovasz.kernels.contents import SPARE_LABEL
 from lovasz.losses._inputs import check_pair
@@ -27,8 +32,8 @@ def binary_loss(
     per_image: bool,
     channels: bool = False,
     probabilities: bool = False,
-    reduction: str = "mean",
-    method: str | None = None,
+    reduction: Reduction = "mean",
+    method: Method | None = None,
     pixel_weight: Any = None,
 ) -> Tensor:
     r"""Loss of binary masks.

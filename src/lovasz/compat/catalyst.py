@@ -5,7 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from lovasz.compat._shared import binary_loss, check_method, probabilities_loss
-from lovasz.core.options import check_flags, check_ignore_index
+from lovasz.core.options import (
+    Method,
+    check_flags,
+    check_ignore_index,
+)
 from lovasz.losses._module import PythonModule, python_only
 
 __all__ = ["LovaszLossBinary", "LovaszLossMultiClass", "LovaszLossMultiLabel"]
@@ -14,7 +18,7 @@ __all__ = ["LovaszLossBinary", "LovaszLossMultiClass", "LovaszLossMultiLabel"]
 class _CatalystLoss(PythonModule):
     """The options that all three have."""
 
-    def __init__(self, per_image: bool, ignore: int | None, method: str) -> None:
+    def __init__(self, per_image: bool, ignore: int | None, method: Method) -> None:
         super().__init__()
         self._name = f"compat.catalyst.{type(self).__name__}"
         check_flags(self._name, per_image=per_image)
@@ -55,7 +59,7 @@ class LovaszLossBinary(_CatalystLoss):
     """
 
     def __init__(
-        self, per_image: bool = False, ignore: int | None = None, *, method: str = "sort"
+        self, per_image: bool = False, ignore: int | None = None, *, method: Method = "sort"
     ) -> None:
         super().__init__(per_image, ignore, method)
 
@@ -102,7 +106,7 @@ class LovaszLossMultiClass(_CatalystLoss):
     """
 
     def __init__(
-        self, per_image: bool = False, ignore: int | None = None, *, method: str = "histogram"
+        self, per_image: bool = False, ignore: int | None = None, *, method: Method = "histogram"
     ) -> None:
         super().__init__(per_image, ignore, method)
 
@@ -151,7 +155,7 @@ class LovaszLossMultiLabel(_CatalystLoss):
     """
 
     def __init__(
-        self, per_image: bool = False, ignore: int | None = None, *, method: str = "sort"
+        self, per_image: bool = False, ignore: int | None = None, *, method: Method = "sort"
     ) -> None:
         super().__init__(per_image, ignore, method)
 

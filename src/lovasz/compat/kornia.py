@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from lovasz.compat._shared import binary_loss, check_method, class_indices
+from lovasz.core.options import (
+    Method,
+)
 from lovasz.losses._classes import class_weight
 from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax
@@ -20,7 +23,7 @@ def lovasz_softmax_loss(
     target: Tensor,
     weight: Tensor | Sequence[float] | None = None,
     *,
-    method: str = "histogram",
+    method: Method = "histogram",
 ) -> Tensor:
     """Lovász-Softmax loss of logits: `lovasz.lovasz_softmax` of every image and all classes.
 
@@ -66,7 +69,7 @@ def lovasz_softmax_loss(
     )
 
 
-def lovasz_hinge_loss(pred: Tensor, target: Tensor, *, method: str = "sort") -> Tensor:
+def lovasz_hinge_loss(pred: Tensor, target: Tensor, *, method: Method = "sort") -> Tensor:
     r"""Lovász hinge loss of every image: the extension of the Jaccard loss at $\max(0, 1 - s x)$.
 
     Args:
@@ -118,7 +121,7 @@ class LovaszSoftmaxLoss(PythonModule):
         weight: Tensor | None
 
     def __init__(
-        self, weight: Tensor | Sequence[float] | None = None, *, method: str = "histogram"
+        self, weight: Tensor | Sequence[float] | None = None, *, method: Method = "histogram"
     ) -> None:
         super().__init__()
         name = "compat.kornia.LovaszSoftmaxLoss"
@@ -148,7 +151,7 @@ class LovaszHingeLoss(PythonModule):
         1.25
     """
 
-    def __init__(self, *, method: str = "sort") -> None:
+    def __init__(self, *, method: Method = "sort") -> None:
         super().__init__()
         check_method("compat.kornia.LovaszHingeLoss", method)
         self.method = method

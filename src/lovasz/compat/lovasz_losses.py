@@ -14,6 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lovasz.compat._shared import binary_loss, class_indices
+from lovasz.core.options import (
+    Classes,
+    Method,
+)
 from lovasz.kernels.precision import compute_dtype, float64_device
 from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax_from_probabilities
@@ -135,7 +139,7 @@ def lovasz_hinge(
     per_image: bool = True,
     ignore: int | None = None,
     *,
-    method: str = "sort",
+    method: Method = "sort",
 ) -> Tensor:
     r"""Binary Lovász hinge: the extension of the Jaccard loss at $\max(0, 1 - s x)$.
 
@@ -158,7 +162,7 @@ def lovasz_hinge(
     )
 
 
-def lovasz_hinge_flat(logits: Tensor, labels: Tensor, *, method: str = "sort") -> Tensor:
+def lovasz_hinge_flat(logits: Tensor, labels: Tensor, *, method: Method = "sort") -> Tensor:
     """`lovasz_hinge` of pixels in one row: logits (P,), labels (P,)."""
     return binary_loss(
         "lovasz_hinge_flat", logits, labels, ignore_index=None, per_image=False, method=method
@@ -200,11 +204,11 @@ def binary_xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> T
 def lovasz_softmax(
     probas: Tensor,
     labels: Tensor,
-    classes: str | Sequence[int] = "present",
+    classes: Classes = "present",
     per_image: bool = False,
     ignore: int | None = None,
     *,
-    method: str | None = None,
+    method: Method | None = None,
 ) -> Tensor:
     """Lovász-Softmax loss of probabilities: `lovasz.lovasz_softmax_from_probabilities`.
 
@@ -234,9 +238,9 @@ def lovasz_softmax(
 def lovasz_softmax_flat(
     probas: Tensor,
     labels: Tensor,
-    classes: str | Sequence[int] = "present",
+    classes: Classes = "present",
     *,
-    method: str | None = None,
+    method: Method | None = None,
 ) -> Tensor:
     """`lovasz_softmax` of pixels in a row: probas (P, C), labels (P,)."""
     labels = class_indices("lovasz_softmax_flat", probas, labels)
@@ -274,10 +278,10 @@ def _softmax(
     name: str,
     probas: Any,
     labels: Any,
-    classes: str | Sequence[int],
+    classes: Classes,
     per_image: bool,
     ignore: int | None,
-    method: str | None,
+    method: Method | None,
 ) -> Tensor:
     one = isinstance(probas, Tensor) and probas.dim() > 1 and probas.shape[1] == 1
     if not one:

@@ -8,6 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from lovasz.compat._openmmlab import OpenMMLabLoss
+from lovasz.core.options import (
+    Classes,
+    Method,
+    Reduction,
+)
 from lovasz.losses._module import python_only
 
 __all__ = ["LovaszLoss"]
@@ -55,13 +60,13 @@ class LovaszLoss(OpenMMLabLoss):
     def __init__(
         self,
         loss_type: str = "multi_class",
-        classes: str | Sequence[int] = "present",
+        classes: Classes = "present",
         per_sample: bool = False,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         class_weight: Sequence[float] | None = None,
         loss_weight: float = 1.0,
         *,
-        method: str | None = None,
+        method: Method | None = None,
     ) -> None:
         super().__init__(
             "compat.mmdet3d.LovaszLoss",
@@ -82,7 +87,7 @@ class LovaszLoss(OpenMMLabLoss):
         cls_score: Tensor,
         label: Tensor,
         avg_factor: float | None = None,
-        reduction_override: str | None = None,
+        reduction_override: Reduction | None = None,
         ignore_index: int | None = 255,
         **kwargs: Any,
     ) -> Tensor:

@@ -8,6 +8,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from lovasz.compat._openmmlab import OpenMMLabLoss
+from lovasz.core.options import (
+    Classes,
+    Method,
+    Reduction,
+)
 from lovasz.losses._module import python_only
 
 __all__ = ["LovaszLoss"]
@@ -63,14 +68,14 @@ class LovaszLoss(OpenMMLabLoss):
     def __init__(
         self,
         loss_type: str = "multi_class",
-        classes: str | Sequence[int] = "present",
+        classes: Classes = "present",
         per_image: bool = False,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         class_weight: Sequence[float] | str | None = None,
         loss_weight: float = 1.0,
         loss_name: str = "loss_lovasz",
         *,
-        method: str | None = None,
+        method: Method | None = None,
     ) -> None:
         super().__init__(
             "compat.mmseg.LovaszLoss",
@@ -93,7 +98,7 @@ class LovaszLoss(OpenMMLabLoss):
         label: Tensor,
         weight: Tensor | None = None,
         avg_factor: float | None = None,
-        reduction_override: str | None = None,
+        reduction_override: Reduction | None = None,
         ignore_index: int | None = 255,
         **kwargs: Any,
     ) -> Tensor:

@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lovasz.compat._shared import check_method, class_indices
-from lovasz.core.options import check_choice, check_flags, check_ignore_index, is_number
+from lovasz.core.options import (
+    Method,
+    Reduction,
+    check_choice,
+    check_flags,
+    check_ignore_index,
+    is_number,
+)
 from lovasz.losses._classes import class_weight
 from lovasz.losses._inputs import check_tensors
 from lovasz.losses._module import PythonModule, python_only
@@ -76,12 +83,12 @@ class LovaszLoss(PythonModule):
         sigmoid: bool = False,
         softmax: bool = False,
         other_act: Callable[[Tensor], Tensor] | None = None,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         batch: bool = False,
         weight: Sequence[float] | float | Tensor | None = None,
         ignore_index: int | None = None,
         *,
-        method: str = "histogram",
+        method: Method = "histogram",
     ) -> None:
         super().__init__()
         name = self._name = "compat.monai.LovaszLoss"

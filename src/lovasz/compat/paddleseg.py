@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from lovasz.compat._shared import binary_loss, check_method, class_indices
-from lovasz.core.options import check_classes, check_ignore_index, is_number
+from lovasz.core.options import (
+    Classes,
+    Method,
+    check_classes,
+    check_ignore_index,
+    is_number,
+)
 from lovasz.kernels.precision import to_compute
 from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax
@@ -48,9 +53,9 @@ class LovaszSoftmaxLoss(PythonModule):
     def __init__(
         self,
         ignore_index: int | None = 255,
-        classes: str | Sequence[int] = "present",
+        classes: Classes = "present",
         *,
-        method: str = "histogram",
+        method: Method = "histogram",
     ) -> None:
         super().__init__()
         self._name = "compat.paddleseg.LovaszSoftmaxLoss"
@@ -103,7 +108,7 @@ class LovaszHingeLoss(PythonModule):
         Yu, Blaschko, ICML 2015; https://github.com/PaddlePaddle/PaddleSeg.
     """
 
-    def __init__(self, ignore_index: int | None = 255, *, method: str = "sort") -> None:
+    def __init__(self, ignore_index: int | None = 255, *, method: Method = "sort") -> None:
         super().__init__()
         self._name = "compat.paddleseg.LovaszHingeLoss"
         check_ignore_index(self._name, ignore_index)

@@ -16,7 +16,11 @@ from lovasz.compat._shared import (
     image_losses,
     mean_of,
 )
-from lovasz.core.options import check_flags, check_ignore_index
+from lovasz.core.options import (
+    Method,
+    check_flags,
+    check_ignore_index,
+)
 from lovasz.losses._inputs import check_pair
 from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax
@@ -70,7 +74,7 @@ class LovaszLoss(PythonModule):
         ignore_index: int | None = None,
         loss_weight: float = 1.0,
         *,
-        method: str | None = None,
+        method: Method | None = None,
     ) -> None:
         super().__init__()
         self._name = "compat.pointcept.LovaszLoss"

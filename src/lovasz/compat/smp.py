@@ -7,7 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from lovasz.compat._shared import binary_loss, check_method, check_mode, class_indices
-from lovasz.core.options import check_flags, check_ignore_index
+from lovasz.core.options import (
+    Method,
+    check_flags,
+    check_ignore_index,
+)
 from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax, lovasz_softmax_from_probabilities
 
@@ -58,7 +62,7 @@ class LovaszLoss(PythonModule):
         ignore_index: int | None = None,
         from_logits: bool = True,
         *,
-        method: str | None = None,
+        method: Method | None = None,
     ) -> None:
         super().__init__()
         self._name = "compat.smp.LovaszLoss"

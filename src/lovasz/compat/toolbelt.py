@@ -5,7 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from lovasz.compat._shared import binary_loss, check_method, probabilities_loss
-from lovasz.core.options import check_flags, check_ignore_index
+from lovasz.core.options import (
+    Method,
+    check_flags,
+    check_ignore_index,
+)
 from lovasz.losses._module import PythonModule, python_only
 
 __all__ = ["BinaryLovaszLoss", "LovaszLoss"]
@@ -45,7 +49,7 @@ class BinaryLovaszLoss(PythonModule):
         per_image: bool = False,
         ignore_index: float | None = None,
         *,
-        method: str = "sort",
+        method: Method = "sort",
     ) -> None:
         super().__init__()
         self._name = "compat.toolbelt.BinaryLovaszLoss"
@@ -101,7 +105,7 @@ class LovaszLoss(PythonModule):
     """
 
     def __init__(
-        self, per_image: bool = False, ignore: int | None = None, *, method: str = "histogram"
+        self, per_image: bool = False, ignore: int | None = None, *, method: Method = "histogram"
     ) -> None:
         super().__init__()
         self._name = "compat.toolbelt.LovaszLoss"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from lovasz.compat._files import read_class_weight
 from lovasz.core.options import check_flags
 from lovasz.integrations._registry import RegistryLoss
 from lovasz.losses._classes import ClassWeights
@@ -27,9 +27,9 @@ class OpenMMLabLoss(RegistryLoss):
 
     Args:
         loss_weight: factor of the loss, finite and not negative.
-        class_weight: (C,), class weights, or the name of a file with them (``.npy``, or what
-            ``mmengine.fileio.load`` reads); of the cross-entropy where there is one, and for binary
-            cross-entropy the weights of the ones.
+        class_weight: (C,), class weights, or the name of a .npy, .json or .yaml file with them; of
+            the cross-entropy where there is one, and for binary cross-entropy the weights of the
+            ones.
         loss_name: name under which a head reports the loss; what begins with "loss_" is trained.
             None: that of the class.
         per_sample: mmdetection3d's name of ``per_image``.
@@ -82,9 +82,8 @@ class OpenMMLabLoss(RegistryLoss):
         if per_sample is not None:
             check_flags(name, per_sample=per_sample)
             options["per_image"] = per_sample
-        if isinstance(class_weight, str):
-            class_weight = _read(class_weight)
-        super().__init__(loss_weight=loss_weight, class_weight=class_weight, **options)
+        weights: Any = read_class_weight(name, class_weight)
+        super().__init__(loss_weight=loss_weight, class_weight=weights, **options)
         self._loss_name = loss_name
 
     @property
@@ -121,13 +120,6 @@ class OpenMMLabLoss(RegistryLoss):
     def upsample(self, align_corners: bool) -> None:
         """From now on interpolate scores to the resolution of the labels."""
         self.loss.upsample, self.loss.align_corners = "bilinear", align_corners
-
-
-def _read(path: str) -> list[float]:
-    """Class weights in a file."""
-    # Libraries that those have whose registry builds this.
-    load = import_module("numpy" if path.endswith(".npy") else "mmengine.fileio").load
-    return [float(value) for value in load(path)]
 
 
 class CrossEntropyLovaszSoftmaxLoss(OpenMMLabLoss):
