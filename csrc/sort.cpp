@@ -390,9 +390,10 @@ void SortPass::extend() {
 
 int lovasz_sort_and_extend(const lovasz_inputs *inputs, lovasz_sort_result *result,
                            int32_t threads) {
-  if (!contract::kept(*inputs, 0) || result->slopes == nullptr || result->losses == nullptr ||
-      result->positives == nullptr || result->pixels == nullptr || result->invalid == nullptr ||
-      result->unit < 1 || inputs->classes > (places - 1) / inputs->images / inputs->length) {
+  if (!contract::kept(*inputs, 0) || inputs->cross_entropy || result->slopes == nullptr ||
+      result->losses == nullptr || result->positives == nullptr || result->pixels == nullptr ||
+      result->invalid == nullptr || result->unit < 1 ||
+      inputs->classes > (places - 1) / inputs->images / inputs->length) {
     return LOVASZ_MISUSE;
   }
   SortPass pass(*inputs, *result, std::max(threads, 1));

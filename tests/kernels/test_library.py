@@ -12,6 +12,8 @@ from lovasz import lovasz_softmax
 from lovasz.core import native
 from lovasz.kernels.cpu_library import _parallel_for, load
 
+MISUSE = -2  # LOVASZ_MISUSE
+
 LOSS = (
     "import torch, lovasz; torch.manual_seed(0);"
     "logits = torch.randn(2, 3, 50, requires_grad=True); target = torch.randint(3, (2, 50));"
@@ -101,3 +103,24 @@ def test_a_library_of_another_kind_is_refused():
     result = run(LOSS, LOVASZ_LIBRARY=libc)
     assert result.returncode != 0
     assert "(ABI unknown)" in result.stderr
+
+
+def test_a_cross_entropy_is_not_sorted():
+    """It would be added up in memory that nobody has given."""
+    library = load()
+    scores, labels = (ctypes.c_float * 8)(*range(8)), (ctypes.c_uint8 * 4)(0, 1, 1, 0)
+    lse, numbers = (ctypes.c_double * 4)(), [(ctypes.c_double * 8)() for _ in range(5)]
+    inputs = native.Inputs(
+        scores=native.Strided(ctypes.addressof(scores), 8, 4, 1),
+        target=ctypes.addressof(labels),
+        images=1,
+        classes=2,
+        length=4,
+        target_stride=4,
+        lse=ctypes.addressof(lse),
+    )
+    result = native.SortResult(*map(ctypes.addressof, numbers), alpha=1.0, beta=1.0, unit=1)
+    for cross_entropy, status in ((0, 0), (1, MISUSE)):
+        inputs.cross_entropy = cross_entropy
+        call = library.lovasz_sort_and_extend
+        assert call(ctypes.byref(inputs), ctypes.byref(result), 1) == status
