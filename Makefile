@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCHES ?= 2.11.0 2.13.0 2.14.1 2.15.0
-# Whose losses by sums are compared with; only what their losses need is installed besides.
-PEERS ?= keras==3.15.1 nnunetv2==2.8.1 segmentation-models-pytorch==0.6.0
+# Whose losses are compared with ours; only what their losses need is installed besides.
+PEERS ?= keras==3.15.1 nnunetv2==2.8.1 segmentation-models-pytorch==0.6.0 kornia==0.9.0 kornia-rs==0.2.0 \
+  pytorch-toolbelt==0.8.0 catalyst==22.4 mmsegmentation==1.2.2 mmdet==3.3.0 mmdet3d==1.4.0 mmengine==0.10.7
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
@@ -26,7 +27,7 @@ help:
 	@echo "make portable  run the kernel tests on the kernels that processors other than x86-64 get"
 	@echo "make any-input draw 20,000 inputs of any layout, dtype and option (an hour)"
 	@echo "make versions  run the tests of gradients in every mode under other versions of torch"
-	@echo "make peers     compare the losses by sums with nnU-Net's, MONAI's, smp's and Keras's"
+	@echo "make peers     compare losses with those of the libraries whose names they have"
 	@echo "make bench     measure speed and memory on this machine (half an hour)"
 	@echo "make clean     remove what the above made"
 
@@ -121,10 +122,12 @@ versions:
 peers:
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt \
-	  torch numpy hypothesis pytest monai==1.6.1 absl-py h5py ml-dtypes namex optree rich
+	  torch numpy hypothesis pytest monai==1.6.1 absl-py h5py ml-dtypes namex optree rich \
+	  pyyaml yapf addict termcolor platformdirs
 	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(PEERS)
 	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
-	build/peers/bin/python -m pytest --override-ini filterwarnings= -q tests/test_region_peers*.py
+	build/peers/bin/python -m pytest --override-ini filterwarnings= -q \
+	  tests/test_region_peers.py tests/test_region_peers_others.py tests/test_compat_peers.py
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json
