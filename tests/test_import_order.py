@@ -123,6 +123,7 @@ FLOORS = [
     ["integrations._mmseg_head"],
     ["integrations.mmseg", "integrations.mmdet3d", "integrations.pointcept", "integrations.nnunet"],
     ["integrations.nnunet_trainers"],
+    ["integrations.transformers"],
     ["integrations"],
     [""],
     ["train"],

@@ -66,7 +66,7 @@ def test_evaluation_gives_the_mean_of_the_batches(tmp_path):
 
 
 def test_accumulated_batches_are_averaged(tmp_path):
-    """Two equal batches, accumulated, are a step as one of them is; without the class twice it."""
+    """Two equal batches, accumulated, are a step as one of them is; a mean alone is twice that."""
     images = segformer.equal_images()
     want = segformer.trained(tmp_path, images).model
     options = {"gradient_accumulation_steps": 2}
