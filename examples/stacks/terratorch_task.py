@@ -56,10 +56,10 @@ def fit(model, scenes=None, **options):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        limit_val_batches=0,
         **options,
     )
-    trainer.fit(model, DataLoader(scenes or Scenes(), batch_size=4))
+    loader = DataLoader(scenes or Scenes(), batch_size=4)
+    trainer.fit(model, loader, loader)
     return trainer
 
 

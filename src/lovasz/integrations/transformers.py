@@ -83,7 +83,7 @@ class TrainerLoss:
         loss = self.criterion(logits, labels)
         if num_items_in_batch is None:
             return loss
-        counted = labels.ne(_NOT_COUNTED).sum()
+        counted: Tensor = labels.ne(_NOT_COUNTED).sum()
         ranks = ranks_of(getattr(self.criterion, "process_group", None))
         if ranks is not None:
             counted = ranks.total(counted) / ranks.size

@@ -1,6 +1,6 @@
 """The loss for a network of segmentation-models-pytorch. Lines that differ are marked.
 
-python examples/stacks/smp_unet.py
+python examples/stacks/smp_network.py
 """
 
 import segmentation_models_pytorch as smp
@@ -9,7 +9,7 @@ import torch
 from lovasz import CrossEntropyLovaszSoftmaxLoss  # new
 
 
-def data(number=4):
+def data(number=2):
     images = torch.rand(number, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     target = (images.mean(1) * 6 - 1).long().clamp(0, 3)
     target[:, :2] = 255  # not labelled
@@ -28,7 +28,7 @@ criterion = CrossEntropyLovaszSoftmaxLoss(ignore_index=255, upsample="bilinear",
 
 def train(steps=2):
     model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     images, target = data()
     for _ in range(steps):
         loss = criterion(model(images), target)
