@@ -5,6 +5,10 @@ TORCHES ?= 2.11.0 2.13.0 2.14.1 2.15.0
 # Whose losses are compared with ours; only what their losses need is installed besides.
 PEERS ?= keras==3.15.1 nnunetv2==2.8.1 segmentation-models-pytorch==0.6.0 kornia==0.9.0 kornia-rs==0.2.0 \
   pytorch-toolbelt==0.8.0 catalyst==22.4 mmsegmentation==1.2.2 mmdet==3.3.0 mmdet3d==1.4.0 mmengine==0.10.7
+# The frameworks of the examples; those of the third line bring others that are not needed, or torchvision.
+STACKS ?= accelerate==1.15.0 ipykernel keras==3.15.1 lightning==2.6.6 nbclient transformers==5.24.0 \
+  acvl-utils addict batchgeneratorsv2 opencv-python-headless prettytable simpleitk termcolor yapf
+STACKS_ALONE ?= dynamic-network-architectures==0.4.4 mmcv-lite==2.1.0 mmengine==0.10.7 mmsegmentation==1.2.2 nnunetv2==2.8.1
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
@@ -12,7 +16,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interpret targets emulate lint docs wheel sanitize portable any-input versions peers bench clean
+.PHONY: help demo test interpret targets emulate lint docs wheel sanitize portable any-input versions peers stacks stacks-torchvision bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
@@ -28,6 +32,8 @@ help:
 	@echo "make any-input draw 20,000 inputs of any layout, dtype and option (an hour)"
 	@echo "make versions  run the tests of gradients in every mode under other versions of torch"
 	@echo "make peers     compare losses with those of the libraries whose names they have"
+	@echo "make stacks    run the examples for other frameworks against them"
+	@echo "make stacks-torchvision  the same for those that need torchvision (downloads of several GB)"
 	@echo "make bench     measure speed and memory on this machine (half an hour)"
 	@echo "make clean     remove what the above made"
 
@@ -128,6 +134,28 @@ peers:
 	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
 	build/peers/bin/python -m pytest --override-ini filterwarnings= -q \
 	  tests/test_region_peers.py tests/test_region_peers_others.py tests/test_compat_peers.py
+
+# An environment of its own that sees the packages of the first, so that torch is not installed twice.
+build/stacks/.made: $(VENV)/.test Makefile
+	$(BIN)/python -m venv build/stacks
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+	  > $$(build/stacks/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
+	build/stacks/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(STACKS)
+	build/stacks/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(STACKS_ALONE)
+	@touch $@
+
+# What frameworks warn of is theirs.
+STACK_TESTS := -m pytest --numprocesses auto --dist loadfile --override-ini filterwarnings= -q tests/stacks
+stacks: build/stacks/.made
+	LOVASZ_STACKS=1 build/stacks/bin/python $(STACK_TESTS)
+
+stacks-torchvision:
+	$(PYTHON) -m venv build/stacks-torchvision
+	build/stacks-torchvision/bin/python -m pip install --disable-pip-version-check --quiet \
+	  torch==2.14.1 torchvision==0.29.1 hypothesis pytest pytest-xdist \
+	  segmentation-models-pytorch==0.6.0 terratorch torchgeo
+	build/stacks-torchvision/bin/python -m pip install --disable-pip-version-check --quiet --no-deps .
+	LOVASZ_STACKS=1 build/stacks-torchvision/bin/python $(STACK_TESTS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json
