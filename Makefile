@@ -5,9 +5,10 @@ TORCHES ?= 2.11.0 2.13.0 2.14.1 2.15.0
 # Whose losses are compared with ours; only what their losses need is installed besides.
 PEERS ?= keras==3.15.1 nnunetv2==2.8.1 segmentation-models-pytorch==0.6.0 kornia==0.9.0 kornia-rs==0.2.0 \
   pytorch-toolbelt==0.8.0 catalyst==22.4 mmsegmentation==1.2.2 mmdet==3.3.0 mmdet3d==1.4.0 mmengine==0.10.7
-# The frameworks of the examples; those of the third line bring others that are not needed, or torchvision.
+# The frameworks of the examples. Those that ask for torchvision, or for much that is not needed, are installed
+# alone; the second line is what these import.
 STACKS ?= accelerate==1.15.0 ipykernel keras==3.15.1 lightning==2.6.6 nbclient transformers==5.24.0 \
-  acvl-utils addict batchgeneratorsv2 opencv-python-headless prettytable simpleitk termcolor yapf
+  acvl-utils addict batchgeneratorsv2 ftfy nibabel opencv-python-headless prettytable seaborn termcolor yapf
 STACKS_ALONE ?= dynamic-network-architectures==0.4.4 mmcv-lite==2.1.0 mmengine==0.10.7 mmsegmentation==1.2.2 nnunetv2==2.8.1
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal

@@ -44,8 +44,7 @@ def train(epochs=2):
     losses = []
     for _ in range(epochs):
         for batch in loader():
-            # was: loss = criterion(model(batch["image"]), batch["label"])
-            loss = criterion(model(batch["image"]), batch["label"].squeeze(1))
+            loss = criterion(model(batch["image"]), batch["label"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

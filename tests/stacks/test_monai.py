@@ -26,7 +26,7 @@ def batch(example):
     found = next(iter(example.loader()))
     assert isinstance(found["image"], MetaTensor)
     assert found["label"].shape == (2, 1, 16, 16, 16)
-    return found["image"], found["label"].squeeze(1)
+    return found["image"], found["label"]
 
 
 def gradients(loss, model):
@@ -35,10 +35,10 @@ def gradients(loss, model):
 
 def test_value_is_that_of_the_labelled_voxels(example, batch):
     image, label = batch
-    label[:, :5] = 255
+    label[:, :, :5] = 255
     model = example.network()
     loss = CrossEntropyLovaszSoftmaxLoss(ignore_index=255)(model(image), label)
-    want = of_labelled(model(image.as_tensor()), label.as_tensor())
+    want = of_labelled(model(image.as_tensor()), label.as_tensor().squeeze(1))
     torch.testing.assert_close(torch.as_tensor(loss), want, rtol=1e-5, atol=0)
     for got, expected in zip(gradients(loss, model), gradients(want, model), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-6)
@@ -50,6 +50,14 @@ def test_a_mask_of_metatensors(batch):
     loss = lovasz_sigmoid(image - 0.5, mask)
     want = lovasz_sigmoid(image.as_tensor() - 0.5, mask.as_tensor())
     torch.testing.assert_close(torch.as_tensor(loss), want)
+
+
+def test_labels_as_files_have_them(example, batch):
+    """Floating numbers, as LoadImaged reads them."""
+    image, label = batch
+    logits = example.network()(image)
+    loss, want = (lovasz_softmax(logits, target) for target in (label.float(), label))
+    assert torch.equal(torch.as_tensor(loss), torch.as_tensor(want))
 
 
 def test_a_batch_without_labels_is_zero(example, batch):
@@ -80,7 +88,7 @@ def test_sliding_windows_give_the_loss_of_the_whole_volume(example):
     model = torch.nn.Conv3d(1, 3, 1)
     windows = SlidingWindowInferer(roi_size=(16, 16, 16), overlap=0.25)(MetaTensor(image), model)
     assert windows.shape == (2, 3, 24, 24, 24)
-    loss = lovasz_softmax(windows, label.squeeze(1))
+    loss = lovasz_softmax(windows, MetaTensor(label))
     want = lovasz_softmax(model(image), label.squeeze(1))
     torch.testing.assert_close(torch.as_tensor(loss), want, rtol=1e-5, atol=0)
 
