@@ -11,7 +11,7 @@ import torch
 import lovasz
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES_WITH_CODE = ("index", "which-loss", "recipes", "migration", "soft-labels", "regions")
 SNIPPET_PAGES = [
     "README.md",
