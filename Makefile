@@ -154,7 +154,7 @@ stacks-torchvision:
 	$(PYTHON) -m venv build/stacks-torchvision
 	build/stacks-torchvision/bin/python -m pip install --disable-pip-version-check --quiet \
 	  torch==2.14.1 torchvision==0.29.1 hypothesis pytest pytest-xdist \
-	  segmentation-models-pytorch==0.6.0 terratorch torchgeo
+	  segmentation-models-pytorch==0.6.0 terratorch==1.2.11 torchgeo==0.8.1
 	build/stacks-torchvision/bin/python -m pip install --disable-pip-version-check --quiet --no-deps .
 	LOVASZ_STACKS=1 build/stacks-torchvision/bin/python $(STACK_TESTS)
 

@@ -44,7 +44,7 @@ def assert_same(got, want):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def run_rank(rank, size, folder):
+def run_rank(rank, size, folder, port):
     """Train on one of several processes, and keep the network."""
     torch.set_num_threads(1)
     os.environ.update(
@@ -53,7 +53,7 @@ def run_rank(rank, size, folder):
         WORLD_SIZE=str(size),
         LOCAL_WORLD_SIZE=str(size),
         MASTER_ADDR="127.0.0.1",
-        MASTER_PORT="29517",
+        MASTER_PORT=str(port),
     )
     trainer = trained(folder, equal_images())
     torch.save(trainer.model.state_dict(), Path(folder) / f"{rank}.pt")

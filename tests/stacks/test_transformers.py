@@ -1,5 +1,7 @@
 """The loss in the Trainer: value, ignored labels, accumulation, bfloat16, and two processes."""
 
+import socket
+
 import pytest
 import torch
 
@@ -83,7 +85,10 @@ def test_accumulated_batches_are_averaged(tmp_path):
 def test_two_processes_train_as_one_does(tmp_path):
     images = segformer.equal_images()
     want = segformer.trained(tmp_path, images).model
-    start_processes(segformer.run_rank, (2, str(tmp_path)), 2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start_processes(segformer.run_rank, (2, str(tmp_path), port), 2)
     for rank in range(2):
         found = segformer.example().network()
         found.load_state_dict(torch.load(tmp_path / f"{rank}.pt"))
