@@ -8,6 +8,7 @@ framework is missing its tests are skipped; those of frameworks that `make test`
 import importlib.util
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,13 @@ def run(name, *arguments, launcher=()):
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stderr
     return re.findall(r"^loss .*$", result.stdout, re.M)[-1]
+
+
+def free_port():
+    """A port at which processes can meet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def numbers(line):

@@ -1,14 +1,12 @@
 """The loss in the Trainer: value, ignored labels, accumulation, bfloat16, and two processes."""
 
-import socket
-
 import pytest
 import torch
 
 from lovasz import CrossEntropyLovaszSoftmaxLoss
 from lovasz.integrations.transformers import TrainerLoss
 from tests.processes import start_processes
-from tests.stacks.examples import of_labelled, require
+from tests.stacks.examples import free_port, of_labelled, require
 
 require("transformers", "accelerate")
 
@@ -85,10 +83,7 @@ def test_accumulated_batches_are_averaged(tmp_path):
 def test_two_processes_train_as_one_does(tmp_path):
     images = segformer.equal_images()
     want = segformer.trained(tmp_path, images).model
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start_processes(segformer.run_rank, (2, str(tmp_path), port), 2)
+    start_processes(segformer.run_rank, (2, str(tmp_path), free_port()), 2)
     for rank in range(2):
         found = segformer.example().network()
         found.load_state_dict(torch.load(tmp_path / f"{rank}.pt"))
