@@ -176,3 +176,23 @@ def test_a_comparison_weighs_the_losses_that_have_the_part(options, capsys):
         for path in sorted(Path(options["out"]).rglob("checkpoint.pt"))
     ]
     assert [list(state) for state in states] == [["weight"], []]
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 40])
+def test_the_screen_has_whole_class_names_and_all_columns(squares, capsys, monkeypatch, width):
+    names = ["water", "evergreen needleleaf forest", "cropland/natural mosaic"]
+    (squares / "classes.txt").write_text("\n".join(names), encoding="utf-8")
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(["weights", str(squares), f"--out={squares / 'weights.json'}"]) == 0
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if line.startswith(("│", "┃"))]
+    assert "…" not in printed
+    assert max(map(len, rows)) <= width
+    for column in ("pixels", "%", "images", *get_args(Scheme)):
+        assert sum(f" {column} " in row for row in rows) == 1
+    tables = sum("┃ class " in row for row in rows)
+    assert (tables == 1) == (width >= 120)
+    cells = [row.split("│")[1].strip() for row in rows if row.startswith("│")]
+    for words in names if width > 40 else names[:2]:  # in several lines, between words
+        for word in words.split():
+            assert sum(word in cell.split() for cell in cells) == tables

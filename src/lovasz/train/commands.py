@@ -22,7 +22,7 @@ from lovasz.train.loop import test, train
 from lovasz.train.losses import balance, build_loss, check_options
 from lovasz.train.model import build_model
 from lovasz.train.processes import check_processes, left_in_order, meet, processes
-from lovasz.train.progress import bars, stop_on_signal, throttled
+from lovasz.train.progress import add_bar, bars, stop_on_signal, throttled
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
 from lovasz.train.summary import Summary, summarise
@@ -107,7 +107,7 @@ def _train(config: TrainConfig, console: Console) -> int:
     meet(config)
     complete = True
     with stop_on_signal() as stop, bars(console) as progress:
-        bar = progress.add_task(config.loss, text="")
+        bar = add_bar(progress, config.loss)
 
         def send(done: int, total: int, text: str) -> None:
             progress.update(bar, completed=done, total=total, text=text)

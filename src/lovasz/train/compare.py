@@ -21,7 +21,7 @@ from lovasz.train.data import DataSet, load_data
 from lovasz.train.errors import UserError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.loop import test, train
-from lovasz.train.progress import bars, throttled
+from lovasz.train.progress import add_bar, bars, throttled
 from lovasz.train.runs import Task, open_tasks
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class _Bars:
                 return
             if task not in self.bars:
                 name = f"{task.loss} lr {task.lr:g} seed {task.seed}"
-                self.bars[task] = self.progress.add_task(name, text="")
+                self.bars[task] = add_bar(self.progress, name)
             self.progress.update(self.bars[task], completed=done, total=total, text=text)
 
     def finish(self, task: Task, *, complete: bool) -> None:

@@ -75,7 +75,7 @@ def _curves(summary: Summary, key: str, factor: float, title: str) -> str:
         for loss, colour in _coloured(summary):
             _curve(axes, loss, key, factor, colour)
         axes.set(title=title, xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend()
         return _svg(figure)
 

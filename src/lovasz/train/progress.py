@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
+    from rich.progress import Task, TaskID
     from torch import Tensor
 
 
@@ -44,12 +46,25 @@ def stop_on_signal() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
+class Steps(MofNCompleteColumn):
+    """Steps done and all steps; nothing before a run has said how many there are."""
+
+    def render(self, task: Task) -> Text:
+        """The text of a bar."""
+        return Text() if task.total is None else super().render(task)
+
+
+def add_bar(progress: Progress, name: str) -> TaskID:
+    """A bar of a run that has not yet said how many steps it has; rich would show 0/100."""
+    return progress.add_task(name, total=None, text="")
+
+
 def bars(console: Console) -> Progress:
     """Bars with the loss and the mIoU of each run."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        Steps(),
         TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(),
         console=console,

@@ -126,6 +126,12 @@ def _headline(summary: Summary) -> str:
     best = max(summary.losses, key=lambda loss: loss.miou.mean)
     if len(summary.losses) == 1:
         return f"{best.title} reaches {best.miou} % mIoU on the {summary.part_name} part."
+    if not summary.ranks:
+        reached = ", ".join(f"{loss.title} {loss.miou} %" for loss in summary.losses)
+        return (
+            f"mIoU on the {summary.part_name} part: {reached}. No winner can be told: the losses"
+            " have fewer than two seeds in common, and another seed may turn the order round."
+        )
     ahead_of = []
     for pair in summary.differences:
         if best.name in (pair.first, pair.second):
@@ -137,10 +143,10 @@ def _headline(summary: Summary) -> str:
                 f"{ahead} points ahead of {TITLES[other]} "
                 f"(ahead for {seeds} of {len(ahead.values)} seeds)"
             )
-    words = f"{best.title} has the highest mIoU on the {summary.part_name} part, {best.miou} %."
-    if ahead_of:
-        words += f" Paired by seed it is {' and '.join(ahead_of)}."
-    return words
+    return (
+        f"{best.title} has the highest mIoU on the {summary.part_name} part, {best.miou} %."
+        f" Paired by seed it is {' and '.join(ahead_of)}."
+    )
 
 
 def _picture_rows(summary: Summary) -> tuple[list[PictureRow], list[tuple[str, str]]]:

@@ -142,6 +142,13 @@ class Summary:
         """The part that was evaluated, in words."""
         return "test" if self.data.evaluated == "test" else "validation"
 
+    @property
+    def ranks(self) -> bool:
+        """Whether every two losses share seeds enough, two, to say which of them is ahead."""
+        pairs = len(self.losses) * (len(self.losses) - 1) // 2
+        shared = [len(pair.by_seed) for pair in self.differences]
+        return 0 < pairs == len(shared) and min(shared) > 1
+
     def shares(self) -> list[float]:
         """Share of each class among the labelled pixels of the evaluated part."""
         rows = [sum(row) for row in self.losses[0].runs[0].result["confusion"]]

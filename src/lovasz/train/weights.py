@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from rich.cells import cell_len
 from rich.progress import track
 from rich.table import Table
 
@@ -73,7 +74,8 @@ def weights(config: WeightsConfig, console: Console) -> int:
     )
     columns = _columns(config, counts)
     console.print(data.title, highlight=False)
-    console.print(_table(config.part, data.classes, counts, columns))
+    for table in _tables(config.part, data.classes, counts, columns, console.width):
+        console.print(table)
     content = {
         "data": data.title,
         "part": config.part,
@@ -104,21 +106,39 @@ def _columns(config: WeightsConfig, counts: LabelCounts) -> dict[str, list[float
         raise UserError(f"scheme: {error}") from error
 
 
+def _tables(
+    part: str, classes: list[str], counts: LabelCounts, columns: dict[str, list[float]], width: int
+) -> list[Table]:
+    """One table, or where so many columns do not fit the screen several, each with the classes."""
+    total = max(1, int(counts.pixels.sum()))
+    cells = {
+        "pixels": [f"{int(pixels):,}" for pixels in counts.pixels],
+        "%": [f"{100 * int(pixels) / total:.2f}" for pixels in counts.pixels],
+        "images": [f"{int(images):,}" for images in counts.images],
+        **{name: [f"{weight:.3f}" for weight in column] for name, column in columns.items()},
+    }
+    for_names = min(max(map(cell_len, ["class", *classes])), max(width // 3, 12))
+    groups: list[list[str]] = [[]]
+    room = free = width - for_names - 4
+    for name, column in cells.items():
+        needed = max(map(len, [name, *column])) + 3
+        if needed > room and groups[-1]:
+            groups.append([])
+            room = free
+        groups[-1].append(name)
+        room -= needed
+    title = f"Labels of the {part} part, {len(counts.present)} images"
+    return [_table(title if k == 0 else None, classes, cells, g) for k, g in enumerate(groups)]
+
+
 def _table(
-    part: str, classes: list[str], counts: LabelCounts, columns: dict[str, list[float]]
+    title: str | None, classes: list[str], cells: dict[str, list[str]], names: list[str]
 ) -> Table:
-    images, total = len(counts.present), max(1, int(counts.pixels.sum()))
-    table = Table(title=f"Labels of the {part} part, {images} images")
-    table.add_column("class")
-    for name in ("pixels", "%", "images", *columns):
+    """The table of these columns."""
+    table = Table(title=title)
+    table.add_column("class", overflow="fold")
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    for k, name in enumerate(classes):
-        pixels = int(counts.pixels[k])
-        table.add_row(
-            name,
-            f"{pixels:,}",
-            f"{100 * pixels / total:.2f}",
-            f"{int(counts.images[k]):,}",
-            *(f"{column[k]:.3f}" for column in columns.values()),
-        )
+    for row in zip(classes, *(cells[name] for name in names), strict=True):
+        table.add_row(*row)
     return table

@@ -1,0 +1,174 @@
+"""The report is whole on screens of any width, and says no more than its seeds do."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lovasz.train.config import CompareConfig
+from lovasz.train.data import DataSet
+from lovasz.train.progress import add_bar, bars
+from lovasz.train.report import write_report
+from lovasz.train.runs import Run
+from lovasz.train.summary import FINE, TITLES, summarise
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# Everything that is wider than what holds it.
+WIDER = """
+<pre id="wider"></pre><script>
+document.getElementById("wider").textContent = JSON.stringify(
+  [document.documentElement, ...document.querySelectorAll("main *")]
+    .filter(x => x.clientWidth && x.scrollWidth > x.clientWidth + 1 && !x.closest("details, pre"))
+    .map(x => x.tagName + "." + x.className + " " + x.scrollWidth + " > " + x.clientWidth));
+</script>
+"""
+
+
+def results(folder, loss, seed, classes):
+    """A complete run, as its folder would have it; no network was trained for it."""
+    score = 0.3 + 0.1 * list(TITLES).index(loss) + 0.01 * seed
+    names = ("miou", "accuracy", *FINE)
+    result = {
+        **dict.fromkeys(names, score),
+        "iou": [score] * (len(classes) - 1) + [None],
+        "seconds": 90,
+        "images": 1,
+        "confusion": np.diag([1] * (len(classes) - 1) + [0]).tolist(),
+    }
+    log = [{"epoch": epoch, "miou": score, "loss": 1.0} for epoch in (1, 2)]
+    return Run(loss, 0.001, seed, folder, result, log)
+
+
+def write(folder, losses, seeds):
+    """The report of such runs."""
+    image, labels = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    np.savez(folder / "pictures.npz", image0=image, truth0=labels, prediction0=labels)
+    config = CompareConfig(data="squares", losses=losses, seeds=seeds, learning_rates=[0.001])
+    classes = ["a class whose name is long", "red", "green", "never seen"]
+    part = [None] * 4
+    data = DataSet("Squares", classes, {"train": part, "val": part, "test": part})
+    runs = [results(folder, loss, seed, classes) for loss in losses for seed in seeds]
+    write_report(folder / "report.html", config, summarise(config, data, runs), complete=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_one_seed(tmp_path_factory):
+    """All losses with one seed each: the widest tables."""
+    return write(tmp_path_factory.mktemp("one"), list(TITLES), [3])
+
+
+@pytest.fixture(scope="module")
+def of_many_seeds(tmp_path_factory):
+    """Two losses with nine seeds."""
+    return write(tmp_path_factory.mktemp("many"), ["cross-entropy", "both"], list(range(9)))
+
+
+class Tables(HTMLParser):
+    """Headings, cells and labels of the cells of each table."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.cell = [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self.tables.append(([], []))
+        if tag == "th":
+            self.cell = []
+        if tag == "td":
+            self.tables[-1][1].append(dict(attributes).get("data-label"))
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell.append(data)
+
+    def handle_endtag(self, tag):
+        if tag == "th":
+            self.tables[-1][0].append(" ".join(self.cell))
+            self.cell = None
+
+
+def report(folder):
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_number_has_the_heading_of_its_column_at_hand(of_one_seed, of_many_seeds):
+    for folder in (of_one_seed, of_many_seeds):
+        tables = Tables(report(folder)).tables
+        assert len(tables) >= 3
+        for headings, labels in tables:
+            rows = [labels[k : k + len(headings)] for k in range(0, len(labels), len(headings))]
+            for row in rows:
+                assert row[0] is None  # the name of the row stands for itself
+                for heading, label in zip(headings[1:], row[1:], strict=True):
+                    # the mean below the classes has no share of pixels
+                    assert label is None or re.sub(r"\W|mIoU|IoU", "", label) == re.sub(
+                        r"\W|mIoU|IoU", "", heading
+                    )
+            assert all(None not in row[1:] for row in rows[:-1])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium to lay the page out")
+@pytest.mark.parametrize("width", [1200, 800, 500])
+def test_nothing_is_cut_off(of_one_seed, of_many_seeds, tmp_path, width):
+    """Chromium has no narrower window than 500 pixels; the page has the same layout below 640."""
+    for folder in (of_one_seed, of_many_seeds):
+        page = tmp_path / "page.html"
+        page.write_text(report(folder).replace("</body>", WIDER + "</body>"), encoding="utf-8")
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic"]
+        flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        flags += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000"]
+        done = subprocess.run(
+            [CHROMIUM, *flags, "--dump-dom", page.as_uri()],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        assert re.findall(r'<pre id="wider">(.*?)</pre>', done.stdout) == ["[]"]
+
+
+def test_one_seed_has_no_winner(of_one_seed, of_many_seeds):
+    for folder, ranks in ((of_one_seed, False), (of_many_seeds, True)):
+        text = report(folder)
+        assert ("No winner can be told: the losses have fewer than two seeds" in text) == (
+            not ranks
+        )
+        assert (" has the highest mIoU" in text) == ranks
+        assert ('class="best"' in text) == ranks
+
+
+def test_a_bar_has_no_number_of_steps_before_the_run_says_it():
+    def shown(progress):
+        console = Console(file=io.StringIO(), width=100)
+        console.print(progress.get_renderable())
+        return console.file.getvalue()
+
+    progress = bars(Console(file=io.StringIO(), width=100))
+    bar = add_bar(progress, "both")
+    assert "both" in shown(progress)
+    assert "/" not in shown(progress)
+    progress.update(bar, completed=3, total=370, text="loss 0.500")
+    assert "3/370" in shown(progress)
+
+
+def test_every_loss_of_many_is_in_the_report(of_one_seed):
+    text = report(of_one_seed)
+    rows = re.findall(
+        r'<tr><td><span class="swatch" style="background:(.*?)"></span>(.*?)</td>', text
+    )
+    assert [title for _, title in rows[: len(TITLES)]] == list(TITLES.values())
+    assert len({colour for colour, _ in rows[: len(TITLES)]}) == len(TITLES) > 3
+    for uri in re.findall(r"data:image/svg\+xml;base64,([^\"]*)", text):
+        drawn = base64.b64decode(uri).decode()
+        assert all(colour in drawn for colour, _ in rows[: len(TITLES)])
