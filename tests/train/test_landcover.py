@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lovasz.train.commands import run
+from lovasz.train.data import landcover as module
 from lovasz.train.data.landcover import IGBP17, Tiles, load_landcover
 
 
@@ -66,3 +68,12 @@ def test_families_merge_the_labels_by_name(landcover):
         merged = families.classes[coarse[fine == label].unique().item()]
         assert merged == (expected or merged)
         assert merged.split()[-1] in name or expected
+
+
+def test_without_the_images_a_sentence_says_where_they_are(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(module, "files", lambda _: tmp_path)
+    assert run(["weights", "landcover", f"--out={tmp_path / 'weights.json'}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("lovasz: error: data: expected the images of landcover, which come")
+    assert "pip install lovasz-landcover" in error
+    assert error.count("\n") == 1

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lovasz.train.data.base import DataSet
+from lovasz.train.errors import UserError
 
 TILE = 96
 BLOCK = 2  # tiles on a side of a block; all tiles of a block go to the same part
@@ -115,6 +116,11 @@ def load_landcover(grouping: str = "igbp17") -> DataSet:
 
 
 def _read(name: str) -> np.ndarray:
+    if not (files("lovasz.train.data") / "files" / name).is_file():
+        raise UserError(
+            "data: expected the images of landcover, which come apart from this package: install"
+            " them (pip install lovasz-landcover), or name a folder of your own images"
+        )
     with as_file(files("lovasz.train.data") / "files" / name) as path, Image.open(path) as file:
         return np.asarray(file)
 
