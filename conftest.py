@@ -24,6 +24,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """With LOVASZ_WARNINGS=error every warning that pyproject.toml does not name is an error.
+
+    Not by default: another version of Python or of a package warns of other things.
+    """
+    if os.environ.get("LOVASZ_WARNINGS") == "error":
+        config.getini("filterwarnings").insert(0, "error")
+
+
 @pytest.fixture(autouse=True)
 def _alike() -> Iterator[None]:
     """Every test begins with the same random numbers, and leaves the number of threads alone."""
