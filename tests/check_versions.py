@@ -46,14 +46,13 @@ def newest(python: str) -> str:
     return str(torch["metadata"]["version"]).partition("+")[0]
 
 
-def install(folder: Path, python: str, torch: str, wheel: str) -> str:
+def install(folder: Path, python: str, torch: str) -> str:
     """Make the environment, if it is not there already; its interpreter."""
     inside = str(folder / "bin" / "python")
     if not (folder / "complete").exists():
         subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
         pip(inside, "install", "--no-compile", f"torch=={torch}", *TESTS)
         (folder / "complete").touch()
-    pip(inside, "install", "--no-deps", "--force-reinstall", wheel)
     return inside
 
 
@@ -76,21 +75,28 @@ def main() -> None:
     parser.add_argument("--torches", nargs="+", default=["newest"])
     parser.add_argument("--pythons", nargs="*", default=[])
     parser.add_argument("--folder", type=Path, default=Path("build/versions"))
-    parser.add_argument("--install-only", action="store_true")
+    parser.add_argument("--install-only", action="store_true", help="and leave the tests to later")
     parser.add_argument("--keep", action="store_true", help="the environments, gigabytes each")
     parser.add_argument("tests", nargs="*")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as built:
-        pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", built, ".")
-        (wheel,) = map(str, Path(built).iterdir())
+        if not words.install_only:
+            pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", built, ".")
         for version, python, torch in environments(words.torches, words.pythons):
             name = f"torch {torch}, Python {version}"
             started = time.monotonic()
             folder = words.folder / f"torch-{torch}-python-{version}"
-            inside = install(folder, python, torch, wheel)
+            inside = install(folder, python, torch)
             print(f"{name}: installed in {time.monotonic() - started:.0f} s", flush=True)
             if words.install_only:
                 continue
+            pip(
+                inside,
+                "install",
+                "--no-deps",
+                "--force-reinstall",
+                *map(str, Path(built).iterdir()),
+            )
             # Warnings of other versions are theirs; threads would take each other's cores.
             command = [inside, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
             command += ["--numprocesses", "auto", "--dist", "worksteal", *words.tests]

@@ -8,6 +8,7 @@ with a wheel of their own; the source distribution says what to do where there i
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
 import zipfile
@@ -118,6 +119,10 @@ def check(wheel: Path, pure: bool, images: Path) -> None:
 
 def check_source(source: Path) -> None:
     """Without a compiler the source distribution cannot be built, and says what to do."""
+    with tarfile.open(source) as archive:
+        images = [name for name in archive.getnames() if name.endswith("/blue_marble.jpg")]
+    if len(images) != 1:
+        raise SystemExit(f"{source.name}: expected the images once, got {images}")
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, str(source)],
