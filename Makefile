@@ -129,7 +129,8 @@ any-input: $(VENV)/.test
 VERSIONED ?= tests/test_torch_integration.py tests/test_any_input.py tests/test_any_soft_input.py \
   tests/test_soft_labels.py tests/test_regions.py tests/test_window.py
 versions:
-	$(PYTHON) tests/check_versions.py --torches $(TORCHES) --pythons $(PYTHONS) $(INSTALL_ONLY) -- $(VERSIONED)
+	$(PYTHON) tests/check_versions.py --torches $(TORCHES) --pythons $(PYTHONS) \
+	  $(if $(WHEEL),--wheel $(WHEEL)) $(INSTALL_ONLY) -- $(VERSIONED)
 
 peers:
 	$(PYTHON) -m venv build/peers

@@ -35,8 +35,11 @@ def interpreter(version: str) -> str | None:
 
 def pip(python: str, *words: str) -> str:
     """What pip prints."""
-    command = [python, "-m", "pip", "--disable-pip-version-check", "-qq", *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def newest(python: str) -> str:
@@ -74,14 +77,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--torches", nargs="+", default=["newest"])
     parser.add_argument("--pythons", nargs="*", default=[])
+    parser.add_argument("--wheel", help="by default one is built")
     parser.add_argument("--folder", type=Path, default=Path("build/versions"))
     parser.add_argument("--install-only", action="store_true", help="and leave the tests to later")
     parser.add_argument("--keep", action="store_true", help="the environments, gigabytes each")
     parser.add_argument("tests", nargs="*")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as built:
-        if not words.install_only:
+        wheel = words.wheel
+        if wheel is None and not words.install_only:
             pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", built, ".")
+            (wheel,) = map(str, Path(built).iterdir())
         for version, python, torch in environments(words.torches, words.pythons):
             name = f"torch {torch}, Python {version}"
             started = time.monotonic()
@@ -90,13 +96,7 @@ def main() -> None:
             print(f"{name}: installed in {time.monotonic() - started:.0f} s", flush=True)
             if words.install_only:
                 continue
-            pip(
-                inside,
-                "install",
-                "--no-deps",
-                "--force-reinstall",
-                *map(str, Path(built).iterdir()),
-            )
+            pip(inside, "install", "--no-deps", "--force-reinstall", wheel)
             # Warnings of other versions are theirs; threads would take each other's cores.
             command = [inside, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
             command += ["--numprocesses", "auto", "--dist", "worksteal", *words.tests]
