@@ -80,6 +80,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp
 	$(PIP) cmake
 	$(BIN)/cmake -S . -B build/lint -DLOVASZ_WERROR=ON

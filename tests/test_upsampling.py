@@ -241,7 +241,7 @@ WRONG = [
     ({"align_corners": True, "upsample": "nearest"}, "align_corners=True with upsample"),
     ({"align_corners": 1, "upsample": "bilinear"}, "align_corners to be True or False, got 1"),
     ({"upsample": "bilinear", "target": LABELS[:1]}, r"target of shape \(2, any size, any size\)"),
-    ({"upsample": "bilinear", "target": SETS}, "class indices without an axis of classes"),
+    ({"upsample": "bilinear", "target": SETS}, "to be one-hot"),
     ({"upsample": "bilinear", "target": LABELS[:, :0]}, "target without an empty axis"),
     ({"upsample": "bilinear", "logits": IMAGES[..., :0]}, "logits without an empty axis"),
     (

@@ -71,11 +71,11 @@ class OpenMMLabLoss(PythonModule):
         checked_weight(name, class_weight, argument="class_weight")
         self._name, self._argument, self._per_image = name, argument, per_image
         self.loss_type = loss_type
-        self.classes = classes
-        self.reduction = reduction
+        self.classes: Classes = classes
+        self.reduction: Reduction = reduction
         self.class_weight = class_weight
         self.loss_weight = loss_weight
-        self.method = method
+        self.method: Method | None = method
 
     @python_only
     def _loss(
@@ -87,6 +87,7 @@ class OpenMMLabLoss(PythonModule):
         reduction_override: Reduction | None,
         ignore_index: int | None,
     ) -> Tensor:
+        reduction: Reduction
         reduction = self.reduction if reduction_override is None else reduction_override
         check_choice(self._name, "reduction_override", reduction, REDUCTIONS)
         check_ignore_index(self._name, ignore_index)

@@ -26,7 +26,7 @@ class _CatalystLoss(PythonModule):
         check_method(self._name, method)
         self.per_image = per_image
         self.ignore = ignore
-        self.method = method
+        self.method: Method = method
 
 
 class LovaszLossBinary(_CatalystLoss):

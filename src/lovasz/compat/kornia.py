@@ -126,7 +126,7 @@ class LovaszSoftmaxLoss(PythonModule):
         super().__init__()
         name = "compat.kornia.LovaszSoftmaxLoss"
         check_method(name, method)
-        self.method = method
+        self.method: Method = method
         if isinstance(weight, nn.Parameter):
             self.weight = weight
         else:
@@ -154,7 +154,7 @@ class LovaszHingeLoss(PythonModule):
     def __init__(self, *, method: Method = "sort") -> None:
         super().__init__()
         check_method("compat.kornia.LovaszHingeLoss", method)
-        self.method = method
+        self.method: Method = method
 
     @python_only
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:

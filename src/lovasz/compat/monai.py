@@ -122,10 +122,10 @@ class LovaszLoss(PythonModule):
         self.sigmoid = sigmoid
         self.softmax = softmax
         self.other_act = other_act
-        self.reduction = reduction
+        self.reduction: Reduction = reduction
         self.batch = batch
         self.ignore_index = ignore_index
-        self.method = method
+        self.method: Method = method
 
     @python_only
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002 (MONAI's name)

@@ -63,8 +63,8 @@ class LovaszSoftmaxLoss(PythonModule):
         check_classes(self._name, classes)
         check_method(self._name, method)
         self.ignore_index = ignore_index
-        self.classes = classes
-        self.method = method
+        self.classes: Classes = classes
+        self.method: Method = method
 
     @python_only
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class LovaszHingeLoss(PythonModule):
         check_ignore_index(self._name, ignore_index)
         check_method(self._name, method)
         self.ignore_index = ignore_index
-        self.method = method
+        self.method: Method = method
 
     @python_only
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

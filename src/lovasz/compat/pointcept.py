@@ -91,7 +91,7 @@ class LovaszLoss(PythonModule):
         self.per_image = per_image
         self.ignore_index = ignore_index
         self.loss_weight = loss_weight
-        self.method = method
+        self.method: Method | None = method
 
     @python_only
     def forward(self, y_pred: Tensor, y_true: Tensor) -> Tensor:

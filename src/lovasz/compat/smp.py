@@ -75,7 +75,7 @@ class LovaszLoss(PythonModule):
         self.per_image = per_image
         self.ignore_index = ignore_index
         self.from_logits = from_logits
-        self.method = method
+        self.method: Method | None = method
 
     @python_only
     def forward(self, y_pred: Tensor, y_true: Tensor) -> Tensor:

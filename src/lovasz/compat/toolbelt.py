@@ -60,7 +60,7 @@ class BinaryLovaszLoss(PythonModule):
         check_method(self._name, method)
         self.per_image = per_image
         self.ignore_index = None if ignore_index is None else int(ignore_index)
-        self.method = method
+        self.method: Method = method
 
     @python_only
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class LovaszLoss(PythonModule):
         check_method(self._name, method)
         self.per_image = per_image
         self.ignore = ignore
-        self.method = method
+        self.method: Method = method
 
     @python_only
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -230,7 +230,7 @@ def layout() -> list[int]:
     numbers = [ABI]
     for struct in (Strided, Inputs, HistogramResult, SortResult, Extension, Reduction):
         numbers.append(ctypes.sizeof(struct))
-        numbers += [getattr(struct, name).offset for name, _ in struct._fields_]
+        numbers += [getattr(struct, field[0]).offset for field in struct._fields_]
     return numbers
 
 

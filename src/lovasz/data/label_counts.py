@@ -139,13 +139,14 @@ def _items(data: Any, progress: Callable[[Iterable[Any]], Iterable[Any]] | None)
 
 
 def _target(item: Any, key: int | str | None, number: int) -> Any:
+    entries: Any = item
     if key is None and isinstance(item, Sequence) and not isinstance(item, str) and len(item) > 1:
         return item[1]
     if key is None and not isinstance(item, (Sequence, Mapping)):
         return item
     if key is not None:
         try:
-            return item[key]
+            return entries[key]
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(
                 f"count_labels: expected item {number} to have the entry key={key!r},"

@@ -264,7 +264,7 @@ def _held(table: Any) -> tuple[int, list[Tensor]]:
 def _indices(argument: str, classes: Any) -> set[int]:
     """Class indices without repetition."""
     try:
-        chosen = set(classes)
+        chosen: set[Any] = set(classes)
     except TypeError:
         chosen = {None}
     if not all(is_integer(k) and int(k) >= 0 for k in chosen):

@@ -66,7 +66,7 @@ def make_head(head: Any, options: dict[str, Any]) -> nn.Module:
                 f"{_NAME}: expected losses of lovasz.integrations.mmseg in loss_decode, which read"
                 f" logits of low resolution, got {type(loss).__name__}"
             )
-        loss.upsample(made.align_corners)
+        loss.upsample(bool(made.align_corners))
     return made
 
 

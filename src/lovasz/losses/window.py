@@ -302,7 +302,9 @@ class Window(nn.Module):
             # What does not fit and is empty is of a window without a batch.
             setattr(self, name, new if fits else torch.zeros_like(memory))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any
+    ) -> None:
         """Of older checkpoints too, in which what is remembered has three names."""
         if prefix + "counts" in state_dict:
             state_dict = dict(state_dict)
@@ -346,7 +348,7 @@ def check_window(name: str, window: Any, *, per_image: bool, method: str = "hist
 
 def _outside_of_transforms(tensor: Tensor) -> Tensor:
     """The tensor itself, in ``torch.func.grad`` too."""
-    functorch = torch._C._functorch
+    functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
     while functorch.is_functorch_wrapped_tensor(tensor):
         if functorch.is_batchedtensor(tensor):
             raise ValueError(

@@ -237,7 +237,9 @@ def _check_threshold(name: str, threshold: Any, num_classes: int, multilabel: bo
 def _ignored(name: str, ignore_index: Any, multilabel: bool) -> tuple[int, ...]:
     """The ignored labels, sorted."""
     several = isinstance(ignore_index, Sequence) and not isinstance(ignore_index, str)
-    labels = list(ignore_index) if several else [] if ignore_index is None else [ignore_index]
+    labels: list[Any] = (
+        list(ignore_index) if several else [] if ignore_index is None else [ignore_index]
+    )
     if not all(is_integer(label) for label in labels):
         raise TypeError(
             f"{name}: expected ignore_index to be an integer or None, or several integers, got"
