@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
     [
         ("clouds", "wrong or no_cloud"),
         ("soft", "hinge or alone"),
-        ("self_test", "elsewhere or too_large or is_kept or recorded"),
+        ("proofs", "elsewhere or too_large or is_kept or recorded"),
     ],
 )
 def test_kernels(name, chosen):
