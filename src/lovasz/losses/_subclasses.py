@@ -15,7 +15,8 @@ from torch.overrides import has_torch_function
 
 def plain(value: Any) -> Any:
     """The tensor inside, connected to it; anything else as it is."""
-    if not isinstance(value, Tensor) or not has_torch_function((value,)):
+    # A default device is a mode of its own, in which every tensor takes part in operations.
+    if type(value) is Tensor or not isinstance(value, Tensor) or not has_torch_function((value,)):
         return value
     kind: Any = type(value)
     if kind.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl:
