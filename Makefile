@@ -128,7 +128,8 @@ any-input: $(VENV)/.test
 # Each in an environment of its own, of several GB, that is removed after its tests. The first and the
 # last of a version with fewer tests: make versions TORCHES="2.10.0 2.14.1" PYTHONS= VERSIONED="tests/test_window.py"
 VERSIONED ?= tests/test_torch_integration.py tests/test_any_input.py tests/test_any_soft_input.py \
-  tests/test_soft_labels.py tests/test_regions.py tests/test_window.py
+  tests/test_soft_labels.py tests/test_regions.py tests/test_window.py tests/test_label_forms.py \
+  tests/test_tensor_subclasses.py tests/test_multilabel.py tests/kernels/test_operators.py
 versions:
 	$(PYTHON) tests/check_versions.py --torches $(TORCHES) --pythons $(PYTHONS) \
 	  $(if $(WHEEL),--wheel $(WHEEL)) $(INSTALL_ONLY) -- $(VERSIONED)
