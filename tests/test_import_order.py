@@ -76,7 +76,7 @@ FLOORS = [
     ["kernels.operators"],
     ["kernels.passes"],
     ["kernels"],
-    ["losses._subclasses"],
+    ["losses._subclasses", "losses._tracing"],
     ["losses.window", "losses.distributed", "losses.schedules", "losses._classes"],
     [
         "losses._logits",

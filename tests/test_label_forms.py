@@ -1,7 +1,10 @@
 """Labels as data sets and other libraries have them: with a channel, as floats, one-hot."""
 
+import warnings
+
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 import lovasz
@@ -159,6 +162,13 @@ def test_in_every_mode_of_torch(form):
     same([stacked[0]], want[1:])
     program = torch.export.export(_Module(loss), (logits, labels)).module()
     same([program(logits, labels)], want[:1])
+    for before_autograd in (False, True):
+        recorded = make_fx(loss, pre_dispatch=before_autograd)(logits, labels)
+        same([recorded(logits, labels)], want[:1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # shapes are compared while tracing
+        traced = torch.jit.trace(_Module(loss), (logits, labels))
+    same([traced(logits, labels)], want[:1])
 
 
 class _Module(torch.nn.Module):

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import lovasz
 from lovasz.losses import _logits
@@ -125,6 +126,11 @@ def test_a_later_call_is_looked_at_too():
     assert len(told) == 1
 
 
+class Module(torch.nn.Module):
+    def forward(self, scores, target):
+        return lovasz.lovasz_softmax(scores, target)
+
+
 def test_nothing_is_looked_at_while_tracing():
     """A look would be an error of the tracer, or a graph that is cut in two."""
     scores, target = torch.randn(SHAPE).softmax(1), torch.randint(3, (2, 5, 7))
@@ -137,7 +143,10 @@ def test_nothing_is_looked_at_while_tracing():
         lambda: torch.compile(loss, backend="aot_eager", fullgraph=True)(scores, target),
         lambda: torch.func.grad(loss)(scores, target),
         lambda: torch.func.vmap(loss)(scores.unsqueeze(0), target.unsqueeze(0)),
-        lambda: torch.fx.experimental.proxy_tensor.make_fx(loss)(scores, target),
+        lambda: make_fx(loss)(scores, target),
+        lambda: make_fx(loss, pre_dispatch=True)(scores, target),
+        lambda: make_fx(loss, tracing_mode="symbolic")(scores, target),
+        lambda: torch.export.export(Module(), (scores, target), strict=False),
         lambda: torch.jit.trace(loss, (scores, target), check_trace=False),
     ]
     for one in calls:

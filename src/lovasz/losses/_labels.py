@@ -18,6 +18,7 @@ from lovasz.core.shapes import Layout, dtype_name
 from lovasz.kernels.contents import NO_LABEL
 from lovasz.kernels.fixed_point import is_weight
 from lovasz.losses._subclasses import plain
+from lovasz.losses._tracing import is_traced
 
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
@@ -115,9 +116,7 @@ def _counted(wrong: Tensor, options: Options) -> Tensor:
 
 def _is_readable(tensor: Tensor) -> bool:
     """Whether its contents can be looked at, and without waiting for a device."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
-    return tensor.device.type == "cpu"
+    return tensor.device.type == "cpu" and not is_traced()
 
 
 def label_maps(name: str, link: str, target: Any) -> list[Tensor]:
@@ -169,7 +168,7 @@ def map_weights(name: str, weights: Any, maps: Sequence[Tensor], scores: Tensor)
             f"{name}: expected target_weight of shape ({number},) or ({images}, {number}), a number"
             f" for each label map, got {tuple(weights.shape)}"
         )
-    if _is_readable(weights):
+    if weights.device.type == "cpu" and not torch.compiler.is_compiling():
         sums = weights.sum(-1)
         if not bool((weights >= 0).all()) or not bool(((sums - 1).abs() < 1e-3).all()):
             raise ValueError(

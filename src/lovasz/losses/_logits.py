@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lovasz.core.links import PROBABILITIES
 from lovasz.core.shapes import Layout
+from lovasz.losses._tracing import is_traced
 
 #: Functions whose first calls have been looked at, or that have been warned of.
 LOOKED_AT: set[str] = set()
@@ -37,9 +38,7 @@ def warn_of_probabilities(name: str, link: str, scores: Tensor, layout: Layout) 
         LOOKED_AT.add(name)
     if link in PROBABILITIES or scores.device.type != "cpu":
         return
-    # Contents cannot be looked at by tracers and transforms.
-    traced = torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
-    if traced or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if is_traced():
         return
     softmax = link == "softmax"
     if not _are_probabilities(scores.detach(), layout, softmax=softmax):
