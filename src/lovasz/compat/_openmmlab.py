@@ -18,6 +18,7 @@ from lovasz.compat._shared import (
     weight_of_pixels,
 )
 from lovasz.core.options import (
+    REDUCTIONS,
     Classes,
     Method,
     Reduction,
@@ -30,8 +31,6 @@ from lovasz.core.options import (
 from lovasz.losses._classes import class_weight as checked_weight
 from lovasz.losses._module import PythonModule, python_only
 from lovasz.losses.softmax import lovasz_softmax
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 class OpenMMLabLoss(PythonModule):

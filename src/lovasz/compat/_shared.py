@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from lovasz.core.options import (
+    METHODS,
     Method,
     Options,
     Reduction,
     check_choice,
 )
 from lovasz.core.shapes import FLOATING, INTEGRAL, dtype_name
-from lovasz.kernels.contents import SPARE_LABEL
+from lovasz.kernels.contents import NO_LABEL
 from lovasz.losses._inputs import check_pair
 from lovasz.losses._loss import loss
 from lovasz.losses.softmax import lovasz_softmax, lovasz_softmax_from_probabilities
@@ -198,7 +199,7 @@ def _whole(name: str, target: Tensor, classes: int) -> Tensor:
             f"{name}: expected labels to be whole numbers (class indices), got"
             f" {float(target[broken][0]):g}"
         )
-    return torch.where(broken, SPARE_LABEL + 1, labels)  # no label: reported as NaN
+    return torch.where(broken, NO_LABEL, labels)  # reported as NaN
 
 
 def check_mode(name: str, mode: Any, modes: Sequence[str] = MODES) -> None:
@@ -211,7 +212,7 @@ def check_mode(name: str, mode: Any, modes: Sequence[str] = MODES) -> None:
 def check_method(name: str, method: Any) -> None:
     """A method, or None for the usual one."""
     if method is not None:
-        check_choice(name, "method", method, ("histogram", "sort"))
+        check_choice(name, "method", method, METHODS)
 
 
 def _check(name: str, scores: Any, target: Any) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lovasz.compat._shared import check_method, class_indices
 from lovasz.core.options import (
+    REDUCTIONS,
     Method,
     Reduction,
     check_choice,
@@ -110,7 +111,7 @@ class LovaszLoss(PythonModule):
                 f" softmax={softmax}, other_act={other_act!r}"
             )
         reduction = getattr(reduction, "value", reduction)  # MONAI has an enumeration of them
-        check_choice(name, "reduction", reduction, ("mean", "sum", "none"))
+        check_choice(name, "reduction", reduction, REDUCTIONS)
         check_ignore_index(name, ignore_index)
         check_method(name, method)
         self._number = is_number(weight) or (isinstance(weight, Tensor) and weight.dim() == 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from lovasz.core.regions import Region
 from lovasz.core.set_functions import Array, SetFunction, jaccard
@@ -24,6 +24,8 @@ Method: TypeAlias = Literal["histogram", "sort"]
 Upsample: TypeAlias = Literal["linear", "bilinear", "trilinear", "nearest"]
 Activation: TypeAlias = Literal["softmax", "sigmoid", "none"]
 Margin: TypeAlias = Literal["relu", "elu"]
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 class CrossEntropy(NamedTuple):
@@ -88,8 +90,8 @@ class Options(NamedTuple):
         if self.ignore_index is not None:
             check_ignore_index(name, self.ignore_index)
         check_flags(name, per_image=self.per_image, normalize_weight=self.normalize_weight)
-        check_choice(name, "reduction", self.reduction, ("mean", "sum", "none"))
-        check_choice(name, "method", self.method, ("histogram", "sort"))
+        check_choice(name, "reduction", self.reduction, REDUCTIONS)
+        check_choice(name, "method", self.method, METHODS)
         check_bins(name, self.bins)
         if self.upsample is not None or self.align_corners is not False:
             check_upsample(name, self.upsample, self.align_corners)

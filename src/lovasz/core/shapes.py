@@ -28,7 +28,7 @@ _CLASSES = {
     "binary_cross_entropy_lovasz_hinge": "cross_entropy_lovasz_softmax",
 }
 # Up to which number a float holds every integer; the others hold more than there are classes.
-_WHOLE = {"bfloat16": 2**8, "float16": 2**11}
+WHOLE = {"bfloat16": 2**8, "float16": 2**11}
 
 
 class Layout(NamedTuple):
@@ -106,12 +106,12 @@ def multiclass(
         got = (got[0], *got[2:])
     expected = shape if layout.soft or layout.one_hot else labels
     if upsample is not None:
-        _check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
+        check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
     elif got != expected:
-        hint = _upsample_hint(expected, got, spatial, has_upsample)
+        hint = upsample_hint(expected, got, spatial, has_upsample)
         if got == shape[:-1]:
             hint = f"; if the classes are on the last axis pass {scores_name}.movedim(-1, 1)"
-        raise ValueError(_other_shape(name, scores_name, shape, str(expected), got, hint))
+        raise ValueError(other_shape(name, scores_name, shape, str(expected), got, hint))
     return layout if got == expected else layout._replace(upsampled=True)
 
 
@@ -129,7 +129,7 @@ def _other_labels(name: str, target: Array, shape: tuple[int, ...], layout: Layo
         )
     one_more = len(got) == len(shape) and got[1] == 1 < shape[1]
     if one_more or len(got) == len(shape) - 1:
-        top = _WHOLE.get(dtype_name(target))
+        top = WHOLE.get(dtype_name(target))
         if floating and top is not None and shape[1] - 1 > top:
             raise TypeError(
                 f"{name}: expected class indices of an integer dtype for {shape[1]} classes,"
@@ -185,19 +185,19 @@ def multilabel(
     expected = squeezed if without_axis else shape
     spatial = len(shape) - (2 if channels else 1)
     if upsample is not None:
-        _check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
+        check_upsampled(name, scores_name, upsample, shape, spatial, expected, got)
     elif got != expected:
         wanted = f"{shape} or {squeezed}" if one else str(shape)
-        hint = _upsample_hint(expected, got, spatial, has_upsample)
+        hint = upsample_hint(expected, got, spatial, has_upsample)
         if channels and len(got) == len(shape) - 1 and name in _CLASSES:
             hint = f"; for class indices use {_CLASSES[name]}"
-        raise ValueError(_other_shape(name, scores_name, shape, wanted, got, hint))
+        raise ValueError(other_shape(name, scores_name, shape, wanted, got, hint))
     points = len(shape) == 1 or (channels and len(shape) == 2)
     soft = dtype_name(target) in FLOATING
     return Layout(points, channels, without_axis, got != expected, soft, one_more)
 
 
-def _check_upsampled(
+def check_upsampled(
     name: str,
     scores_name: str,
     upsample: str,
@@ -215,7 +215,7 @@ def _check_upsampled(
     before = len(expected) - spatial
     if not _differ_in_resolution(expected, got, spatial):
         sizes = ", ".join((*map(str, expected[:before]), *(["any size"] * spatial)))
-        raise ValueError(_other_shape(name, scores_name, shape, f"({sizes})", got))
+        raise ValueError(other_shape(name, scores_name, shape, f"({sizes})", got))
     check_sizes(name, scores_name, upsample, shape[-spatial:], got[before:])
 
 
@@ -225,7 +225,7 @@ def _differ_in_resolution(expected: tuple[int, ...], got: tuple[int, ...], spati
     return len(got) == len(expected) and got[:before] == expected[:before]
 
 
-def _other_shape(
+def other_shape(
     name: str,
     scores_name: str,
     shape: tuple[int, ...],
@@ -239,7 +239,7 @@ def _other_shape(
     )
 
 
-def _upsample_hint(
+def upsample_hint(
     expected: tuple[int, ...], got: tuple[int, ...], spatial: int, has_upsample: bool
 ) -> str:
     """What to pass where the spatial sizes alone differ, of images that are not empty."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from torch import Tensor
 
 from lovasz.core.links import function_of
-from lovasz.core.options import Options, check_choice
+from lovasz.core.options import Activation, Options, check_choice
 from lovasz.losses._loss import loss
 
 Made = TypeVar("Made")
-ACTIVATIONS = ("softmax", "sigmoid", "none")
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 
 def by_sums(

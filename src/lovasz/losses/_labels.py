@@ -85,11 +85,16 @@ def whole_labels(name: str, target: Tensor, options: Options, wanted: str) -> Te
     return torch.where(wrong, NO_LABEL, labels)  # reported as NaN
 
 
+def from_one_hot(target: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes of (N, C, *) or (P, C), and where axis 1 holds anything but a 1 and zeros."""
+    hot = target == 1
+    wrong = ((target != 0) & ~hot).any(1) | (hot.sum(1) != 1)
+    return hot.to(torch.uint8).argmax(1), wrong
+
+
 def _hottest(name: str, target: Tensor, options: Options) -> Tensor:
     """The class of every pixel of a one-hot target (N, C, *) or (P, C)."""
-    hot = target == 1
-    labels = hot.to(torch.uint8).argmax(1)
-    wrong = ((target != 0) & ~hot).any(1) | (hot.sum(1) != 1)
+    labels, wrong = from_one_hot(target)
     if options.ignore_index not in (None, 0, 1):  # in all channels of a pixel
         left_out = (target == options.ignore_index).all(1)
         labels, wrong = torch.where(left_out, options.ignore_index, labels), wrong & ~left_out

@@ -36,19 +36,17 @@ def warn_of_probabilities(name: str, link: str, scores: Tensor, layout: Layout) 
     _looks[name] += 1
     if _looks[name] >= FIRST or link in PROBABILITIES:
         LOOKED_AT.add(name)
-    if link in PROBABILITIES or scores.device.type != "cpu":
-        return
-    if is_traced():
+    if link in PROBABILITIES or scores.device.type != "cpu" or is_traced():
         return
     softmax = link == "softmax"
     if not _are_probabilities(scores.detach(), layout, softmax=softmax):
         return
     LOOKED_AT.add(name)
     what = "that sum to 1 over the classes" if softmax else "alone"
-    layer, loss = ("softmax", "softmax") if softmax else ("sigmoid", "sigmoid")
+    layer = "softmax" if softmax else "sigmoid"
     warnings.warn(
         f"{name}: expected logits, got numbers in [0, 1] {what}, as probabilities are: leave out"
-        f" the {layer} before the loss, or take lovasz_{loss}_from_probabilities (told once)",
+        f" the {layer} before the loss, or take lovasz_{layer}_from_probabilities (told once)",
         UserWarning,
         stacklevel=5,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ Target: TypeAlias = "Tensor | Sequence[Tensor]"
 #: How labels come to the resolution of a scale.
 Shrinking: TypeAlias = Literal["auto", "nearest", "given"]
 
-_LABELS = ("auto", "nearest", "given")
+_LABELS: tuple[str, ...] = get_args(Shrinking)
 #: Options of the losses with a number for each pixel, which are shrunk as the labels are.
 _OF_PIXELS = ("pixel_weight", "ignore_mask")
 

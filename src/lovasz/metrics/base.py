@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from lovasz.core.options import (
 )
 from lovasz.kernels.precision import float64_device
 from lovasz.losses._classes import class_mask
-from lovasz.metrics.counting import SCORES, clouds, confusion, score_of
+from lovasz.metrics.counting import clouds, confusion, score_of
 from lovasz.metrics.reading import Reading, read
 
 try:
@@ -87,7 +87,7 @@ class Counts(Metric):
         name = type(self).__name__
         check_flags(name, multilabel=multilabel, from_logits=from_logits)
         _check_num_classes(name, num_classes, multilabel)
-        check_choice(name, "score", score, SCORES)
+        check_choice(name, "score", score, get_args(Score))
         classes = classes if classes is not None else "all" if multilabel else "present"
         check_classes(name, classes)
         class_mask(name, classes, num_classes, torch.device("cpu"))
@@ -95,8 +95,8 @@ class Counts(Metric):
             check_choice(name, "present_in", present_in, ("target", "union"))
         elif classes == "present":
             present_in = "target"
-        check_choice(name, "average", average, ("macro", "micro", "weighted"))
-        check_choice(name, "reduction", reduction, ("mean", "none"))
+        check_choice(name, "average", average, get_args(Average))
+        check_choice(name, "reduction", reduction, get_args(Reduction))
         _check_threshold(name, threshold, num_classes, multilabel)
         check_upsample(name, upsample, align_corners)
         self.num_classes = num_classes

@@ -13,8 +13,6 @@ from lovasz.kernels.passes import Inputs
 from lovasz.losses._segments import with_segments
 from lovasz.metrics.reading import Pixels, Reading, readable
 
-SCORES = ("iou", "dice", "accuracy", "precision", "recall")
-
 
 class Clouds(NamedTuple):
     """Which point is in which of several clouds."""

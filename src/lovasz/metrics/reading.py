@@ -14,8 +14,18 @@ import torch
 from torch import Tensor
 
 from lovasz.core.options import Upsample
-from lovasz.core.shapes import FLOATING, INTEGRAL, check_device, check_floating, dtype_name
-from lovasz.core.upsampling import LINEAR_MODES, check_sizes
+from lovasz.core.shapes import (
+    FLOATING,
+    INTEGRAL,
+    WHOLE,
+    check_device,
+    check_floating,
+    check_upsampled,
+    dtype_name,
+    other_shape,
+    upsample_hint,
+)
+from lovasz.losses._labels import from_one_hot
 from lovasz.losses._subclasses import plain
 from lovasz.predictions import argmax, upsampled_argmax
 
@@ -25,9 +35,6 @@ NO_LABEL = torch.iinfo(torch.int64).min  # the label of a pixel whose target hol
 
 # Dtypes that torch stores and hardly computes with.
 _FEW_OPERATORS = frozenset(("uint16", "uint32", "uint64"))
-
-# Up to which number a float holds every integer; the others hold more than there are classes.
-_WHOLE = {"bfloat16": 2**8, "float16": 2**11}
 
 
 class Reading(NamedTuple):
@@ -79,7 +86,7 @@ def read(reading: Reading, prediction: Any, target: Any, ignore_mask: Any = None
         )
     if scored:
         check_floating(reading.name, "prediction", prediction)
-    most = _WHOLE.get(kind, math.inf)
+    most = WHOLE.get(kind, math.inf)
     if reading.num_classes - 1 > most and not reading.multilabel:
         raise TypeError(
             f"{reading.name}: expected target of an integer dtype for {reading.num_classes}"
@@ -313,29 +320,12 @@ def _check_resolution(
         spatial: how many axes at the end interpolation may change; None for labels, which are not
             interpolated.
     """
-    if r.upsample is not None and spatial == 0:
-        raise ValueError(
-            f'{r.name}: expected prediction with spatial axes for upsample="{r.upsample}", got'
-            f" points, of shape {shape}"
-        )
-    spatial = spatial or 0
-    before = len(expected) - spatial
-    alike = len(got) == len(expected) and got[:before] == expected[:before]
-    if r.upsample is not None and alike and spatial:
-        check_sizes(r.name, "prediction", r.upsample, expected[before:], got[before:])
-        return
-    if got == expected and (r.upsample is None or not spatial):
-        return
-    wanted, hint = str(expected), ""
-    if r.upsample is not None and spatial:
-        sizes = ", ".join((*map(str, expected[:before]), *(["any size"] * spatial)))
-        wanted = f"({sizes})"
-    elif alike and spatial in LINEAR_MODES and 0 not in (*expected, *got):
-        mode = LINEAR_MODES[spatial]
-        hint = f'; for labels of another resolution than the network\'s pass upsample="{mode}"'
-    raise ValueError(
-        f"{r.name}: expected target of shape {wanted} to match prediction {shape}, got {got}{hint}"
-    )
+    name, scores_name = r.name, "prediction"
+    if r.upsample is not None and spatial is not None:
+        check_upsampled(name, scores_name, r.upsample, shape, spatial, expected, got)
+    elif got != expected:
+        hint = upsample_hint(expected, got, spatial or 0, has_upsample=True)
+        raise ValueError(other_shape(name, scores_name, shape, str(expected), got, hint))
 
 
 def _check_range(r: Reading, scores: Tensor, *, thresholded: bool) -> None:
@@ -394,9 +384,8 @@ def _whole(labels: Tensor) -> Tensor:
 
 def _from_one_hot(labels: Tensor) -> Tensor:
     """Class indices of one-hot labels (N, C, *), NO_LABEL where they are not one-hot."""
-    ones = labels == 1
-    valid = (ones | (labels == 0)).all(1) & (ones.sum(1) == 1)
-    return ones.to(torch.uint8).argmax(1).masked_fill(~valid, NO_LABEL)
+    classes, wrong = from_one_hot(labels)
+    return classes.masked_fill(wrong, NO_LABEL)
 
 
 def _kept(r: Reading, truth: Tensor, ignore_mask: Any) -> Tensor:
