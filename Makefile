@@ -19,11 +19,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interpret targets emulate lint docs wheel sanitize portable any-input versions peers stacks stacks-torchvision bench clean
+.PHONY: help demo test slow interpret targets emulate lint docs wheel sanitize portable any-input versions peers stacks stacks-torchvision bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
 	@echo "make test      run the tests"
+	@echo "make slow      run the tests that take long: runs that are stopped and killed"
 	@echo "make interpret run the GPU kernels in Triton's interpreter"
 	@echo "make targets   compile the GPU kernels for several devices (make test does for one)"
 	@echo "make emulate   run the compiled GPU kernels on an emulator of PTX"
@@ -62,6 +63,9 @@ demo: $(VENV)/.demo
 # Tests of a file share what takes long and stay in one process; the longest files come first.
 test: $(VENV)/.test
 	$(PYTEST) --dist loadfile --no-loadscope-reorder
+
+slow: $(VENV)/.test
+	LOVASZ_SLOW=1 $(PYTEST) -q -m slow
 
 interpret: $(VENV)/.test
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(PYTEST) -q benchmarks/tests/interpreted_tuning.py \

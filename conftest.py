@@ -33,6 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.getini("filterwarnings").insert(0, "error")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what takes long, such as processes that are started and killed, but in `make slow`."""
+    if os.environ.get("LOVASZ_SLOW") != "1":
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="make slow runs it"))
+
+
 @pytest.fixture(autouse=True)
 def _alike() -> Iterator[None]:
     """Every test begins with the same random numbers, and leaves the number of threads alone."""

@@ -30,7 +30,7 @@ from benchmarks.speed import ROOT, about
 from lovasz import JaccardMetric, cross_entropy_lovasz_softmax
 from lovasz.train.config import TrainConfig
 from lovasz.train.data import DataSet, load_data
-from lovasz.train.data.batches import normalise, steps_per_epoch, training_batches
+from lovasz.train.data.batches import steps_per_epoch, training_batches
 from lovasz.train.evaluate import evaluate
 from lovasz.train.model import build_model
 from lovasz.train.processes import make_fabric
@@ -135,7 +135,7 @@ def train(config: TrainConfig, data: DataSet, loss: Loss, teacher: nn.Module | N
     network.train()
     for epoch in range(config.epochs):
         for images, labels in training_batches(data.parts["train"], config, epoch, 0):
-            normal, target = normalise(images), labels.long()
+            normal, target = data.statistics.normalise(images), labels.long()
             soft = None if teacher is None else probabilities(teacher, normal)
             loss(network(normal), target, soft).backward()
             optimizer.step()
@@ -169,7 +169,7 @@ def calibration_error(network: nn.Module, data: DataSet, batch_size: int) -> flo
     for start in range(0, len(part), batch_size):
         pairs = [part[index] for index in range(start, min(start + batch_size, len(part)))]
         images, labels = (torch.stack(each) for each in zip(*pairs, strict=True))
-        confidence, predicted = probabilities(network, normalise(images)).max(1)
+        confidence, predicted = probabilities(network, data.statistics.normalise(images)).max(1)
         bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1).flatten()
         hits = (predicted == labels).flatten()
         values = (torch.ones_like(confidence).flatten(), hits, confidence.flatten())

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lovasz.train.data import IGNORE, DataSet, normalise
+from lovasz.train.data import IGNORE, IMAGENET, DataSet
 from lovasz.train.evaluate import Interrupted, Scores, evaluate, pictures, predict
 from lovasz.train.loop import make_fabric
 from tests import oracle
@@ -99,9 +99,9 @@ def test_evaluation_can_be_interrupted(train_config):
 
 def test_the_sliding_window_covers_every_pixel():
     images = torch.randint(0, 256, (1, 3, 30, 50), dtype=torch.uint8)
-    whole = predict(Brightness(), images, 64)
-    assert torch.equal(whole, (normalise(images)[:, 0] > 0).long())
-    assert torch.equal(predict(Brightness(), images, 16), whole)
+    whole = predict(Brightness(), images, 64, IMAGENET)
+    assert torch.equal(whole, (IMAGENET.normalise(images)[:, 0] > 0).long())
+    assert torch.equal(predict(Brightness(), images, 16, IMAGENET), whole)
 
 
 class Coarse(nn.Module):
@@ -135,20 +135,20 @@ COARSE = [(1, 1), (4, 6), (7, 7), (13, 5), (13, 13)]
 def test_logits_of_a_lower_resolution(size, shape):
     """The same labels as of a network that enlarges its logits itself."""
     images = torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8)
-    labels = predict(Coarse(*size), images, WINDOW)
+    labels = predict(Coarse(*size), images, WINDOW, IMAGENET)
     assert labels.shape == (2, *shape)
-    assert torch.equal(labels, predict(Enlarged(*size), images, WINDOW))
+    assert torch.equal(labels, predict(Enlarged(*size), images, WINDOW, IMAGENET))
 
 
 @pytest.mark.parametrize("size", COARSE, ids=str)
 def test_labels_of_one_window_are_those_of_the_enlarged_logits(size):
     images = torch.randint(0, 256, (2, 3, WINDOW, WINDOW), dtype=torch.uint8)
-    expected = Enlarged(*size)(normalise(images)).argmax(1)
-    assert torch.equal(predict(Coarse(*size), images, WINDOW), expected)
+    expected = Enlarged(*size)(IMAGENET.normalise(images)).argmax(1)
+    assert torch.equal(predict(Coarse(*size), images, WINDOW, IMAGENET), expected)
     # A smaller image is in the middle of zeros, which are the mean of the normalised colours.
-    blank = normalise(images[:, :, 2:10, 3:10])
+    blank = IMAGENET.normalise(images[:, :, 2:10, 3:10])
     expected = Enlarged(*size)(F.pad(blank, (3, 3, 2, 3)))[:, :, 2:10, 3:10].argmax(1)
-    assert torch.equal(predict(Coarse(*size), images[:, :, 2:10, 3:10], WINDOW), expected)
+    assert torch.equal(predict(Coarse(*size), images[:, :, 2:10, 3:10], WINDOW, IMAGENET), expected)
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (20, 9)], ids=str)
@@ -163,7 +163,7 @@ def test_evaluation_and_pictures_of_coarse_logits_and_of_a_network_that_diverged
         scores.append(
             evaluate(fabric, network, data, part="val", config=config, stop=lambda: False).as_dict()
         )
-        kept.append(pictures(fabric, network, part, config.crop))
+        kept.append(pictures(fabric, network, part, config.crop, IMAGENET))
     assert scores[0] == scores[1]
     assert all((kept[0][name] == kept[1][name]).all() for name in kept[0])
 
@@ -187,7 +187,9 @@ def test_an_infinite_logit_stays_where_it_is():
             )
 
     images = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
-    assert torch.equal(predict(Masked(), images, 16), (normalise(images)[:, 0] > 0).long())
+    assert torch.equal(
+        predict(Masked(), images, 16, IMAGENET), (IMAGENET.normalise(images)[:, 0] > 0).long()
+    )
 
 
 def test_absent_classes_do_not_count():
@@ -199,7 +201,7 @@ def test_absent_classes_do_not_count():
 
 def test_pictures_are_small_and_spread_over_the_part(train_config):
     part = example([(12, 12)] * 2 + [(600, 300)] + [(12, 12)] * 9)
-    kept = pictures(make_fabric(train_config()), Brightness(), part, 64)
+    kept = pictures(make_fabric(train_config()), Brightness(), part, 64, IMAGENET)
     assert len(kept) == 3 * 6
     assert (kept["prediction0"] == kept["image0"][..., 0] // 255).all()
     assert max(array.shape[0] for array in kept.values()) <= 256

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_DATA = "landcover, scenes or a folder with images and masks (type: str)"
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
@@ -80,7 +81,8 @@ def _parser() -> ArgumentParser:
         commands.add_subcommand(name, command, help=text)
     command = ArgumentParser(description=(WeightsConfig.__doc__ or "").split("\n\n    Args:")[0])
     command.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
-    command.add_class_arguments(WeightsConfig, as_positional=True)
+    command.add_argument("data", help=_DATA)
+    command.add_class_arguments(WeightsConfig, skip={"data"})
     commands.add_subcommand("weights", command, help="count the labels and weigh the classes")
     return parser
 
@@ -99,7 +101,7 @@ def _train(config: TrainConfig, console: Console) -> int:
     data = load_data(config)
     check_options(config, [config.loss])  # a wrong option shows before the folder is claimed
     build_loss(config, len(data.classes), balance(config, data))
-    check_processes(config, data, build_model(config, len(data.classes)))
+    check_processes(config, data, build_model(config, len(data.classes), data.statistics.channels))
     here = processes()
     out = claim_folder(config) if here.first else Path(config.out)
     _introduce(console, data.title, data.evaluated)
@@ -132,7 +134,7 @@ def _compare(config: CompareConfig, console: Console) -> int:
     for loss in config.losses:
         run_config = config.run(loss, first.lr, first.seed)
         build_loss(run_config, len(data.classes), balance(run_config, data))
-    build_model(first, len(data.classes))
+    build_model(first, len(data.classes), data.statistics.channels)
     out = claim_folder(config)
     _introduce(console, data.title, data.evaluated)
     with stop_on_signal() as stop:

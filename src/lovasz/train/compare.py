@@ -9,7 +9,7 @@ import queue
 import signal
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lovasz.train.config import CompareConfig, LossName
-from lovasz.train.data import DataSet, load_data
+from lovasz.train.data import DataConfig, DataSet, load_data
 from lovasz.train.errors import UserError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.loop import test, train
@@ -97,7 +97,7 @@ def _start_worker(messages: Any, halt: Any) -> None:
 def _work(task: Task, config: CompareConfig) -> bool:
     """Do a task in a process of the pool; whether it is complete."""
     run = task.config(config)
-    data = _data(config.data, config.grouping, config.class_names, config.ignore_index)
+    data = _data(json.dumps(asdict(config.reading)))
     watch = throttled(lambda done, total, text: _messages.put((task, done, total, text)))
     try:
         train(run, data, watch, _stop.is_set)
@@ -109,13 +109,9 @@ def _work(task: Task, config: CompareConfig) -> bool:
 
 
 @cache
-def _data(data: str, grouping: Any, class_names: str | None, ignore_index: int) -> DataSet:
-    """The data, read once in each process."""
-    return load_data(
-        CompareConfig(
-            data=data, grouping=grouping, class_names=class_names, ignore_index=ignore_index
-        )
-    )
+def _data(options: str) -> DataSet:
+    """The data that these options in JSON name, read once in each process."""
+    return load_data(DataConfig(**json.loads(options)))
 
 
 class _Bars:

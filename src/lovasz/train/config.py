@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from lovasz import LossSchedule
-from lovasz.train.errors import UserError
+from lovasz.train.data.config import DataConfig
+from lovasz.train.errors import UserError, expect
 
 # The schemes of `lovasz.class_weights`.
 Scheme = Literal["inverse", "sqrt", "median", "effective", "enet"]
@@ -20,21 +21,12 @@ _FREE_ON_RESUME = {"out", "resume", "threads", "workers", "jobs", "accelerator"}
 
 
 @dataclass(kw_only=True)
-class Config:
+class Config(DataConfig):
     """Options that every run shares.
 
     Args:
-        data: `landcover`, the embedded data set, `scenes`, digits composed to scenes with a long
-            tail of classes, or a folder with images and masks.
-        grouping: Classes of the embedded data set: the 17 of the source, or its 10 families
-            (all forests one class, both shrublands one, both savannas one, both croplands one).
-        tail: Frequency of each digit of `scenes` as a fraction of that of the digit before it.
-        class_names: Text file with one class name per line, for `--data FOLDER`; by default
-            classes.txt in the folder.
-        ignore_index: Value in the mask files of pixels without a label. The folder layouts of
-            public data sets bring their own.
         model: `unet`, a small U-Net of MONAI, or `package.module:factory`, which is called as
-            factory(in_channels=3, num_classes=...) and returns a torch.nn.Module.
+            factory(in_channels=..., num_classes=...) and returns a torch.nn.Module.
             Its logits may have a lower resolution than the image.
         norm: Normalisation in `unet`: over the batch, or over groups of channels of one image,
             which small batches need.
@@ -71,11 +63,6 @@ class Config:
         resume: Continue the run in `out` where it stopped.
     """
 
-    data: str = "landcover"
-    grouping: Literal["igbp17", "families"] = "igbp17"
-    tail: float = 0.75
-    class_names: str | None = None
-    ignore_index: int = 255
     model: str = "unet"
     norm: Literal["batch", "group"] = "batch"
     model_args: dict[str, Any] = field(default_factory=dict)
@@ -102,15 +89,14 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges that the types do not say."""
+        super().__post_init__()
         for name in ("batch_size", "epochs"):
-            _expect(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+            expect(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
         for name in ("crop", "threads", "workers", "weight_decay"):
-            _expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
-        _expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
-        _expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
+            expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
         as_schedule(self.loss_schedule)
-        _expect(0 <= self.momentum < 1, "momentum", "a fraction from 0 up to 1", self.momentum)
-        _expect(0 < self.tail <= 1, "tail", "more than 0 and at most 1", self.tail)
+        expect(0 <= self.momentum < 1, "momentum", "a fraction from 0 up to 1", self.momentum)
         self.crop = self.crop or (64 if self.data == "scenes" else 96)
 
 
@@ -133,8 +119,8 @@ class TrainConfig(Config):
     def __post_init__(self) -> None:
         """Check the ranges that the types do not say."""
         super().__post_init__()
-        _expect(self.lr > 0, "lr", "more than 0", self.lr)
-        _expect(self.seed >= 0, "seed", "0 or more", self.seed)
+        expect(self.lr > 0, "lr", "more than 0", self.lr)
+        expect(self.seed >= 0, "seed", "0 or more", self.seed)
 
 
 @dataclass(kw_only=True)
@@ -166,10 +152,10 @@ class CompareConfig(Config):
         for name in ("losses", "learning_rates", "seeds"):
             values = getattr(self, name)
             distinct = bool(values) and len(set(values)) == len(values)
-            _expect(distinct, name, "one or more different values", values)
-        _expect(min(self.learning_rates) > 0, "learning_rates", "more than 0", self.learning_rates)
-        _expect(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
-        _expect(self.jobs >= 0, "jobs", "0 or more", self.jobs)
+            expect(distinct, name, "one or more different values", values)
+        expect(min(self.learning_rates) > 0, "learning_rates", "more than 0", self.learning_rates)
+        expect(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
+        expect(self.jobs >= 0, "jobs", "0 or more", self.jobs)
 
     def run(self, loss: LossName, lr: float, seed: int) -> TrainConfig:
         """The configuration of one of the compared runs, in its own folder below `out`."""
@@ -179,11 +165,6 @@ class CompareConfig(Config):
 
 
 AnyConfig = TypeVar("AnyConfig", TrainConfig, CompareConfig)
-
-
-def _expect(condition: bool, name: str, expected: str, value: object) -> None:
-    if not condition:
-        raise UserError(f"{name}: expected {expected}, got {value}")
 
 
 def as_schedule(points: list[dict[str, float]] | None) -> LossSchedule | None:
@@ -196,7 +177,7 @@ def as_schedule(points: list[dict[str, float]] | None) -> LossSchedule | None:
         return None
     names = ("epoch", "cross_entropy", "lovasz")
     for point in points:
-        _expect(set(point) == set(names), "loss_schedule", f"points with {', '.join(names)}", point)
+        expect(set(point) == set(names), "loss_schedule", f"points with {', '.join(names)}", point)
     try:
         return LossSchedule(
             [(point[names[0]], point[names[1]], point[names[2]]) for point in points]

@@ -7,3 +7,9 @@ class UserError(ValueError):
     def __init__(self, sentence: str) -> None:
         # A process that loads data hands its error on with its traceback around the sentence.
         super().__init__(sentence.rpartition("UserError: ")[2].strip())
+
+
+def expect(condition: bool, name: str, expected: str, value: object) -> None:
+    """Raise a UserError about an option unless the condition holds."""
+    if not condition:
+        raise UserError(f"{name}: expected {expected}, got {value}")

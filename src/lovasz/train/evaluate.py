@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lovasz import upsampled_argmax
 from lovasz.metrics import ClassIoU, ImageIoU
-from lovasz.train.data import IGNORE, DataSet, Part, normalise
+from lovasz.train.data import IGNORE, DataSet, Part, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,14 +80,14 @@ class Scores:
         }
 
 
-def predict(model: nn.Module, images: Tensor, window: int) -> Tensor:
+def predict(model: nn.Module, images: Tensor, window: int, statistics: Statistics) -> Tensor:
     """Labels (N, H, W) of images of any size: at once if they fit the window, else it slides.
 
     The logits may have a lower resolution than the window; the labels are those of their bilinear
     interpolation, which the loss is of too.
     """
     height, width = images.shape[2:]
-    normal = normalise(images)
+    normal = statistics.normalise(images)
     if max(height, width) > window:
         labels = upsampled_argmax(_slide(model, normal, window), (height, width))
     else:
@@ -153,7 +153,7 @@ def evaluate(
     for images, labels in _batches(data.parts[part], mine, config.batch_size):
         if alone and stop():
             raise Interrupted
-        predicted = predict(model, images.to(fabric.device), config.crop)
+        predicted = predict(model, images.to(fabric.device), config.crop, data.statistics)
         truth = labels.to(fabric.device).long()
         confusion.update(predicted, truth)
         fine.update(predicted, truth)
@@ -180,7 +180,7 @@ def _fine(num_classes: int) -> MetricCollection:
 
 @torch.no_grad()
 def pictures(
-    fabric: Fabric, model: nn.Module, part: Part, window: int
+    fabric: Fabric, model: nn.Module, part: Part, window: int, statistics: Statistics
 ) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
     """Image, truth and prediction of a few images spread evenly over the part, as byte arrays."""
     model.eval()
@@ -188,7 +188,7 @@ def pictures(
     count = min(PICTURES, len(part))
     for k in range(count):
         image, labels = part[(2 * k + 1) * len(part) // (2 * count)]
-        predicted = predict(model, image[None].to(fabric.device), window)[0].cpu()
+        predicted = predict(model, image[None].to(fabric.device), window, statistics)[0].cpu()
         step = -(-max(labels.shape) // _PICTURE_SIDE)  # every step-th pixel: labels have no mean
         kept[f"image{k}"] = image.movedim(0, -1)[::step, ::step].numpy()
         kept[f"truth{k}"] = labels[::step, ::step].numpy()

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 
 from lovasz.train import checkpoint
-from lovasz.train.data.batches import normalise, steps_per_epoch, training_batches
+from lovasz.train.data.batches import steps_per_epoch, training_batches
 from lovasz.train.evaluate import Interrupted, evaluate, pictures
 from lovasz.train.losses import balance, build_loss, set_epoch
 from lovasz.train.model import build_model
@@ -54,7 +54,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
 
     fabric = make_fabric(config)
     torch.manual_seed(config.seed)  # for the initial weights, and dropout in networks that have it
-    network = share_statistics(build_model(config, len(data.classes)), fabric)
+    network = share_statistics(_network(config, data), fabric)
     model, optimizer = fabric.setup(network, _optimizer(config, network))
     scheduler = LambdaLR(optimizer, lambda step: _lr_factor(config, step, total))
     criterion = build_loss(config, len(data.classes), balance(config, data)).to(fabric.device)
@@ -82,7 +82,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
                 model.train()
                 for images, labels in _batches(data, config, at, fabric):
                     set_epoch(criterion, config, at.epoch + at.step / per_epoch)
-                    logits = model(normalise(images.to(fabric.device)))
+                    logits = model(data.statistics.normalise(images.to(fabric.device)))
                     loss = criterion(logits.float(), labels.to(fabric.device).long())
                     fabric.backward(loss)
                     optimizer.step()
@@ -115,7 +115,7 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     """
     out = Path(config.out)
     fabric = make_fabric(config)
-    model = build_model(config, len(data.classes))
+    model = _network(config, data)
     state = checkpoint.read(out / "checkpoint.pt")
     model.load_state_dict(state["model"])
     model = fabric.setup(model)
@@ -123,7 +123,8 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     scores = evaluate(fabric, model, data, part=data.evaluated, config=config, stop=stop)
     if not fabric.is_global_zero:
         return
-    np.savez_compressed(out / "pictures.npz", **pictures(fabric, model, part, config.crop))  # type: ignore[arg-type]
+    shown = pictures(fabric, model, part, config.crop, data.statistics)
+    np.savez_compressed(out / "pictures.npz", **shown)  # type: ignore[arg-type]
     with (out / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["truth \\ prediction", *data.classes])
@@ -133,6 +134,10 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     result["seconds"] = state["progress"]["seconds"]
     result["device"] = fabric.device.type
     _write_json(out / "result.json", result)  # the last file: where it stands the run is complete
+
+
+def _network(config: TrainConfig, data: DataSet) -> nn.Module:
+    return build_model(config, len(data.classes), data.statistics.channels)
 
 
 def _batches(

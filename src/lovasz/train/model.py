@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from lovasz.train.config import Config
 
-CHANNELS = 3  # all images are read as RGB
 GROUPS = 8  # of channels, in a layer whose number of channels they divide
 
 
@@ -75,8 +74,8 @@ def _group_normalise(network: nn.Module) -> None:
                 setattr(parent, name, nn.GroupNorm(groups, layer.num_features))
 
 
-def build_model(config: Config, num_classes: int) -> nn.Module:
-    """The network that the configuration names, tried once on a blank image.
+def build_model(config: Config, num_classes: int, channels: int = 3) -> nn.Module:
+    """The network that the configuration names for so many classes and channels, tried once.
 
     Raises:
         UserError: If the factory cannot be imported or called, or its network does not return
@@ -89,10 +88,10 @@ def build_model(config: Config, num_classes: int) -> nn.Module:
     else:
         raise UserError(f"norm: expected batch with --model {config.model}, got {config.norm}")
     try:
-        model = factory(in_channels=CHANNELS, num_classes=num_classes, **config.model_args)
+        model = factory(in_channels=channels, num_classes=num_classes, **config.model_args)
     except Exception as error:  # a user's factory may raise anything
         raise UserError(
-            f"model: {config.model}(in_channels={CHANNELS}, num_classes={num_classes}"
+            f"model: {config.model}(in_channels={channels}, num_classes={num_classes}"
             f"{''.join(f', {k}={v!r}' for k, v in config.model_args.items())}) failed: "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -101,7 +100,7 @@ def build_model(config: Config, num_classes: int) -> nn.Module:
             f"model: expected {config.model} to return a torch.nn.Module, "
             f"got {type(model).__name__}"
         )
-    _check_output(model, config, num_classes)
+    _check_output(model, config, num_classes, channels)
     # The images come in this format too, which is the faster one for convolutions.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -129,9 +128,9 @@ def _import_factory(name: str) -> Callable[..., Any]:
     return factory  # type: ignore[no-any-return]
 
 
-def _check_output(model: nn.Module, config: Config, num_classes: int) -> None:
+def _check_output(model: nn.Module, config: Config, num_classes: int, channels: int) -> None:
     side = config.crop
-    blank = torch.zeros(1, CHANNELS, side, side)
+    blank = torch.zeros(1, channels, side, side)
     model.eval()  # so that the trial changes no statistics and draws no random numbers
     try:
         with torch.no_grad():

@@ -12,8 +12,8 @@ from rich.progress import track
 from rich.table import Table
 
 from lovasz import class_weights
-from lovasz.train.config import Config, Scheme
-from lovasz.train.data import load_data
+from lovasz.train.config import Scheme
+from lovasz.train.data import DataConfig, load_data
 from lovasz.train.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,17 +22,11 @@ if TYPE_CHECKING:
     from lovasz import LabelCounts
 
 
-@dataclass
-class WeightsConfig:
+@dataclass(kw_only=True)
+class WeightsConfig(DataConfig):
     """Count the labels of a data set, show what each class weighs, and write it to a file.
 
     Args:
-        data: `landcover`, the embedded data set, `scenes`, digits composed to scenes, or a folder
-            with images and masks.
-        grouping: Classes of the embedded data set: the 17 of the source, or its 10 families.
-        tail: Frequency of each digit of `scenes` as a fraction of that of the digit before it.
-        class_names: Text file with one class name per line; by default classes.txt in the folder.
-        ignore_index: Value in the mask files of pixels without a label.
         part: The part to count.
         scheme: How to weigh: one of the schemes of lovasz.class_weights, or all of them.
         scheme_args: Keyword arguments for lovasz.class_weights, for example '{"beta": 0.999}',
@@ -40,11 +34,6 @@ class WeightsConfig:
         out: JSON file for counts and weights, written anew each time.
     """
 
-    data: str
-    grouping: Literal["igbp17", "families"] = "igbp17"
-    tail: float = 0.75
-    class_names: str | None = None
-    ignore_index: int = 255
     part: Literal["train", "val", "test"] = "train"
     scheme: Literal[Scheme, "all"] = "all"
     scheme_args: dict[str, Any] = field(default_factory=dict)
@@ -57,15 +46,7 @@ def weights(config: WeightsConfig, console: Console) -> int:
     Raises:
         UserError: If data or options do not fit, or the file cannot be written.
     """
-    data = load_data(
-        Config(
-            data=config.data,
-            grouping=config.grouping,
-            tail=config.tail,
-            class_names=config.class_names,
-            ignore_index=config.ignore_index,
-        )
-    )
+    data = load_data(config)
     if config.part not in data.parts:
         raise UserError(f"part: expected one of {', '.join(data.parts)}, got {config.part}")
     counts = data.count(

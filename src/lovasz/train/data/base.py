@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch.utils.data import Dataset
 
 from lovasz import LabelCounts, count_labels
+from lovasz.train.data.statistics import IMAGENET, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +30,7 @@ class Part(Protocol):
         ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """The image (3, H, W) and its labels (H, W), both as bytes."""
+        """The image (channels, H, W) and its labels (H, W), both as bytes."""
         ...
 
 
@@ -45,6 +46,7 @@ class DataSet:
         caveats: Sentences that a reader of the results should know.
         upright: Whether a mirrored or turned image may be one of another class, as with digits;
             training then leaves the crops as they are.
+        statistics: What the images are normalised by, and so the number of their channels.
     """
 
     title: str
@@ -53,6 +55,7 @@ class DataSet:
     colours: list[tuple[int, int, int]] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
     upright: bool = False
+    statistics: Statistics = IMAGENET
 
     def __post_init__(self) -> None:
         """Give classes without colours of their own the colours of a wheel."""

@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from lovasz.train.config import TrainConfig
     from lovasz.train.data.base import Part
 
-# Mean and spread of ImageNet, which most networks that users bring were trained with.
-_MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
-_SPREAD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Bytes (N, 3, H, W) to numbers around 0, channels last, which is faster on processors."""
-    mean, spread = _MEAN.to(images.device), _SPREAD.to(images.device)
-    return ((images.float() - mean) / spread).contiguous(memory_format=torch.channels_last)
-
 
 class Augmented(Dataset[tuple[Tensor, Tensor]]):
     """Random crops, flips and quarter turns of a part, drawn anew for each (seed, epoch, index).
@@ -51,17 +41,17 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
         self.transform = Compose([cut, *turns])
 
     def __getitem__(self, at: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-        """The crop (3, S, S) and labels (S, S) for an (epoch, index, time), both as bytes."""
+        """The crop (channels, S, S) and labels (S, S), as bytes, for an (epoch, index, time)."""
         epoch, index, time = at
         # 32 bits that differ for each four; hashing of this kind is what SeedSequence is for.
         self.transform.set_random_state(
             int(np.random.SeedSequence([self.seed, epoch, index, time]).generate_state(1)[0])
         )
         image, labels = self.part[index]
-        # As one tensor of four channels, image and labels are cut and turned alike.
+        # As one tensor, image and labels are cut and turned alike.
         both = torch.cat([_grown(image, self.crop, 0), _grown(labels[None], self.crop, IGNORE)])
         both = torch.as_tensor(self.transform(both))
-        return both[:3], both[3]
+        return both[:-1], both[-1]
 
 
 def _grown(pixels: Tensor, side: int, value: int) -> Tensor:
@@ -105,7 +95,7 @@ def training_batches(
     rank: int = 0,
     size: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch from step `start` on: bytes (N, 3, S, S) and labels (N, S, S).
+    """The batches of an epoch from step `start` on: bytes (N, channels, S, S), labels (N, S, S).
 
     The rest of the part that does not fill a batch is left out, another one in each epoch.
 

@@ -10,11 +10,11 @@ from lovasz.train.data.landcover import load_landcover
 from lovasz.train.data.scenes import load_scenes
 
 if TYPE_CHECKING:
-    from lovasz.train.config import Config
     from lovasz.train.data.base import DataSet
+    from lovasz.train.data.config import DataConfig
 
 
-def load_data(config: Config) -> DataSet:
+def load_data(config: DataConfig) -> DataSet:
     """The data set that the configuration names."""
     if config.data == "landcover":
         return load_landcover(config.grouping)
