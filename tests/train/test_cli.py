@@ -50,6 +50,7 @@ def test_train_writes_all_its_files_and_its_config_reproduces_it(options, tmp_pa
     out = Path(options["out"])
     names = {path.name.split(".out.")[0] for path in out.iterdir()}
     assert names == {
+        ".lock",
         "config.yaml",
         "log.jsonl",
         "events",

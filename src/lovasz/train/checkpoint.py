@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lovasz.train.errors import UserError
+from lovasz.train.writing import replacing, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lightning_fabric.plugins import Precision
     from torch import nn
     from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LRScheduler
 
     from lovasz.train.evaluate import Scores
 
@@ -62,27 +62,41 @@ class Progress:
 
 @dataclass(frozen=True)
 class State:
-    """All that training changes; the loss is in it because it may remember earlier batches."""
+    """All that training changes.
+
+    The loss is in it because it may remember earlier batches, the number format because float16
+    has a scaler that adapts.
+    """
 
     model: nn.Module
     optimizer: Optimizer
-    scheduler: LRScheduler
     criterion: nn.Module
+    precision: Precision
 
     def members(self) -> dict[str, Any]:
         """Name and object of all that has a state."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def save(out: Path, progress: Progress, state: State) -> None:
-    """Write checkpoint.pt; a crash in between leaves the one before."""
+def save(out: Path, progress: Progress, state: State, about: dict[str, Any] | None = None) -> None:
+    """Write checkpoint.pt; whatever happens in between leaves the one before.
+
+    Args:
+        out: Folder of the run.
+        progress: How far it is.
+        state: What training has changed.
+        about: What else the file holds, by name: `data` and `network`.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
     content = {name: member.state_dict() for name, member in state.members().items()}
+    content |= about or {}
     content["progress"] = asdict(progress)
     content["random"] = torch.get_rng_state()
     content["random_cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    temporary = out / "checkpoint.tmp"
-    torch.save(content, temporary)
-    os.replace(temporary, out / "checkpoint.pt")
+    with replacing(out / "checkpoint.pt") as file:
+        torch.save(content, file)
 
 
 def load(out: Path, state: State) -> Progress:
@@ -91,7 +105,8 @@ def load(out: Path, state: State) -> Progress:
     if (out / "checkpoint.pt").exists():
         content = read(out / "checkpoint.pt")
         for name, member in state.members().items():
-            member.load_state_dict(content[name])
+            if name in content:  # earlier versions had no precision
+                member.load_state_dict(content[name])
         torch.set_rng_state(content["random"])
         if content["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(content["random_cuda"])
@@ -102,7 +117,7 @@ def load(out: Path, state: State) -> Progress:
 def write_log(out: Path, rows: list[dict[str, Any]]) -> None:
     """Write log.jsonl, whole: it is short, and so it always fits the checkpoint."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    (out / "log.jsonl").write_text(text, encoding="utf-8")
+    write_text(out / "log.jsonl", text, durable=False)  # a resumed run writes it anew
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The `lovasz` command: `lovasz train`, `lovasz compare` and `lovasz weights`."""
+"""The `lovasz` command, as far as it goes without the packages that it needs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # What the extra brings, by import name: the command line itself must start without it.
 _NEEDED = [
+    "filelock",
     "jinja2",
     "jsonargparse",
     "lightning_fabric",
@@ -26,7 +27,10 @@ _NEEDED = [
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, 2 for an error of the user, 130 for Ctrl-C."""
+    """Run the command line; returns the exit status.
+
+    0; 2 for what the user can mend; 3 for a run that diverged; 130 for one that was stopped.
+    """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         print(

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from jsonargparse import ActionConfigFile, ArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 from lovasz import __version__
 from lovasz.train.compare import compare, cores
-from lovasz.train.config import CompareConfig, Config, TrainConfig, claim_folder
+from lovasz.train.config import CompareConfig, Config, TrainConfig
 from lovasz.train.data import load_data
-from lovasz.train.errors import UserError
+from lovasz.train.errors import DivergedError, UserError
 from lovasz.train.evaluate import Interrupted
+from lovasz.train.folder import claimed
 from lovasz.train.loop import test, train
 from lovasz.train.losses import balance, build_loss, check_options
 from lovasz.train.model import build_model
 from lovasz.train.processes import check_processes, left_in_order, meet, processes
-from lovasz.train.progress import add_bar, bars, stop_on_signal, throttled
+from lovasz.train.progress import add_bar, bars, screen, stop_on_signal, throttled
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
 from lovasz.train.summary import Summary, summarise
@@ -31,6 +34,9 @@ from lovasz.train.weights import WeightsConfig, weights
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
+    from lovasz.train.data import DataSet
 
 _DATA = "landcover, scenes or a folder with images and masks (type: str)"
 INTERRUPTED = 130  # what shells expect after Ctrl-C
@@ -44,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     del chosen["config"]
     _quiet()
     here = processes()
-    console = Console(quiet=not here.first)
+    console = screen(quiet=not here.first)
     try:
         if parsed.subcommand == "train":
             with left_in_order():
@@ -57,6 +63,16 @@ def run(argv: Sequence[str]) -> int:
     except UserError as error:
         # Of several processes all say it: torchrun may end the first one before it comes to it.
         print(f"lovasz: error: {error}", file=sys.stderr)
+        return error.status
+    except torch.OutOfMemoryError as error:
+        words = str(error).partition(". ")[0]
+        sentence = f"{parsed.subcommand}: {words}; try a lower --batch-size or --crop"
+        print(f"lovasz: error: {sentence}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"lovasz: error: {parsed.subcommand}: {error.strerror}", file=sys.stderr)
         return 2
 
 
@@ -103,11 +119,20 @@ def _train(config: TrainConfig, console: Console) -> int:
     build_loss(config, len(data.classes), balance(config, data))
     check_processes(config, data, build_model(config, len(data.classes), data.statistics.channels))
     here = processes()
-    out = claim_folder(config) if here.first else Path(config.out)
-    _introduce(console, data.title, data.evaluated)
-    config.threads = config.threads or max(1, cores() // here.local)
-    meet(config)
-    complete = True
+    with claimed(config) if here.first else nullcontext(Path(config.out)) as out:
+        _introduce(console, data.title, data.evaluated)
+        config.threads = config.threads or max(1, cores() // here.local)
+        meet(config)
+        complete = _train_and_test(config, data, console)
+        if not here.first:
+            return 0 if complete else INTERRUPTED
+        finished = read_run(config)
+        summary = summarise(config, data, [finished] if finished else [])
+        return _conclude(config, out, summary, complete, console)
+
+
+def _train_and_test(config: TrainConfig, data: DataSet, console: Console) -> bool:
+    """Do what is left of a run; whether it is complete now."""
     with stop_on_signal() as stop, bars(console) as progress:
         bar = add_bar(progress, config.loss)
 
@@ -118,13 +143,8 @@ def _train(config: TrainConfig, console: Console) -> int:
             train(config, data, throttled(send), stop)
             test(config, data, stop)
         except Interrupted:
-            complete = False
-    if not here.first:
-        return 0 if complete else INTERRUPTED
-    finished = read_run(config)
-    return _conclude(
-        config, out, summarise(config, data, [finished] if finished else []), complete, console
-    )
+            return False
+    return True
 
 
 def _compare(config: CompareConfig, console: Console) -> int:
@@ -135,11 +155,12 @@ def _compare(config: CompareConfig, console: Console) -> int:
         run_config = config.run(loss, first.lr, first.seed)
         build_loss(run_config, len(data.classes), balance(run_config, data))
     build_model(first, len(data.classes), data.statistics.channels)
-    out = claim_folder(config)
-    _introduce(console, data.title, data.evaluated)
-    with stop_on_signal() as stop:
-        complete = compare(config, stop, console)
-    return _conclude(config, out, summarise(config, data, finished_runs(config)), complete, console)
+    with claimed(config) as out:
+        _introduce(console, data.title, data.evaluated)
+        with stop_on_signal() as stop:
+            complete = compare(config, stop, console)
+        summary = summarise(config, data, finished_runs(config))
+        return _conclude(config, out, summary, complete, console)
 
 
 def _introduce(console: Console, title: str, evaluated: str) -> None:
@@ -161,6 +182,8 @@ def _conclude(
     # Before the report: whatever happens to that, what took hours is on the screen.
     if summary.losses:
         console.print(_table(summary))
+    for sentence in summary.diverged:
+        console.print(sentence, highlight=False, soft_wrap=True)
     try:
         write_report(out / "report.html", config, summary, complete=complete)
     except Exception as error:
@@ -170,7 +193,7 @@ def _conclude(
         ) from error
     console.print(f"Report: {out / 'report.html'}", highlight=False, soft_wrap=True)
     if complete:
-        return 0
+        return 0 if summary.losses else DivergedError.status
     console.print(f"Interrupted. Continue with: {again}", highlight=False, soft_wrap=True)
     return INTERRUPTED
 

@@ -11,6 +11,7 @@ import yaml
 from lovasz import LossSchedule
 from lovasz.train.data.config import DataConfig
 from lovasz.train.errors import UserError, expect
+from lovasz.train.writing import write_text
 
 # The schemes of `lovasz.class_weights`.
 Scheme = Literal["inverse", "sqrt", "median", "effective", "enet"]
@@ -18,6 +19,7 @@ LossName = Literal["cross-entropy", "lovasz-softmax", "both", "windowed", "both-
 
 # Options that say where or how fast a run goes, not what it computes: they may change on resume.
 _FREE_ON_RESUME = {"out", "resume", "threads", "workers", "jobs", "accelerator"}
+_FREE_ON_RESUME |= {"checkpoint_minutes"}
 
 
 @dataclass(kw_only=True)
@@ -56,9 +58,12 @@ class Config(DataConfig):
         momentum: What `windowed` and `both-windowed` keep of the counts of earlier batches at each
             step.
         accelerator: Where to compute.
-        precision: Number format of the network; bf16-mixed computes in bfloat16 under autocast.
+        precision: Number format of the network; bf16-mixed computes in bfloat16 under autocast,
+            16-mixed in float16 with gradients that are scaled to its range.
         threads: Threads of the processor for one run; 0 shares all cores among the runs.
         workers: Processes that load the data of one run; 0 loads between the steps.
+        checkpoint_minutes: Time after which a checkpoint is written within an epoch, beside those
+            after each epoch; 0 writes none within.
         out: Folder for everything that the run writes.
         resume: Continue the run in `out` where it stopped.
     """
@@ -81,9 +86,10 @@ class Config(DataConfig):
     sampler: Literal["shuffle", "equibatch"] = "shuffle"
     momentum: float = 0.9
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     threads: int = 0
     workers: int = 0
+    checkpoint_minutes: float = 10.0
     out: str = "runs/lovasz"
     resume: bool = False
 
@@ -92,7 +98,7 @@ class Config(DataConfig):
         super().__post_init__()
         for name in ("batch_size", "epochs"):
             expect(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
-        for name in ("crop", "threads", "workers", "weight_decay"):
+        for name in ("crop", "threads", "workers", "weight_decay", "checkpoint_minutes"):
             expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
         as_schedule(self.loss_schedule)
@@ -211,7 +217,7 @@ def claim_folder(config: Config) -> Path:
         try:
             out.mkdir(parents=True, exist_ok=True)
             text = yaml.safe_dump(options(config), sort_keys=False, allow_unicode=True)
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
         except OSError as error:
             raise UserError(f"out: cannot write to {out}: {error.strerror}") from error
     return out
@@ -220,10 +226,11 @@ def claim_folder(config: Config) -> Path:
 def _check_same(config: Config, path: Path) -> None:
     if not path.exists():
         raise UserError(f"resume: expected a run in {path.parent}, found no {path.name} there")
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # Options that the run's version did not have are at what they are now by default.
+    before = options(type(config)()) | yaml.safe_load(path.read_text(encoding="utf-8"))
     for name, value in options(config).items():
-        if name not in _FREE_ON_RESUME and before.get(name) != value:
+        if name not in _FREE_ON_RESUME and before[name] != value:
             raise UserError(
-                f"resume: expected {name} {before.get(name)} as in {path}, got {value}; "
+                f"resume: expected {name} {before[name]} as in {path}, got {value}; "
                 f"pass --config {path} to continue that run"
             )

@@ -45,6 +45,7 @@ _STYLE: Any = {
     "xtick.color": _INK,
     "ytick.color": _INK,
     "legend.frameon": False,
+    "text.parse_math": False,  # a class may be called a_$1
     "svg.hashsalt": "lovasz",  # the same report for the same numbers
 }
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
-import os
+import io
 import time
-from contextlib import nullcontext
+from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.tensorboard import SummaryWriter
 
 from lovasz.train import checkpoint
 from lovasz.train.data.batches import steps_per_epoch, training_batches
+from lovasz.train.divergence import FiniteCheck
+from lovasz.train.errors import DivergedError, UserError, WriteError
 from lovasz.train.evaluate import Interrupted, evaluate, pictures
+from lovasz.train.events import Events
 from lovasz.train.losses import balance, build_loss, set_epoch
 from lovasz.train.model import build_model
-from lovasz.train.processes import agreed, make_fabric, share_statistics
+from lovasz.train.optimizer import build_optimizer, set_learning_rate
+from lovasz.train.processes import agreement, make_fabric, share_statistics
+from lovasz.train.writing import replacing, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lightning_fabric import Fabric
     from torch import Tensor, nn
-    from torch.optim import Optimizer
 
     from lovasz.train.config import TrainConfig
     from lovasz.train.data import DataSet
@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 
     # Called after every step: steps done, steps in all, mean loss of the epoch, last mIoU.
     Watch = Callable[[int, int, Tensor, float | None], None]
+
+
+class After(IntEnum):
+    """What comes after a step; of several processes the highest decides."""
+
+    NEXT_STEP = 0
+    CHECKPOINT = 1
+    STOP = 2
+    DIVERGED = 3
 
 
 def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], bool]) -> None:
@@ -46,6 +55,8 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
 
     Raises:
         Interrupted: If `stop` says so; the checkpoint then stands at the last step.
+        DivergedError: If the loss or the network is not finite; nothing is written of that.
+        UserError: If the data cannot be read, or a file not be written.
     """
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -55,54 +66,128 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     fabric = make_fabric(config)
     torch.manual_seed(config.seed)  # for the initial weights, and dropout in networks that have it
     network = share_statistics(_network(config, data), fabric)
-    model, optimizer = fabric.setup(network, _optimizer(config, network))
-    scheduler = LambdaLR(optimizer, lambda step: _lr_factor(config, step, total))
+    model, optimizer = fabric.setup(network, build_optimizer(config, network))
     criterion = build_loss(config, len(data.classes), balance(config, data)).to(fabric.device)
-    state = checkpoint.State(network, optimizer, scheduler, criterion)
+    finite = FiniteCheck(config, network, total, fabric)
+    state = checkpoint.State(network, optimizer, criterion, fabric.strategy.precision)
     at = checkpoint.load(out, state)
-    stop = agreed(stop, fabric)
-    first = fabric.is_global_zero
-    if first:
-        checkpoint.write_log(out, at.log)  # one that knows more than the checkpoint is cut
+    finite.step = at.epoch * per_epoch + at.step
+    run = _Saving(config, at, state, finite, fabric)
     if at.epoch == config.epochs:
         return
-    started = time.perf_counter() - at.seconds
     # On the device, so that no step waits for the one before only to show a number.
     loss_sum = torch.tensor(at.loss_sum, device=fabric.device)
 
-    def save() -> None:
-        at.seconds, at.loss_sum = time.perf_counter() - started, loss_sum.item()
-        if first:
-            checkpoint.save(out, at, state)
-        fabric.barrier()  # nobody reads it before it is there
+    try:
+        while at.epoch < config.epochs:
+            model.train()
+            for images, labels in _batches(data, config, at, fabric):
+                done = at.epoch * per_epoch + at.step
+                set_learning_rate(optimizer, config, done, total)
+                set_epoch(criterion, config, done / per_epoch)
+                logits = model(data.statistics.normalise(images.to(fabric.device)))
+                loss = criterion(logits.float(), labels.to(fabric.device).long())
+                fabric.backward(loss)
+                optimizer.step()
+                optimizer.zero_grad()
+                at.step += 1
+                finite.observe(loss, done + 1)
+                loss_sum += loss.detach()
+                watch(done + 1, total, loss_sum / at.step, at.miou)
+                run.after_step(stop, loss_sum)
 
-    with SummaryWriter(str(out), purge_step=at.epoch) if first else nullcontext() as board:
-        try:
-            while at.epoch < config.epochs:
-                model.train()
-                for images, labels in _batches(data, config, at, fabric):
-                    set_epoch(criterion, config, at.epoch + at.step / per_epoch)
-                    logits = model(data.statistics.normalise(images.to(fabric.device)))
-                    loss = criterion(logits.float(), labels.to(fabric.device).long())
-                    fabric.backward(loss)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    scheduler.step()
-                    at.step += 1
-                    loss_sum += loss.detach()
-                    watch(at.epoch * per_epoch + at.step, total, loss_sum / at.step, at.miou)
-                    if stop():
-                        raise Interrupted
+            run.check()
+            scores = evaluate(fabric, model, data, part="val", config=config, stop=stop)
+            at.end_epoch(loss_sum.item() / at.step, scores, optimizer.param_groups[0]["lr"])
+            loss_sum.zero_()
+            run.record(scores)
+            run.save(loss_sum)  # after val.json, so that a finished checkpoint always has one
+    except (DivergedError, WriteError):
+        raise
+    except Interrupted:
+        run.save(loss_sum)
+        raise
+    except UserError:  # of a file that cannot be read; several processes do not all meet it
+        if fabric.world_size == 1:
+            run.save(loss_sum)
+        raise
 
-                scores = evaluate(fabric, model, data, part="val", config=config, stop=stop)
-                at.end_epoch(loss_sum.item() / at.step, scores, optimizer.param_groups[0]["lr"])
-                loss_sum.zero_()
-                if board is not None:
-                    _record(out, board, at, scores if at.epoch == config.epochs else None)
-                save()  # after val.json, so that a finished checkpoint always has one
-        except Interrupted:
-            save()
-            raise
+
+class _Saving:
+    """What a run writes while it is going on, and when."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        at: checkpoint.Progress,
+        state: checkpoint.State,
+        finite: FiniteCheck,
+        fabric: Fabric,
+    ) -> None:
+        self.config, self.at, self.state, self.finite = config, at, state, finite
+        self.out = Path(config.out)
+        self.highest = agreement(fabric)
+        self.wait_for_all = fabric.barrier
+        self.first = fabric.is_global_zero
+        self.events: Events | None = None
+        self.resumed_after = at.epoch
+        if self.first:
+            checkpoint.write_log(self.out, at.log)  # one that knows more than the checkpoint is cut
+        self.saved, self.saved_step = time.monotonic(), finite.step
+        self.started = time.perf_counter() - at.seconds
+
+    def after_step(self, stop: Callable[[], bool], loss_sum: Tensor) -> None:
+        """Go on, write a checkpoint, or raise what ends the run."""
+        after = After.NEXT_STEP
+        limit = 60 * self.config.checkpoint_minutes
+        if limit and time.monotonic() - self.saved > limit:
+            after = After.CHECKPOINT
+        if stop():
+            after = After.STOP
+        if self.finite.found:
+            after = After.DIVERGED
+        after = After(self.highest(after))
+        if after is After.DIVERGED:
+            raise self._diverged()
+        if after is After.STOP:
+            raise Interrupted
+        if after is After.CHECKPOINT:
+            self.save(loss_sum)
+
+    def check(self) -> None:
+        """Before anything is made of the network.
+
+        Raises:
+            DivergedError: If it or a loss is not finite.
+        """
+        self.finite.before_use()
+        if self.highest(int(bool(self.finite.found))):
+            raise self._diverged()
+
+    def save(self, loss_sum: Tensor) -> None:
+        """Write the checkpoint."""
+        self.check()
+        self.at.seconds = time.perf_counter() - self.started
+        self.at.loss_sum = loss_sum.item()
+        if self.first:
+            checkpoint.save(self.out, self.at, self.state)
+        self.wait_for_all()  # nobody reads it before it is there
+        self.saved, self.saved_step = time.monotonic(), self.finite.step
+
+    def record(self, scores: Scores) -> None:
+        """Write the row of an epoch, and the scores of the last one."""
+        if not self.first:
+            return
+        checkpoint.write_log(self.out, self.at.log)
+        self.events = self.events or Events(self.out, self.resumed_after)
+        self.events.add(self.at.epoch, self.at.log[-1])
+        if self.at.epoch == self.config.epochs:
+            write_json(self.out / "val.json", scores.as_dict())
+
+    def _diverged(self) -> DivergedError:
+        path = self.out / "checkpoint.pt"
+        kept = f"; {path} holds step {self.saved_step}" if self.saved_step else ""
+        return DivergedError(self.finite.sentence() + kept)
 
 
 def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
@@ -124,28 +209,38 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     if not fabric.is_global_zero:
         return
     shown = pictures(fabric, model, part, config.crop, data.statistics)
-    np.savez_compressed(out / "pictures.npz", **shown)  # type: ignore[arg-type]
-    with (out / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["truth \\ prediction", *data.classes])
-        for name, counts in zip(data.classes, scores.confusion.tolist(), strict=True):
-            rows.writerow([name, *counts])
+    with replacing(out / "pictures.npz") as file:
+        np.savez_compressed(file, **shown)  # type: ignore[arg-type]
+    write_text(out / "confusion.csv", _table(data.classes, scores.confusion.tolist()))
     result = {"part": data.evaluated, "images": len(part), **scores.as_dict()}
     result["seconds"] = state["progress"]["seconds"]
     result["device"] = fabric.device.type
-    _write_json(out / "result.json", result)  # the last file: where it stands the run is complete
+    write_json(out / "result.json", result)  # the last file: where it stands the run is complete
 
 
 def _network(config: TrainConfig, data: DataSet) -> nn.Module:
     return build_model(config, len(data.classes), data.statistics.channels)
 
 
+def _table(classes: list[str], confusion: list[list[int]]) -> str:
+    """The confusion matrix as CSV."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["truth \\ prediction", *classes])
+    rows.writerows([name, *counts] for name, counts in zip(classes, confusion, strict=True))
+    return text.getvalue()
+
+
 def _batches(
     data: DataSet, config: TrainConfig, at: checkpoint.Progress, fabric: Fabric
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The rest of an epoch, with what the configuration asks for from the data set."""
+    """The rest of an epoch, with what the configuration asks for from the data set.
+
+    Raises:
+        UserError: If a file cannot be read, or a process that loads data was ended.
+    """
     table = data.label_counts.present if config.sampler == "equibatch" else None
-    return training_batches(
+    batches = training_batches(
         data.parts["train"],
         config,
         at.epoch,
@@ -155,41 +250,16 @@ def _batches(
         rank=fabric.global_rank,
         size=fabric.world_size,
     )
-
-
-def _record(out: Path, board: SummaryWriter, at: checkpoint.Progress, final: Scores | None) -> None:
-    """Write the row of an epoch, and the scores of the last one."""
-    checkpoint.write_log(out, at.log)
-    for name, value in at.log[-1].items():
-        board.add_scalar(name, math.nan if value is None else value, at.epoch)
-    if final is not None:
-        _write_json(out / "val.json", final.as_dict())
-
-
-def _optimizer(config: TrainConfig, network: nn.Module) -> Optimizer:
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            network.parameters(),
-            config.lr,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=config.weight_decay,
-        )
-    return torch.optim.AdamW(network.parameters(), config.lr, weight_decay=config.weight_decay)
-
-
-def _lr_factor(config: TrainConfig, step: int, total: int) -> float:
-    """The learning rate of a step as a fraction of the highest one."""
-    warmup = round(config.warmup * total)
-    if step < warmup:
-        return (step + 1) / warmup
-    t = (step - warmup) / max(1, total - warmup)
-    if config.schedule == "poly":
-        return float((1 - t) ** 0.9)
-    return (1 + math.cos(math.pi * t)) / 2 if config.schedule == "cosine" else 1.0
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-    os.replace(temporary, path)
+    while True:
+        try:
+            batch = next(batches, None)
+        except RuntimeError as error:  # torch has no kind of its own for it
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                "workers: a process that loads data was ended from outside (out of memory?);"
+                " --resume continues, with fewer --workers if need be"
+            ) from error
+        if batch is None:
+            return
+        yield batch

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -18,7 +19,7 @@ from lovasz.train.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lovasz.train.config import TrainConfig
+    from lovasz.train.config import Config, TrainConfig
     from lovasz.train.data import DataSet
 
 
@@ -58,8 +59,9 @@ def check_processes(config: TrainConfig, data: DataSet, network: nn.Module) -> N
     if size == 1:
         return
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    on_cpu = config.accelerator == "cpu" or not torch.cuda.is_available()
-    if on_cpu and any(isinstance(module, kinds) for module in network.modules()):
+    if device_type(config) == "cpu" and any(
+        isinstance(module, kinds) for module in network.modules()
+    ):
         raise UserError(
             "model: expected a network without batch normalisation, which torch cannot share among"
             " processes without an accelerator; the U-Net has --norm group"
@@ -72,22 +74,38 @@ def check_processes(config: TrainConfig, data: DataSet, network: nn.Module) -> N
         )
 
 
+def device_type(config: Config) -> str:
+    """`cpu`, `cuda` or `mps`: where the configuration computes."""
+    if config.accelerator != "auto":
+        return config.accelerator
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def make_fabric(config: TrainConfig) -> Fabric:
     """Devices and number format, with the process group if there are several processes."""
     if config.threads:
         torch.set_num_threads(config.threads)
     here = processes()
     if here.size == 1:
-        return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+        return Fabric(accelerator=config.accelerator, devices=1, **_precision(config))
     fabric = Fabric(
         accelerator=config.accelerator,
         devices=here.local,
         num_nodes=here.size // here.local,
         strategy=DDPStrategy(**_without_buffers()),
-        precision=config.precision,
+        **_precision(config),
     )
     fabric.launch()
     return fabric
+
+
+def _precision(config: TrainConfig) -> dict[str, Any]:
+    """The number format; Fabric alone would take bfloat16 for float16 on the processor."""
+    if config.precision == "16-mixed" and device_type(config) == "cpu":
+        return {"plugins": MixedPrecision("16-mixed", "cpu")}
+    return {"precision": config.precision}
 
 
 def meet(config: TrainConfig) -> None:
@@ -133,16 +151,19 @@ def share_statistics(network: nn.Module, fabric: Fabric) -> nn.Module:
     return shared
 
 
-def agreed(stop: Callable[[], bool], fabric: Fabric) -> Callable[[], bool]:
-    """Stop where all processes do, after the same step: signals reach them at different times."""
+def agreement(fabric: Fabric) -> Callable[[int], int]:
+    """The highest number of all processes, so that all do the same after the same step.
+
+    Signals, for example, reach them at different times.
+    """
     if fabric.world_size == 1:
-        return stop
+        return lambda number: number
     # On the processor, so that asking after every step does not wait for the device.
     group = distributed.new_group(backend="gloo")
 
-    def ask() -> bool:
-        asked = torch.tensor(int(stop()))
+    def highest(number: int) -> int:
+        asked = torch.tensor(number)
         distributed.all_reduce(asked, distributed.ReduceOp.MAX, group=group)
-        return bool(asked)
+        return int(asked)
 
-    return ask
+    return highest

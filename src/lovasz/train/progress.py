@@ -1,44 +1,73 @@
-"""Progress bars, and Ctrl-C as a request instead of an exception."""
+"""The screen: words and progress bars, and Ctrl-C as a request instead of an exception."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.console import Console
     from rich.progress import Task, TaskID
     from torch import Tensor
 
 
+# Seconds in which signals are one request: torchrun and schedulers send theirs to every process,
+# beside what the terminal sends to all of them.
+_ONE_REQUEST = 0.5
+
+
+def screen(*, quiet: bool = False) -> Console:
+    """The console of a command: names of classes, files and folders are no markup, nor emoji."""
+    return Console(markup=False, emoji=False, quiet=quiet)
+
+
 class Stop:
-    """Whether the user asked to stop; a plain flag, which a signal handler may set anywhere."""
+    """Whether the user asked to stop; plain values, which a signal handler may set anywhere."""
 
     requested = False
+    since = 0.0
 
     def __call__(self) -> bool:
         """Whether the user asked to stop."""
         return self.requested
 
+    def ask(self, number: int, frame: object) -> None:
+        """Note a first signal, and end at once with a second one that is no closed terminal."""
+        del frame
+        now = time.monotonic()
+        again = self.requested and now - self.since > _ONE_REQUEST
+        if again and number in (signal.SIGINT, signal.SIGTERM):
+            raise KeyboardInterrupt
+        if not self.requested:
+            self.requested, self.since = True, now
+
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second Ctrl-C ends at once."""
+    """Turn Ctrl-C, SIGTERM or a closed terminal into a request to stop; a second ends at once."""
     stop = Stop()
+    terminals = [number for number in (1, 2) if os.isatty(number)]
 
-    def ask(signum: int, frame: object) -> None:
-        if stop.requested and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.requested = True
+    def hang_up(number: int, frame: object) -> None:
+        # To write to a terminal that is closed is an error, in the middle of saving too.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for terminal in terminals:
+            os.dup2(nowhere, terminal)
+        os.close(nowhere)
+        stop.ask(number, frame)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {signal.SIGINT: stop.ask, signal.SIGTERM: stop.ask}
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        handlers[signal.SIGHUP] = hang_up
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop
     finally:
@@ -62,10 +91,10 @@ def add_bar(progress: Progress, name: str) -> TaskID:
 def bars(console: Console) -> Progress:
     """Bars with the loss and the mIoU of each run."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         Steps(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(),
         console=console,
     )

@@ -28,6 +28,7 @@ from lovasz.train.figures import (
     picture,
 )
 from lovasz.train.summary import FINE, TITLES, Spread
+from lovasz.train.writing import write_text
 
 if TYPE_CHECKING:
     from lovasz.train.summary import Summary
@@ -78,7 +79,7 @@ def write_report(
         picture_rows=rows,
         legend=seen,
     )
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def machine() -> str:
@@ -122,7 +123,7 @@ def _shown_options(config: TrainConfig | CompareConfig) -> str:
 def _headline(summary: Summary) -> str:
     """The result in a sentence or two."""
     if not summary.losses:
-        return "No run is complete yet."
+        return "No run has a result." if summary.diverged else "No run is complete yet."
     best = max(summary.losses, key=lambda loss: loss.miou.mean)
     if len(summary.losses) == 1:
         return f"{best.title} reaches {best.miou} % mIoU on the {summary.part_name} part."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from lovasz.train.config import CompareConfig, TrainConfig
-from lovasz.train.runs import search_outcome
+from lovasz.train.runs import chosen_lr, diverged_runs, search_outcome
 
 if TYPE_CHECKING:
     from lovasz.train.data import DataSet
@@ -135,7 +135,9 @@ class Summary:
     data: DataSet
     losses: list[LossSummary]
     differences: list[Difference]
-    search: dict[str, dict[float, float]]
+    search: dict[str, dict[float, float | None]]
+    chosen: dict[str, float | None] = field(default_factory=dict)
+    diverged: list[str] = field(default_factory=list)
 
     @property
     def part_name(self) -> str:
@@ -173,7 +175,14 @@ def summarise(config: TrainConfig | CompareConfig, data: DataSet, runs: list[Run
     first_loss = next(iter(by_loss), "")
     to_first = {d.second: f"{d.spread:+}" for d in differences if d.first == first_loss}
     losses = [LossSummary(name, found, to_first.get(name, "")) for name, found in by_loss.items()]
-    search = {}
-    if isinstance(config, CompareConfig) and len(config.learning_rates) > 1:
-        search = {str(loss): scores for loss, scores in search_outcome(config).items()}
-    return Summary(data, losses, differences, search)
+    if isinstance(config, TrainConfig):
+        return Summary(data, losses, differences, {})
+    outcome = search_outcome(config) if len(config.learning_rates) > 1 else {}
+    return Summary(
+        data,
+        losses,
+        differences,
+        {str(loss): scores for loss, scores in outcome.items()},
+        {str(loss): chosen_lr(config, loss) for loss in config.losses},
+        diverged_runs(config),
+    )

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from lovasz import EquibatchSampler
+from lovasz.train.children import start_loader
 from lovasz.train.data.base import IGNORE
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def training_batches(
         Augmented(part, config.crop, config.seed, upright=upright),
         batch_sampler=batches,
         num_workers=config.workers,
+        worker_init_fn=start_loader,
         # The loader draws a seed for its workers from this generator instead of the global one,
         # whose state belongs to the network.
         generator=torch.Generator(),
