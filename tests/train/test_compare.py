@@ -9,8 +9,20 @@ import pytest
 from lovasz.train import commands
 from lovasz.train.commands import run
 from lovasz.train.config import CompareConfig
+from lovasz.train.data import load_data
 from lovasz.train.figures import loss_colours
-from lovasz.train.runs import Task, chosen_lr, open_tasks
+from lovasz.train.report import write_report
+from lovasz.train.runs import (
+    Task,
+    all_diverged,
+    chosen_lr,
+    diverged_runs,
+    finished_runs,
+    open_tasks,
+    record_divergence,
+    tally,
+)
+from lovasz.train.summary import summarise
 from tests.train.test_cli import arguments
 
 LOSSES = ["cross-entropy", "lovasz-softmax"]
@@ -49,6 +61,49 @@ def test_a_loss_with_a_whole_grid_goes_on_with_its_best_rate(config):
         Task("cross-entropy", 0.001, 3, test=True),
         Task("cross-entropy", 0.001, 5, test=True),
     ]
+
+
+def diverge(config, loss, lr, seed):
+    out = Path(config.run(loss, lr, seed).out)
+    out.mkdir(parents=True, exist_ok=True)
+    record_divergence(out, "lr: the loss is nan at step 3 of 9; try a lower --lr")
+
+
+def test_a_rate_that_diverged_is_not_chosen_and_not_tried_again(config):
+    assert tally(config) == (0, 6)
+    finish(config, "cross-entropy", 0.001, 3, 0.1)
+    diverge(config, "cross-entropy", 0.02, 3)
+    assert chosen_lr(config, "cross-entropy") == 0.001
+    assert open_tasks(config)[2:] == [
+        Task("cross-entropy", 0.001, 3, test=True),
+        Task("cross-entropy", 0.001, 5, test=True),
+    ]
+    diverge(config, "cross-entropy", 0.001, 5)
+    assert Task("cross-entropy", 0.001, 5, test=True) not in open_tasks(config)
+    assert tally(config) == (3, 6)
+    assert diverged_runs(config) == [
+        "cross-entropy diverged with the learning rate 0.02, which cannot be chosen.",
+        "cross-entropy diverged with seed 5 and the chosen learning rate 0.001; its results are"
+        " those of the other seeds.",
+    ]
+
+
+def test_a_loss_that_diverged_with_every_rate_has_no_result(config, tmp_path):
+    for lr in (0.001, 0.02):
+        assert not all_diverged(config, "cross-entropy")
+        diverge(config, "cross-entropy", lr, 3)
+    assert chosen_lr(config, "cross-entropy") is None
+    assert {task.loss for task in open_tasks(config)} == {"lovasz-softmax"}
+    assert tally(config) == (2, 5)
+    summary = summarise(config, load_data(config), finished_runs(config))
+    write_report(tmp_path / "report.html", config, summary, complete=True)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "No run has a result." in text
+    assert (
+        "cross-entropy diverged with every learning rate (0.001, 0.02) and has no result; lower"
+        " ones may help." in text
+    )
+    assert text.count(">diverged</td>") == 2
 
 
 def test_runs_of_a_seed_differ_in_the_loss_and_its_rate_only(config):

@@ -8,6 +8,7 @@ import os
 import queue
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,8 @@ from lovasz.train.progress import add_bar, bars, throttled
 from lovasz.train.runs import Task, divergence, open_tasks, record_divergence, tally
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
@@ -54,8 +57,10 @@ def compare(config: CompareConfig, stop: Stop, console: Console) -> bool:
     messages, halt = context.Queue(), context.RawValue("b", 0)
     try:
         with (
+            _killing_at_once(),  # while it waits for the pool to end too
             bars(console) as progress,
             ProcessPoolExecutor(jobs, context, _start_worker, (messages, halt)) as pool,
+            _killing_at_once(),
         ):
             try:
                 _run_all(config, jobs, pool, _Bars(progress, config, messages), stop, halt)
@@ -67,11 +72,18 @@ def compare(config: CompareConfig, stop: Stop, console: Console) -> bool:
                 "compare: a training process was ended from outside (out of memory?); "
                 "--resume continues with the runs that are left"
             ) from error
+    return not open_tasks(config)
+
+
+@contextmanager
+def _killing_at_once() -> Iterator[None]:
+    """Kill all processes of the pool where a second Ctrl-C comes."""
+    try:
+        yield
     except KeyboardInterrupt:
         for child in multiprocessing.active_children():
             child.kill()
         raise
-    return not open_tasks(config)
 
 
 def _run_all(
@@ -106,6 +118,8 @@ def _start_worker(messages: Any, halt: Any) -> None:
     global _messages, _halt
     _messages, _halt = messages, halt
     messages.cancel_join_thread()  # nothing waits for the bars
+    # Processes that load data start as those of one run do, and not as this one did, in seconds.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     _duty.begin()
 
 

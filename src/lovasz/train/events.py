@@ -11,10 +11,9 @@ import math
 import os
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from lovasz.train.errors import WriteError
@@ -22,6 +21,10 @@ from lovasz.train.errors import WriteError
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Classes that protobuf makes when it is imported, and no type checker finds.
+Event: Any = vars(event_pb2)["Event"]
+SessionLog: Any = vars(event_pb2)["SessionLog"]
+Summary: Any = vars(summary_pb2)["Summary"]
 _numbers = itertools.count()
 
 
@@ -56,7 +59,7 @@ class Events:
         ]
         self._write(Event(summary=Summary(value=values), step=step))
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Any) -> None:
         event.wall_time = time.time()
         try:
             with self.path.open("ab") as file:
