@@ -55,3 +55,6 @@ def test_options_that_a_version_did_not_have_are_at_their_defaults(options, caps
     assert run(["train", *arguments(options, epochs=1), "--resume"]) == 0
     assert run(["train", *arguments(options, epochs=1, schedule="cosine"), "--resume"]) == 2
     assert "resume: expected schedule poly as in" in capsys.readouterr().err
+    path.write_text("epochs")
+    assert run(["train", *arguments(options, epochs=1), "--resume"]) == 2
+    assert "resume: expected the options of a run in" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -12,14 +13,13 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lovasz.train import checkpoint
+from lovasz.train import checkpoint, commands, progress
 from lovasz.train.commands import run
 from lovasz.train.data import load_data
 from lovasz.train.errors import UserError, WriteError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.events import Events
 from lovasz.train.loop import train
-from lovasz.train.progress import add_bar, bars, screen
 from lovasz.train.writing import replacing, write_json
 from tests.train.test_cli import arguments
 from tests.train.test_loop import StopAfter, never, quiet
@@ -195,11 +195,37 @@ def test_names_that_look_like_markup_are_shown_as_they_are(options, squares, cap
     assert "[link]run already holds a run" in capsys.readouterr().err
 
 
+def test_there_is_one_console():
+    """Any other would read markup in names."""
+    source = Path(progress.__file__).parent
+    made = [path.name for path in source.rglob("*.py") if "Console(" in path.read_text("utf-8")]
+    assert made == ["progress.py"]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "train: No space left on device"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB."),
+            "train: CUDA out of memory; try a lower --batch-size or --crop",
+        ),
+    ],
+)
+def test_what_the_machine_lacks_is_one_sentence(options, monkeypatch, capsys, error, sentence):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(commands, "train", fail)
+    assert run(["train", *arguments(options)]) == 2
+    assert capsys.readouterr().err == f"lovasz: error: {sentence}\n"
+
+
 def test_bars_show_names_as_they_are():
-    console = screen()
+    console = progress.screen()
     console.file = io.StringIO()
-    progress = bars(console)
-    progress.update(add_bar(progress, "[/b] :car:"), text="[red]1", total=2)
-    console.print(progress.get_renderable())
+    shown = progress.bars(console)
+    shown.update(progress.add_bar(shown, "[/b] :car:"), text="[red]1", total=2)
+    console.print(shown.get_renderable())
     assert "[/b] :car:" in console.file.getvalue()
     assert "[red]1" in console.file.getvalue()

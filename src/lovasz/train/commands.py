@@ -64,8 +64,8 @@ def run(argv: Sequence[str]) -> int:
         # Of several processes all say it: torchrun may end the first one before it comes to it.
         print(f"lovasz: error: {error}", file=sys.stderr)
         return error.status
-    except torch.OutOfMemoryError as error:
-        words = str(error).partition(". ")[0]
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        words = str(error).partition(". ")[0] or "out of memory"
         sentence = f"{parsed.subcommand}: {words}; try a lower --batch-size or --crop"
         print(f"lovasz: error: {sentence}", file=sys.stderr)
         return 2

@@ -18,8 +18,15 @@ Scheme = Literal["inverse", "sqrt", "median", "effective", "enet"]
 LossName = Literal["cross-entropy", "lovasz-softmax", "both", "windowed", "both-windowed"]
 
 # Options that say where or how fast a run goes, not what it computes: they may change on resume.
-_FREE_ON_RESUME = {"out", "resume", "threads", "workers", "jobs", "accelerator"}
-_FREE_ON_RESUME |= {"checkpoint_minutes"}
+_FREE_ON_RESUME = {
+    "out",
+    "resume",
+    "threads",
+    "workers",
+    "jobs",
+    "accelerator",
+    "checkpoint_minutes",
+}
 
 
 @dataclass(kw_only=True)
@@ -226,8 +233,14 @@ def claim_folder(config: Config) -> Path:
 def _check_same(config: Config, path: Path) -> None:
     if not path.exists():
         raise UserError(f"resume: expected a run in {path.parent}, found no {path.name} there")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"resume: expected the options of a run in {path}, cannot read them")
     # Options that the run's version did not have are at what they are now by default.
-    before = options(type(config)()) | yaml.safe_load(path.read_text(encoding="utf-8"))
+    before = options(type(config)()) | content
     for name, value in options(config).items():
         if name not in _FREE_ON_RESUME and before[name] != value:
             raise UserError(

@@ -51,8 +51,9 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
             f"out: another process is training in {folder}; wait for its end, or name another"
             " folder"
         ) from error
-    except OSError as error:
-        raise UserError(f"out: cannot write to {folder}: {error.strerror or error}") from error
+    except (OSError, NotImplementedError) as error:  # not every file system has locks
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"out: cannot write to {folder}: {reason}") from error
     try:
         yield
     finally:
