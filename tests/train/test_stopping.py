@@ -24,7 +24,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc"),
 ]
-COMPARE = ["compare", "--learning_rates=[0.01]", "--jobs=2", "--seeds=[0,1]"]
+COMPARE = ["compare", "--learning_rates=[0.01]", "--seeds=[0,1]"]
+TWO = [*COMPARE, "--jobs=2"]
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def started(options, words, **popen):
         text=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen},
     )
-    jobs = 2 if words[0] == "compare" else 1
+    jobs = 2 if "--jobs=2" in words else 1
     begun, at = time.monotonic(), time.time()
     children = []
     try:
@@ -98,7 +99,7 @@ def steps(path):
 
 
 def test_killed_comparison_leaves_checkpoints_and_no_process(options):
-    with started(options, [*COMPARE, "--workers=1"]) as (process, children):
+    with started(options, [*TWO, "--workers=1"]) as (process, children):
         # two runs, which have a loader most of the time, and what watches over semaphores
         while len(children) < 5:
             children[:] = descendants(process.pid)
@@ -114,7 +115,7 @@ def test_killed_comparison_leaves_checkpoints_and_no_process(options):
 
 
 def test_killed_worker_ends_the_comparison_with_a_sentence(options):
-    with started(options, COMPARE) as (process, children):
+    with started(options, TWO) as (process, children):
         victim = next(filter(in_pool, children))
         os.kill(victim, signal.SIGKILL)
         _, errors = process.communicate(timeout=30)
@@ -128,7 +129,7 @@ def test_killed_worker_ends_the_comparison_with_a_sentence(options):
 
 
 def test_second_signal_ends_all_processes_at_once(options):
-    with started(options, COMPARE) as (process, children):
+    with started(options, [*COMPARE, "--jobs=1"]) as (process, children):
         for number in filter(in_pool, children):
             os.kill(number, signal.SIGSTOP)  # they do not answer
         process.send_signal(signal.SIGINT)
@@ -142,7 +143,7 @@ def test_second_signal_ends_all_processes_at_once(options):
 
 def test_signal_to_all_processes_saves_all_runs(options):
     """As schedulers of clusters send it."""
-    with started(options, COMPARE, start_new_session=True) as (process, children):
+    with started(options, TWO, start_new_session=True) as (process, children):
         os.killpg(process.pid, signal.SIGTERM)
         printed, errors = process.communicate(timeout=30)
         assert (process.returncode, errors) == (130, "")

@@ -37,7 +37,9 @@ class FiniteCheck:
         self.watched = [
             name
             for name, tensor in network.state_dict().items()
-            if tensor.is_floating_point() and tensor.isfinite().all()
+            if isinstance(tensor, torch.Tensor)  # a module may keep other things besides
+            and tensor.is_floating_point()
+            and tensor.isfinite().all()
         ]
         self.every = 1 if fabric.device.type == "cpu" else _EVERY
         self.scaler: torch.amp.GradScaler | None
