@@ -5,7 +5,7 @@ import torch
 
 from lovasz.train.data import IGNORE, training_batches
 from lovasz.train.data.batches import Augmented
-from lovasz.train.loop import _lr_factor
+from lovasz.train.optimizer import learning_rate
 
 
 def numbered(count, side=12):
@@ -103,7 +103,7 @@ def test_equibatch_without_a_table_is_refused(train_config):
 )
 def test_learning_rate_rises_and_falls(train_config, schedule, middle, last):
     config = train_config(schedule=schedule, warmup=0.5)
-    factors = [_lr_factor(config, step, 200) for step in range(200)]
+    factors = [learning_rate(config, step, 200) / config.lr for step in range(200)]
     assert factors[0] == 0.01
     assert factors[49] == 0.5
     assert factors[100] == 1
