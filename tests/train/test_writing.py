@@ -90,9 +90,9 @@ def test_tensorboard_has_each_epoch_once_after_kills_and_resumes(train_config):
     config = train_config()
 
     def crash() -> bool:
-        # in the second epoch, and in the evaluation after the third
         raise MemoryError
 
+    # in the second epoch, in the evaluation after it and in the third epoch
     for stop in (StopAfter(5), StopAfter(6), StopAfter(1)):
         with pytest.raises(Interrupted):
             train(config, load_data(config), quiet, stop)
