@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.train.data import IGNORE
-from lovasz.train.data.folders import load_folder
+from lovasz.train.data import IGNORE, DataConfig, load_data
 from lovasz.train.data.layouts import CITYSCAPES
 from lovasz.train.errors import UserError
+
+
+def load(root, **options):
+    return load_data(DataConfig(data=str(root), **options))
 
 
 def save(path: Path, values: np.ndarray) -> None:
@@ -23,7 +26,7 @@ def grey(value: int, shape: tuple[int, ...] = (4, 6)) -> np.ndarray:
 
 
 def test_reads_image_and_labels_of_each_part(squares):
-    data = load_folder(squares, None, 255)
+    data = load(squares)
     assert {name: len(part) for name, part in data.parts.items()} == {
         "train": 7,
         "val": 3,
@@ -39,7 +42,7 @@ def test_reads_image_and_labels_of_each_part(squares):
 
 def test_without_test_part_the_validation_part_is_evaluated(squares):
     shutil.rmtree(squares / "test")
-    assert load_folder(squares, None, 255).evaluated == "val"
+    assert load(squares).evaluated == "val"
 
 
 def test_palette_mask_and_ignored_value(squares):
@@ -47,7 +50,7 @@ def test_palette_mask_and_ignored_value(squares):
     mask.putpixel((0, 0), 9)
     mask.putpalette(list(range(30)))
     mask.save(squares / "train/masks/0.png")
-    _, labels = load_folder(squares, None, 9).parts["train"][0]
+    _, labels = load(squares, ignore_index=9).parts["train"][0]
     assert labels[0, 0] == IGNORE
     assert (labels.flatten()[1:] == 1).all()
 
@@ -58,7 +61,7 @@ def test_lists_name_the_images_of_a_part(squares, tmp_path):
     shutil.copy(squares / "classes.txt", root)
     (root / "train.txt").write_text("0\n3.png\n", encoding="utf-8")
     (root / "val.txt").write_text("1\n", encoding="utf-8")
-    parts = load_folder(root, None, 255).parts
+    parts = load(root).parts
     assert [pair[0].name for pair in parts["train"].pairs] == ["0.png", "3.png"]
     assert len(parts["val"]) == 1
 
@@ -104,7 +107,7 @@ def cityscapes(root: Path) -> None:
 )
 def test_known_layouts(tmp_path, make, classes, parts, label):
     make(tmp_path / "data")
-    data = load_folder(tmp_path / "data", None, 255)
+    data = load(tmp_path / "data")
     assert len(data.classes) == classes
     assert list(data.parts) == parts
     assert (data.parts["train"][0][1] == label).all()
@@ -114,12 +117,12 @@ def test_cityscapes_values_without_class_are_ignored(tmp_path):
     cityscapes(tmp_path)
     save(tmp_path / "gtFine/train/ulm/ulm_0_gtFine_labelIds.png", grey(4))
     assert 4 not in CITYSCAPES
-    assert (load_folder(tmp_path, None, 255).parts["train"][0][1] == IGNORE).all()
+    assert (load(tmp_path).parts["train"][0][1] == IGNORE).all()
 
 
 def test_ade_names_are_the_first_of_the_last_column(tmp_path):
     ade(tmp_path / "data")
-    assert load_folder(tmp_path / "data", None, 255).classes[0] == "thing 1"
+    assert load(tmp_path / "data").classes[0] == "thing 1"
 
 
 def truncate(path: Path) -> None:
@@ -182,7 +185,7 @@ ERRORS = {
 def test_errors_name_file_expectation_and_value(squares, harm, message):
     harm(squares)
     with pytest.raises(UserError, match=message) as caught:
-        load_folder(squares, None, 255).parts["train"][0]
+        load(squares).parts["train"][0]
     assert "\n" not in str(caught.value)
 
 
@@ -191,4 +194,4 @@ def test_list_with_unknown_image(squares):
     shutil.rmtree(squares / "train")
     (squares / "train.txt").write_text("0\nnine\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"train.txt: expected an image nine in .*images, found no"):
-        load_folder(squares, None, 255)
+        load(squares)

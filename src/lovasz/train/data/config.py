@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+import os
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from lovasz.train.errors import expect
+
+PARTS = ("train", "val", "test")
 
 
 @dataclass(kw_only=True)
@@ -20,6 +24,23 @@ class DataConfig:
         tail: Frequency of each digit of `scenes` as a fraction of that of the digit before it.
         class_names: Text file with one class name per line, for `--data FOLDER`; by default
             classes.txt in the folder.
+        images: Folder of the images: its name, or its path from `data` on, in which `{part}`
+            stands for the name of a part. By default any of the usual names, as are images,
+            img_dir and JPEGImages.
+        masks: Folder of the masks, likewise; by default masks, labels, ann_dir, SegmentationClass
+            and the like.
+        image_ending: What ends the names of images and is missing in those of their masks, for
+            example _sat, _sat.jpg to say the extension too, or sat_* for a beginning.
+        mask_ending: What ends the names of masks, likewise, for example _mask.
+        lists: Text file with the images of a part, `{part}` in the place of its name, for example
+            'splits/{part}.txt'; without `{part}`, the images that `split` divides. On each line
+            an image, or an image and its mask. By default train.txt and so on.
+        parts: Names of the parts in folders and lists, for example
+            '{"train": "fold1", "val": "fold2"}'; by default train, val, valid, test and the like.
+        split: Fractions of the images in the training, validation and test part, for data that is
+            not divided; without a third number there is no test part. By default 0.7, 0.15, 0.15.
+        split_seed: Another number divides the images in another way.
+        without_mask: What to do if an image has no mask.
         ignore_index: Value in the mask files of pixels without a label. The folder layouts of
             public data sets bring their own.
     """
@@ -28,14 +49,47 @@ class DataConfig:
     grouping: Literal["igbp17", "families"] = "igbp17"
     tail: float = 0.75
     class_names: str | None = None
+    images: str | None = None
+    masks: str | None = None
+    image_ending: str = ""
+    mask_ending: str = ""
+    lists: str | None = None
+    parts: dict[str, str] = field(default_factory=dict)
+    split: list[float] | None = None
+    split_seed: int = 0
+    without_mask: Literal["stop", "leave-out"] = "stop"
     ignore_index: int = 255
 
     def __post_init__(self) -> None:
         """Check the ranges that the types do not say."""
         expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
+        for name in ("data", "class_names", "images", "masks", "lists"):
+            value = getattr(self, name)
+            if value is not None:  # shells leave --data=~/a as it is
+                setattr(self, name, os.path.expanduser(value))
+        check_split(self.split)
+        expect(self.split_seed >= 0, "split_seed", "0 or more", self.split_seed)
+        known = set(self.parts) <= set(PARTS)
+        expect(known, "parts", f"names for {', '.join(PARTS)}", self.parts)
         expect(0 < self.tail <= 1, "tail", "more than 0 and at most 1", self.tail)
 
     @property
     def reading(self) -> DataConfig:
         """These options alone, without those of what is done with the data."""
         return DataConfig(**{f.name: getattr(self, f.name) for f in fields(DataConfig)})
+
+
+def check_split(split: list[float] | None) -> None:
+    """Raise a UserError unless these are fractions with which a run can be evaluated."""
+    fits = split is None or (
+        len(split) in (2, 3)
+        and all(0 <= fraction < 1 for fraction in split)
+        and min(split[:2]) > 0
+        and math.isclose(sum(split), 1, abs_tol=1e-6)
+    )
+    expect(
+        fits,
+        "split",
+        "two or three fractions with a sum of 1, of which only the third may be 0",
+        split,
+    )

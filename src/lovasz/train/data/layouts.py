@@ -1,4 +1,4 @@
-"""Where folders of images and masks keep what: our own three layouts and four well-known ones."""
+"""Where well-known data sets keep what, and what their masks hold."""
 
 from __future__ import annotations
 
@@ -73,39 +73,48 @@ CITYSCAPES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to arrange a data set in folders; `{part}` stands for the folder name of a part.
+    """What is special about one of the well-known data sets.
 
     Attributes:
         name: For messages and the report.
-        images: Folder of the images.
+        images: Folder of the images; `{part}` stands for the name of a part.
         masks: Folder of the masks, with the same sub-folders.
         lists: Text file that names the images of a part, one on a line, if there is one.
         parts: Folder or list name of each part.
-        suffixes: What ends the name of an image and of its mask, before the file extension.
+        endings: What ends the name of an image and of its mask, before the file extension.
         classes: Class names; empty if a file in the folder names them.
+        class_table: The file that names them: a table with a heading, the names in its last column.
         labels: Value in the mask files of each class, if it is not the number of the class.
         ignore: Values in the mask files of pixels without label, if the layout fixes them; -1
             stands for all values without a class.
     """
 
     name: str
-    images: str
-    masks: str
+    images: str = ""
+    masks: str = ""
     lists: str | None = None
     parts: dict[str, str] = field(
         default_factory=lambda: {"train": "train", "val": "val", "test": "test"}
     )
-    suffixes: tuple[str, str] = ("", "")
+    endings: tuple[str, str] = ("", "")
     classes: tuple[str, ...] = ()
+    class_table: str | None = None
     labels: tuple[int, ...] = ()
     ignore: int | None = None
 
+    @property
+    def size(self) -> int:
+        """The number of classes; 0 where it is not known."""
+        return len(self.classes) or len(self.labels)
+
     def fits(self, root: Path) -> bool:
-        """Whether the training part stands where this layout has it."""
+        """Whether the training part stands where this data set has it."""
         train = self.parts["train"]
         places = [self.images.format(part=train), self.masks.format(part=train)]
-        has_list = self.lists is None or (root / self.lists.format(part=train)).is_file()
-        return has_list and all((root / place).is_dir() for place in places)
+        files = [self.lists and self.lists.format(part=train), self.class_table]
+        return all((root / place).is_dir() for place in places) and all(
+            (root / file).is_file() for file in files if file
+        )
 
     def table(self, count: int, ignore_index: int) -> np.ndarray:
         """Mask value to label, 256 entries: IGNORE where ignored, -1 where it is an error."""
@@ -133,6 +142,7 @@ LAYOUTS = [
         "images/{part}",
         "annotations/{part}",
         parts={"train": "training", "val": "validation"},
+        class_table="objectInfo150.txt",
         labels=tuple(range(1, 151)),
         ignore=0,
     ),
@@ -141,12 +151,9 @@ LAYOUTS = [
         "leftImg8bit/{part}",
         "gtFine/{part}",
         parts={"train": "train", "val": "val"},  # the masks of its test part are not public
-        suffixes=("_leftImg8bit", "_gtFine_labelIds"),
+        endings=("_leftImg8bit", "_gtFine_labelIds"),
         classes=tuple(CITYSCAPES.values()),
         labels=tuple(CITYSCAPES),
         ignore=-1,
     ),
-    Layout("folders by part", "{part}/images", "{part}/masks"),
-    Layout("folders by kind", "images/{part}", "masks/{part}"),
-    Layout("lists", "images", "masks", lists="{part}.txt"),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lovasz.train.data.folders import load_folder
@@ -20,5 +19,4 @@ def load_data(config: DataConfig) -> DataSet:
         return load_landcover(config.grouping)
     if config.data == "scenes":
         return load_scenes(config.tail)
-    names = Path(config.class_names) if config.class_names else None
-    return load_folder(Path(config.data), names, config.ignore_index)
+    return load_folder(config)
