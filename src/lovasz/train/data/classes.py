@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lovasz.train.data.base import IGNORE
 from lovasz.train.data.text import read_lines
+from lovasz.train.data.walk import folders
 from lovasz.train.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from lovasz.train.data.layouts import Layout
 
 _EXPECTED = "a text file with one class name per line"
-_FILES = ("classes.txt", "class_names.txt")
+_FILES = ("classes.txt", "class_names.txt", "_classes.csv")
 
 
 class Classes(NamedTuple):
@@ -33,10 +34,15 @@ def own_classes(root: Path, config: DataConfig) -> Classes | None:
     """
     if config.class_names:
         return _from(Path(config.class_names))
-    for name in _FILES:
-        if (root / name).is_file():
-            return _from(root / name)
-    return None
+    # Roboflow writes the same table into the folder of each part.
+    places = [root, *(folder for folder in folders(root) if "train" in folder.name.lower())]
+    found = [place / name for place in places for name in _FILES if (place / name).is_file()]
+    return _from(found[0]) if found else None
+
+
+def is_class_file(path: Path) -> bool:
+    """Whether a file has such a name, so that it is none of the images."""
+    return path.name in _FILES
 
 
 def known_classes(root: Path, layout: Layout) -> Classes:

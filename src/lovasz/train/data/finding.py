@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import combinations, groupby
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lovasz.train.data.classes import Classes, known_classes, own_classes
+from lovasz.train.data.classes import Classes, is_class_file, known_classes, own_classes
 from lovasz.train.data.config import PARTS
 from lovasz.train.data.lists import Lists
 from lovasz.train.data.pairs import Pair, Sides
-from lovasz.train.data.places import Places, find_places
+from lovasz.train.data.places import find_places
 from lovasz.train.data.walk import LeftOut
 from lovasz.train.errors import UserError, expect
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lovasz.train.data.config import DataConfig
-    from lovasz.train.data.layouts import Layout
-    from lovasz.train.data.places import Place
+    from lovasz.train.data.layouts import Layout, Place, Places
 
 _SPLIT = (0.7, 0.15, 0.15)
 _SHOWN = 3  # files of each kind that the line about what is left out names
@@ -61,8 +61,8 @@ class Found:
         groups = []
         for why, group in groupby(sorted(self.left_out, key=_reason), key=_reason):
             paths = [_shown(path, self.root) for path, _ in group]
-            more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-            groups.append(f"{why} ({', '.join(paths[:_SHOWN])}{more})")
+            more = ", …" if len(paths) > _SHOWN else ""
+            groups.append(f"{why}: {len(paths)} ({', '.join(paths[:_SHOWN])}{more})")
         return f"Left out: {'; '.join(groups)}."
 
 
@@ -101,6 +101,7 @@ def find_pairs(config: DataConfig) -> Found:
             config.split_seed,
         )
     _check(parts, places, root)
+    left_out = [one for one in left_out if not is_class_file(one.path)]
     return Found(root, layout, classes, parts, left_out + places.left_out, remarks)
 
 
@@ -218,14 +219,24 @@ def _check(parts: dict[str, list[Pair]], places: Places, root: Path) -> None:
     for part in ("train", "val"):
         if part in parts:
             continue
-        place = places.parts.get(part) or places.parts["train"]
-        where = str(place.list or place.images or root)
-        if part not in places.parts:
-            where = where.replace("training", "validation").replace("train", part)
-        sentence = f"data: expected images in {where}, found none"
+        sentence = f"data: expected images in {_where(part, places, root)}, found none"
+        place = places.parts.get(part)
+        if place and place.images and not place.masks and not place.list:
+            sentence = f"data: expected masks of {place.images}, found no folder of them"
         if part == "val":
             sentence += "; --split '[0.85, 0.15]' takes a validation part from the training part"
         raise UserError(sentence)
+
+
+def _where(part: str, places: Places, root: Path) -> str:
+    """Where a part that is not there might be."""
+    place = places.parts.get(part)
+    if place:
+        return str(place.list or place.images or root)
+    train = places.parts["train"]
+    where = os.path.relpath(train.list or train.images or root, root)
+    other = where.replace("training", "validation").replace("train", part)
+    return str(root / other) if other != where else f"a folder of the {part} part in {root}"
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from lovasz.train.data.base import IGNORE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lovasz.train.data.walk import LeftOut
 
 VOC = (
     "background",
@@ -110,11 +112,24 @@ class Layout:
     def fits(self, root: Path) -> bool:
         """Whether the training part stands where this data set has it."""
         train = self.parts["train"]
-        places = [self.images.format(part=train), self.masks.format(part=train)]
-        files = [self.lists and self.lists.format(part=train), self.class_table]
-        return all((root / place).is_dir() for place in places) and all(
-            (root / file).is_file() for file in files if file
+        folders = [place.replace("{part}", train) for place in (self.images, self.masks)]
+        files = [file.replace("{part}", train) for file in (self.lists, self.class_table) if file]
+        divides = self.lists or self.images
+        return (
+            "{part}" in divides
+            and all((root / folder).is_dir() for folder in folders)
+            and all((root / file).is_file() for file in files)
         )
+
+    def places(self, root: Path, endings: tuple[str, str]) -> Places:
+        """Where this data set keeps its parts."""
+        parts = {}
+        for part, name in self.parts.items():
+            images, masks = (root / p.replace("{part}", name) for p in (self.images, self.masks))
+            listed = root / self.lists.replace("{part}", name) if self.lists else None
+            if part != "test" or (listed.is_file() if listed else images.is_dir()):
+                parts[part] = Place(images, masks, listed)
+        return Places(self, parts, (endings[0] or self.endings[0], endings[1] or self.endings[1]))
 
     def table(self, count: int, ignore_index: int) -> np.ndarray:
         """Mask value to label, 256 entries: IGNORE where ignored, -1 where it is an error."""
@@ -124,6 +139,40 @@ class Layout:
         if ignore >= 0:
             table[ignore] = IGNORE
         return table
+
+
+class Place(NamedTuple):
+    """Where the images and masks of a part are: in two folders, or named by a list.
+
+    Attributes:
+        images: Folder of the images; None where lists alone say where they are.
+        masks: Folder of the masks, None likewise, or if the part has none.
+        list: File that names the images.
+    """
+
+    images: Path | None
+    masks: Path | None
+    list: Path | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything is.
+
+    Attributes:
+        layout: What is special about the data set; its name is a description of the folders for
+            any but the well-known ones.
+        parts: The place of each part. What is not divided stands at `train`.
+        endings: Those of images and masks.
+        divided: Whether the folder says which image belongs to which part.
+        left_out: Folders and files that are in no place.
+    """
+
+    layout: Layout
+    parts: dict[str, Place]
+    endings: tuple[str, str]
+    divided: bool = True
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 # The first that fits is taken.

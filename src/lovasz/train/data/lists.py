@@ -128,7 +128,12 @@ class Lists:
         folder = self.sides.place.images
         where = f" in {folder}" if folder else f" below {self.root}"
         pair = " or a pair of image and mask" if len(_cells(line)) > 1 or " " in line else ""
-        return f"{path}: expected an image{pair} {line}{where}, found none"
+        sentence = f"{path}: expected an image{pair} {line}{where}, found none"
+        parts = Path(_cells(line.split(maxsplit=1)[0])[0].replace("\\", "/")).parts
+        for k in range(1, len(parts)):
+            if self._find("/".join(parts[k:]), path, None):
+                return f"{sentence}; {'/'.join(parts[k:])} is there: list paths from there on"
+        return sentence
 
 
 def _halves(line: str) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import unicodedata
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,6 +95,23 @@ def suggest(images: list[Path], masks: list[Path]) -> tuple[str, str] | None:
         if ends[0] != ends[1] and 2 * matched >= len(chosen):
             return ends
     return None
+
+
+def suggest_within(files: list[Path]) -> tuple[str, str] | None:
+    """Endings of images and masks that are in one folder, as `suggest`.
+
+    >>> suggest_within([Path(name) for name in ("1.png", "1_mask.png", "2.png", "2_mask.png")])
+    ('', '_mask')
+    """
+    ordered = sorted(files, key=lambda path: (path.parent, path.stem))
+    pairs = [
+        (one, other)
+        for one, other in pairwise(ordered)
+        if one.parent == other.parent and other.stem.startswith(one.stem) and one.stem != other.stem
+    ]
+    if 3 * len(pairs) < len(files):
+        return None
+    return suggest([one for one, _ in pairs], [other for _, other in pairs])
 
 
 def hint(endings: tuple[str, str]) -> str:

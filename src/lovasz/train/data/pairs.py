@@ -16,6 +16,7 @@ from lovasz.train.data.naming import (
     key,
     preference,
     suggest,
+    suggest_within,
 )
 from lovasz.train.data.walk import OTHER_KINDS, Content, LeftOut, walk
 from lovasz.train.errors import UserError
@@ -23,7 +24,7 @@ from lovasz.train.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lovasz.train.data.places import Place
+    from lovasz.train.data.layouts import Place
 
 
 class Pair(NamedTuple):
@@ -62,6 +63,7 @@ class Sides:
         self.images: dict[Key, list[Path]] = defaultdict(list)
         self.masks: dict[Key, list[Path]] = defaultdict(list)
         self.left_out: list[LeftOut] = []
+        self.mask_files: list[Path] = []  # whatever their names end in
         images, masks = place.images, place.masks
         if images and images == masks:
             content = self._content(images)
@@ -94,6 +96,8 @@ class Sides:
 
     def _sort_in(self, path: Path, folder: Path, is_mask: bool) -> None:
         ending = self.endings[is_mask]
+        if is_mask or self.place.images == self.place.masks:
+            self.mask_files.append(path)
         name = common_name(path.name, ending)
         if name is None:
             self.left_out.append(LeftOut(path, f"names without {ending}"))
@@ -162,15 +166,20 @@ class Sides:
             place = str(masks / image.parent.relative_to(images) / place)
         sentence = f"{image}: expected its mask at {place}, found none"
         if len(missing) > 1:
-            sentence += f", nor for {len(missing) - 1} other images"
+            sentence += f", nor for {len(missing) - 1} more"
         return f"{sentence}; {self._hint(missing)}"
 
+    def nothing(self) -> str:
+        """What to do if there is no image at all."""
+        ends = suggest_within(self.mask_files)
+        return f"; {hint(ends)}" if ends else ""
+
     def _hint(self, missing: list[Path]) -> str:
-        everything = [mask for masks in self.masks.values() for mask in masks]
-        ends = suggest(missing, everything)
-        if ends and ends != self.endings:
+        ends = suggest(missing, self.mask_files)
+        # Of a few images that lack a mask names do not say why.
+        if ends and 2 * len(missing) > len(self.images):
             return hint(ends)
-        if not everything:
+        if not self.mask_files:
             kinds = sorted({path.suffix for path, why in self.left_out if why == OTHER_KINDS})
             if kinds:
                 return f"masks are read from images, and there are only {', '.join(kinds)} files"

@@ -43,7 +43,7 @@ def walk(folder: Path, without: frozenset[Path] = frozenset()) -> Content:
 def _visit(
     folder: Path, without: frozenset[Path], above: tuple[tuple[int, int], ...], content: Content
 ) -> None:
-    for entry in entries(folder):
+    for entry in _entries(folder):
         path = folder / entry.name
         is_folder = os.path.isdir(path)
         if is_hidden(entry.name):
@@ -69,7 +69,7 @@ def _identity(folder: Path) -> tuple[int, int]:
     return at.st_dev, at.st_ino
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """The entries of a folder, in the order of their names.
 
     Raises:
@@ -95,13 +95,20 @@ def is_hidden(name: str) -> bool:
 
 def folders(folder: Path) -> list[Path]:
     """The sub-folders that are not hidden."""
-    inside = [folder / entry.name for entry in entries(folder) if not is_hidden(entry.name)]
-    return [path for path in inside if os.path.isdir(path)]
+    return [path for path in _shown(folder) if os.path.isdir(path)]
+
+
+def files(folder: Path) -> list[Path]:
+    """The files in the folder itself that are not hidden."""
+    return [path for path in _shown(folder) if os.path.isfile(path)]
+
+
+def _shown(folder: Path) -> list[Path]:
+    return [folder / entry.name for entry in _entries(folder) if not is_hidden(entry.name)]
 
 
 def holds_images(folder: Path, depth: int = 2) -> bool:
     """Whether there is an image in the folder or down to so many sub-folders below it."""
-    files = [folder / entry.name for entry in entries(folder) if not is_hidden(entry.name)]
-    return any(is_image(path) and os.path.isfile(path) for path in files) or (
+    return any(map(is_image, files(folder))) or (
         depth > 0 and any(holds_images(path, depth - 1) for path in folders(folder))
     )
