@@ -112,20 +112,29 @@ def _paired(
     sides: dict[tuple[Path | None, Path | None], Sides] = {}
     parts: dict[str, list[Pair]] = {}
     left_out: list[LeftOut] = []
+    by_name = False  # whether any mask has been found by the name of its image
     for part, place in places.parts.items():
         if part != "train" and place.masks is None and place.list is None:
             left_out += _without_masks(place, places)
             continue
-        both = sides.setdefault(place[:2], Sides(place, places.endings))
+        if place[:2] not in sides:
+            sides[place[:2]] = Sides(place, places.endings)
+        both = sides[place[:2]]
         paired = Lists(root, both).pair(place.list) if place.list else both.pair()
+        by_name |= paired.by_name
         if paired.missing and config.without_mask == "stop":
             raise UserError(both.sentence(paired.missing))
+        if part == "train" and not paired.pairs and not place.list:
+            raise UserError(both.nothing(paired.missing))
         left_out += [LeftOut(image, "images without a mask") for image in paired.missing]
         left_out += paired.left_out
         if paired.pairs:
             parts[part] = paired.pairs
     if any(place.list for place in places.parts.values()):
         left_out += _unlisted(parts, sides)
+        for name in ("image_ending", "mask_ending"):
+            given = getattr(config, name)
+            expect(by_name or not given, name, "none, for the lists name the masks", given)
     return parts, left_out
 
 

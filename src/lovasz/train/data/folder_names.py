@@ -51,6 +51,8 @@ class FolderNames:
         for kind, usual in _KIND_NAMES.items():
             given = getattr(config, kind)
             names = (plain(given),) if given else usual
+            if names == ("",):  # a path as `.` is no name
+                continue
             meanings.update(dict.fromkeys(names, (None, kind)))
             for part, part_names in self.parts.items():
                 for one, other in product(names, part_names):

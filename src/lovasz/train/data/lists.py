@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lovasz.train.data.naming import KINDS, Key, common_name, composed, is_image, key
+from lovasz.train.data.naming import Key, common_name, composed, is_image, key, preference
 from lovasz.train.data.pairs import Pair, Paired
 from lovasz.train.data.text import read_lines
+from lovasz.train.data.walk import files
 from lovasz.train.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Lists:
 
     def __init__(self, root: Path, sides: Sides) -> None:
         self.root, self.sides = root, sides
+        self._folders: dict[Path, dict[str, Path]] = {}
 
     def pair(self, path: Path) -> Paired:
         """The images that a list names, with their masks.
@@ -36,7 +38,7 @@ class Lists:
         Raises:
             UserError: If it cannot be read, or names a file that is not there.
         """
-        paired = Paired()
+        paired = Paired(by_name=False)
         lines = read_lines(path, "lists", "a text file with an image on each line")
         columns: tuple[int, int | None] | None = None
         for number, line in enumerate(lines):
@@ -48,7 +50,9 @@ class Lists:
                     continue
                 raise UserError(self._unknown(line, path))
             image, mask = found
-            mask = mask or self.sides.mask(self._key(image), image)
+            if mask is None:
+                paired.by_name = True
+                mask = self.sides.mask(self._key(image), image)
             if mask is None:
                 paired.missing.append(image)
             else:
@@ -107,14 +111,22 @@ class Lists:
         """The file of this name in the folder, in that of the data set or in that of the list."""
         name = name.replace("\\", "/")
         for base in filter(None, (folder, self.root, path.parent)):
-            for spelled in (name, name.lstrip("/")):
-                if is_image(Path(spelled)) and (found := _existing(base / spelled)):
+            for spelled in dict.fromkeys((name, name.lstrip("/"))):
+                at = base / spelled
+                found = self._inside(at.parent).get(composed(at.name))
+                if found:
                     return found
-                for kind in KINDS if spelled else ():
-                    for extension in (kind, kind.upper()):
-                        if found := _existing(base / (spelled + extension)):
-                            return found
         return None
+
+    def _inside(self, folder: Path) -> dict[str, Path]:
+        """The images in a folder by their names, and by those without extension."""
+        if folder not in self._folders:
+            if not folder.is_dir():
+                return {}
+            images = sorted(filter(is_image, files(folder)), key=preference, reverse=True)
+            by_stem = {composed(path.stem): path for path in images}
+            self._folders[folder] = by_stem | {composed(path.name): path for path in images}
+        return self._folders[folder]
 
     def _key(self, image: Path) -> Key:
         """The key by which the mask of an image is looked for."""
@@ -150,15 +162,3 @@ def _cells(line: str, delimiter: str | None = None) -> list[str]:
     """The cells of a line of a table."""
     delimiter = delimiter or next((mark for mark in "\t;," if mark in line), ",")
     return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
-
-
-def _existing(path: Path) -> Path | None:
-    """The file at a path, in whichever form of Unicode its name is."""
-    if path.is_file():
-        return path
-    if path.name.isascii() or not path.parent.is_dir():
-        return None
-    return next(
-        (other for other in path.parent.iterdir() if composed(other.name) == composed(path.name)),
-        None,
-    )

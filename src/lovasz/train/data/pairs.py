@@ -42,11 +42,13 @@ class Paired:
         pairs: In the order of the images' paths, or of the list.
         missing: Images without a mask.
         left_out: What else is there.
+        by_name: Whether masks have been looked for by the names of their images.
     """
 
     pairs: list[Pair] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    by_name: bool = True
 
 
 class Sides:
@@ -169,10 +171,15 @@ class Sides:
             sentence += f", nor for {len(missing) - 1} more"
         return f"{sentence}; {self._hint(missing)}"
 
-    def nothing(self) -> str:
-        """What to do if there is no image at all."""
-        ends = suggest_within(self.mask_files)
-        return f"; {hint(ends)}" if ends else ""
+    def nothing(self, missing: list[Path]) -> str:
+        """The sentence for folders without an image, or whose images have no mask."""
+        kind = "images with masks" if missing else "images"
+        sentence = f"data: expected {kind} in {self.place.images}, found none"
+        if self.endings[0]:
+            sentence += f" with the ending {self.endings[0]}"
+        if self.place.images == self.place.masks and (ends := suggest_within(self.mask_files)):
+            sentence += f"; {hint(ends)}"
+        return sentence
 
     def _hint(self, missing: list[Path]) -> str:
         ends = suggest(missing, self.mask_files)

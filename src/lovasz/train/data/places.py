@@ -42,7 +42,7 @@ def find_places(root: Path, config: DataConfig, own_classes: int | None) -> Plac
     if places is None:
         raise UserError(_nothing(survey))
     for part, name in config.parts.items():
-        if part not in places.parts:
+        if part not in places.parts or not places.divided:
             raise UserError(
                 f"parts: expected a folder or list {name} of the {part} part in {root}, found none;"
                 f" {survey.has()}"
@@ -75,9 +75,11 @@ def _unread(survey: Survey, places: Places) -> list[LeftOut]:
             if is_image(path):
                 left_out.append(LeftOut(path, "images outside of the folders"))
         for inner in folders(folder):
+            if inner in used:
+                continue
             if any(inner in place.parents for place in used):
                 look(inner)
-            elif inner not in used and holds_images(inner):
+            elif holds_images(inner):
                 left_out.append(LeftOut(inner, "other folders"))
 
     if used and survey.root not in used:  # lists alone may take their files from anywhere
