@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lovasz.train.config import TrainConfig
 from lovasz.train.data import DataConfig
 from lovasz.train.data.finding import Found, find_pairs
 from lovasz.train.errors import UserError
@@ -34,7 +36,7 @@ def pairs(images: str, masks: str, parts: str = "train val test", count: int = 2
     ]
 
 
-def find(root: Path, **options: object) -> Found:
+def find(root: Path, **options: Any) -> Found:
     return find_pairs(DataConfig(data=str(root), **options))
 
 
@@ -111,8 +113,9 @@ def test_the_masks_may_be_elsewhere(tmp_path):
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     tree(tmp_path / "d", *pairs("images/{p}/{k}.jpg", "masks/{p}/{k}.png"))
-    config = DataConfig(data="~/d", class_names="~/d/classes.txt", masks="~/d/masks")
+    config = TrainConfig(out="~/run", data="~/d", class_names="~/d/classes.txt", masks="~/d/masks")
     assert len(find_pairs(config).parts) == 3
+    assert config.out == str(tmp_path / "run")
 
 
 def test_an_undivided_folder_is_divided_by_the_seed(tmp_path):
@@ -362,6 +365,11 @@ REFUSED = {
         [*BY_PART, "train/labels/0.png"],
         {},
         r"^masks: .* found train/labels and train/masks; .* --masks labels$",
+    ),
+    "two spellings": (
+        [*BY_PART, "train/Masks/0.png"],
+        {},
+        r"^masks: .* found train/Masks and train/masks; .* --masks '{part}/Masks'$",
     ),
     "polygons": (
         pairs("images/{p}/{k}.jpg", "labels/{p}/{k}.txt"),

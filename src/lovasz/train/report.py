@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lovasz import __version__
 from lovasz.train.compare import cores
 from lovasz.train.config import CompareConfig, TrainConfig, options
+from lovasz.train.data.config import PATHS
 from lovasz.train.evaluate import WORST
 from lovasz.train.figures import (
     BAR_CLASSES,
@@ -113,7 +114,7 @@ def _versions() -> str:
 def _shown_options(config: TrainConfig | CompareConfig) -> str:
     """The configuration as YAML, without the folders of the machine it ran on."""
     kept = options(config)
-    for name in ("data", "out", "class_names"):
+    for name in PATHS:
         if kept[name] is not None and os.path.isabs(kept[name]):
             kept[name] = Path(kept[name]).name
     text: str = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)

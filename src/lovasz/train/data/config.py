@@ -10,6 +10,8 @@ from typing import Literal
 from lovasz.train.errors import expect
 
 PARTS = ("train", "val", "test")
+# Options that are paths, of these options and of those that commands add.
+PATHS = ("data", "class_names", "images", "masks", "lists", "out")
 
 
 @dataclass(kw_only=True)
@@ -63,8 +65,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Check the ranges that the types do not say."""
         expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
-        for name in ("data", "class_names", "images", "masks", "lists"):
-            value = getattr(self, name)
+        for name in PATHS:
+            value = getattr(self, name, None)
             if value is not None:  # shells leave --data=~/a as it is
                 setattr(self, name, os.path.expanduser(value))
         check_split(self.split)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lovasz.train.data.config import PARTS
-from lovasz.train.data.folder_names import FolderNames, Meaning
+from lovasz.train.data.folder_names import FolderNames, Meaning, plain
 from lovasz.train.data.layouts import Layout, Place, Places
 from lovasz.train.data.naming import is_image
 from lovasz.train.data.pairs import Sides
@@ -80,13 +80,13 @@ class Survey:
             return found[0] if found else None
         names = [os.path.relpath(folder, self.root) for folder in found]
         of_part = f" of the {part} part" if part else ""
-        choice = (
-            f"--{kind} {found[0].name}"
-            if kind and found[0].name != found[1].name
-            else f"--{kind} {os.path.relpath(found[0], self.root).replace(part or '', '{part}')}"
-            if kind
-            else f"""--parts '{{"{part}": "{found[0].name}"}}'"""
-        )
+        first, place = found[0].name, names[0].replace(part or "", "{part}")
+        if kind is None:
+            choice = f"""--parts '{{"{part}": "{first}"}}'"""
+        elif plain(first) != plain(found[1].name):
+            choice = f"--{kind} {first}"
+        else:
+            choice = f"--{kind} '{place if part else names[0]}'"
         raise UserError(
             f"{kind or 'parts'}: expected one folder of {kind or 'images'}{of_part} in"
             f" {self.root}, found {' and '.join(names)}; say which one, for example by {choice}"
