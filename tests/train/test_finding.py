@@ -1,8 +1,12 @@
-"""Folders as people have them: which image has which mask in which part, and what is left out."""
+"""Folders as people have them: which image has which mask in which part, and what is left out.
+
+After a change of the cases `python -m tests.train.test_finding` writes the tables of the docs.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -13,27 +17,9 @@ from lovasz.train.config import TrainConfig
 from lovasz.train.data import DataConfig
 from lovasz.train.data.finding import Found, find_pairs
 from lovasz.train.errors import UserError
+from tests.train.folder_kinds import FORMS, ODD, form_rows, odd_rows, pairs, tree
 
-
-def tree(root: Path, *names: str, **texts: str | bytes) -> Path:
-    """A folder with class names, empty files, and lists (train="1.jpg" for train.txt)."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    for name, text in {"classes": "sky\nroad\n", **texts}.items():
-        content = text.encode() if isinstance(text, str) else text
-        (root / f"{name}.txt").write_bytes(content)
-    return root
-
-
-def pairs(images: str, masks: str, parts: str = "train val test", count: int = 2) -> list[str]:
-    """Names of images and masks, `{p}` for the part and `{k}` for a number."""
-    return [
-        name.format(p=part, k=k)
-        for part in parts.split()
-        for k in range(count)
-        for name in (images, masks)
-    ]
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 
 
 def find(root: Path, **options: Any) -> Found:
@@ -48,43 +34,55 @@ def names(found: Found) -> dict[str, list[str]]:
     }
 
 
-PLACES = [
-    ("{p}/Images/{k}.jpg", "{p}/Labels/{k}.png", {}),
-    ("images/{p}/{k}.jpg", "masks/{p}/{k}.png", {}),
-    ("img_dir/{p}/{k}.JPG", "ann_dir/{p}/{k}.PNG", {}),
-    ("{p}_images/{k}.webp", "{p}_masks/{k}.bmp", {}),
-    ("images-{p}/{k}.tif", "ground-truth-{p}/{k}.tiff", {}),
-    ("{p}/{k}.jpg", "{p}_labels/{k}_L.png", {"mask_ending": "_L"}),
-    ("{p}/{k}.jpg", "{p}/masks/{k}.png", {}),
-    ("{p}/images/{k}.jpg", "{p}/masks/{k}.jpg.png", {}),
-    ("{p}/{k}.jpg", "{p}/{k}.png", {}),
-    ("{p}/{k}.png", "{p}/{k}_mask.png", {"mask_ending": "_mask"}),
-    ("{p}/{k}_sat.jpg", "{p}/{k}_mask.png", {"image_ending": "_sat", "mask_ending": "_mask"}),
-    ("{p}/{k}.png", "{p}/{k}_m.png", {"images": ".", "masks": ".", "mask_ending": "_m"}),
-    (
-        "images/{p}/image_{k}.png",
-        "masks/{p}/mask_{k}.png",
-        {"image_ending": "image_*", "mask_ending": "mask_*"},
-    ),
-    (
-        "x/{p}/rgb/{k}.jpg",
-        "y/gt_{p}/{k}.png",
-        {"images": "x/{part}/rgb", "masks": "y/gt_{part}"},
-    ),
-    ("{p}/left/{k}.jpg", "{p}/truth/{k}.png", {"images": "left", "masks": "truth"}),
-]
-
-
-@pytest.mark.parametrize(("image", "mask", "options"), PLACES)
+@pytest.mark.parametrize("form", FORMS, ids=[form.masks for form in FORMS])
 @pytest.mark.parametrize("validation", ["val", "Valid"])
-def test_folders_that_say_the_part(tmp_path, image, mask, options, validation):
-    tree(tmp_path, *pairs(image, mask, f"train {validation} test"))
-    found = find(tmp_path, **options)
-    assert names(found) == {
-        part: [f"{image} {mask}".format(p=name, k=k) for k in range(2)]
-        for part, name in {"train": "train", "val": validation, "test": "test"}.items()
-    }
+def test_a_form_of_the_table_is_found(tmp_path, form, validation):
+    divided = "{p}" in form.images
+    count = 2 if divided else 6
+    files = pairs(form.images, form.masks, f"train {validation} test" if divided else "all", count)
+    found = find(tree(tmp_path, *files), **form.options)
     assert not found.left_out
+    if divided:
+        assert names(found) == {
+            part: [" ".join(pairs(form.images, form.masks, name, 2)[k : k + 2]) for k in (0, 2)]
+            for part, name in {"train": "train", "val": validation, "test": "test"}.items()
+        }
+    else:
+        by_chance = sorted(pair for part in names(found).values() for pair in part)
+        assert by_chance == [" ".join(files[k : k + 2]) for k in range(0, 12, 2)]
+
+
+@pytest.mark.parametrize("case", ODD, ids=[case.what for case in ODD])
+def test_what_becomes_of_what_else_is_there(tmp_path, case):
+    tree(tmp_path, *pairs("{p}/images/{k}.jpg", "{p}/masks/{k}.png", "train val"))
+    case.add(tmp_path / "train")
+    if isinstance(case.left_out, str):
+        with pytest.raises(UserError, match=case.left_out):
+            find(tmp_path, **case.options)
+        return
+    found = find(tmp_path, **case.options)
+    left_out = {os.path.relpath(path, tmp_path / "train"): why for path, why in found.left_out}
+    assert {path: left_out.pop(path, None) for path in case.left_out} == case.left_out
+    assert all(why == "files of other kinds" or "names" in why for why in left_out.values())
+    images = 3 if "are used" in case.gives and "linked" in case.what else 2
+    assert len(found.parts["train"]) == images
+    assert all(why in found.notes[0] for why in case.left_out.values())
+
+
+def test_the_page_has_the_tables():
+    page = PAGE.read_text(encoding="utf-8")
+    assert _with_tables(page) == page
+
+
+def _with_tables(page: str) -> str:
+    """The page with the tables between their marks."""
+    for name, rows in (("forms", form_rows()), ("odd", odd_rows())):
+        mark = f"<!-- folders: {name} -->\n"
+        before, _, after = page.split(mark)
+        lines = [" | ".join(("", *row, "")).strip() for row in rows]
+        lines.insert(1, "|" + "---|" * len(rows[0]))
+        page = f"{before}{mark}\n{chr(10).join(lines)}\n\n{mark}{after}"
+    return page
 
 
 def test_folders_with_names_of_their_own(tmp_path):
@@ -174,6 +172,17 @@ def test_lists(tmp_path, train, val):
     found = find(tree(tmp_path, *files, train=train, valid=val))
     assert names(found)["train"] == [f"images/{k}.jpg masks/{k}.png" for k in range(2)]
     assert len(found.parts["val"]) == 1
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if "{p}" not in form.images])
+def test_lists_of_undivided_folders(tmp_path, form):
+    folder = form.images.replace("{k}.jpg", "").replace("{k}.png", "").replace("images/", "")
+    files = pairs(form.images, form.masks, "all", count=3)
+    found = find(tree(tmp_path, *files, train=f"{folder}0", val=f"{folder}1"), **form.options)
+    assert [part[0] for part in names(found).values()] == [
+        " ".join(files[k : k + 2]) for k in (0, 2)
+    ]
+    assert {path.name for path, _ in found.left_out} == {Path(file).name for file in files[4:]}
 
 
 @pytest.mark.parametrize(
@@ -276,16 +285,6 @@ def test_linked_folders_are_followed_once(tmp_path):
     assert whys["0.png"] == "masks without an image"
 
 
-def test_images_without_a_mask_can_be_left_out(tmp_path):
-    tree(tmp_path, *pairs("{p}/{k}.png", "{p}/{k}_mask.png"), "train/0_mask_1.png")
-    with pytest.raises(UserError, match=r"0_mask_1.png: .*; --without_mask leave-out goes on wit"):
-        find(tmp_path, mask_ending="_mask")
-    found = find(tmp_path, mask_ending="_mask", without_mask="leave-out")
-    assert [(path.name, why) for path, why in found.left_out] == [
-        ("0_mask_1.png", "images without a mask")
-    ]
-
-
 def test_class_names_of_a_table(tmp_path):
     tree(tmp_path, *pairs("{p}/{k}.jpg", "{p}/{k}_mask.png"))
     (tmp_path / "classes.txt").unlink()
@@ -351,9 +350,14 @@ REFUSED = {
         r"it has images in train/left, train/right: --images and --masks say which are which$",
     ),
     "unknown masks": (
-        pairs("images/{k}.jpg", "drawn/{k}.png", "all"),
+        pairs("images/{k}.jpg", "drawn [2]/{k}.png", "all"),
         {},
-        r"has drawn, images: name the folder of the masks by --masks$",
+        r"the masks may be in drawn \[2\]: pass --masks 'drawn \[2\]'$",
+    ),
+    "no images of the masks": (
+        pairs("masks/{k}.png", "annotated/{k}.txt", "all"),
+        {},
+        r"has annotated, masks: name the folder of the images by --images$",
     ),
     "one level deeper": (
         [f"inner/{name}" for name in BY_PART],
@@ -465,7 +469,14 @@ def test_class_names_that_do_not_fit(tmp_path, text, message):
         find(tree(tmp_path, *BY_PART, classes=text))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="such names need bytes for names")
-def test_names_that_are_no_text_can_be_printed(tmp_path):
-    tree(tmp_path, *BY_PART, os.fsdecode(b"train/masks/\xff.png"))
-    assert find(tmp_path).notes[0].encode().endswith(b"(train/masks/?.png).")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_can_be_used_and_printed(tmp_path):
+    one, other = (os.fsdecode(byte) for byte in (b"\xfe", b"\xff"))
+    more = [f"train/images/{one}.jpg", f"train/masks/{one}.png", f"train/masks/{other}.png"]
+    found = find(tree(tmp_path, *BY_PART, *more))
+    assert len(found.parts["train"]) == 3
+    assert found.notes[0].encode().endswith(b"(train/masks/?.png).")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(_with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

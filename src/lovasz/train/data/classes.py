@@ -42,7 +42,7 @@ def own_classes(root: Path, config: DataConfig) -> Classes | None:
 
 def is_class_file(path: Path) -> bool:
     """Whether a file has such a name, so that it is none of the images."""
-    return path.name in _FILES
+    return path.name in (*_FILES, "labelmap.txt")
 
 
 def known_classes(root: Path, layout: Layout) -> Classes:

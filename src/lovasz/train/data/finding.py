@@ -88,7 +88,7 @@ def find_pairs(config: DataConfig) -> Found:
     parts, left_out = _paired(root, places, config)
     remarks = _shared(parts)
     if not places.divided:
-        parts = _divided(parts["train"], config.split or _SPLIT, config.split_seed)
+        parts = _divided(parts.get("train", []), config.split or _SPLIT, config.split_seed)
         remarks.append(_how(config))
     elif config.split:
         parts = _completed(parts, root, config)
@@ -101,7 +101,8 @@ def find_pairs(config: DataConfig) -> Found:
             config.split_seed,
         )
     _check(parts, places, root)
-    left_out = [one for one in left_out if not is_class_file(one.path)]
+    read = {place.list for place in places.parts.values()}
+    left_out = [one for one in left_out if one.path not in read and not is_class_file(one.path)]
     return Found(root, layout, classes, parts, left_out + places.left_out, remarks)
 
 

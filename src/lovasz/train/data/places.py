@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from lovasz.train.data.config import PARTS
@@ -104,11 +105,12 @@ def _nothing(survey: Survey) -> str:
     if len(kinds) == 1:
         given, other = ("masks", "images") if kinds == {"masks"} else ("images", "masks")
         where = next(paths[0] for at, paths in survey.table.items() if at[1] == given).parent
-        names = [folder.name for folder in folders(where)]
-        return (
-            f"{sentence} {where} has {', '.join(names)}: name the folder of the {other} by"
-            f" --{other}"
-        )
+        known = {path for paths in survey.table.values() for path in paths}
+        rest = [path.name for path in folders(where) if path not in known and holds_images(path)]
+        if len(rest) == 1:
+            return f"{sentence} the {other} may be in {rest[0]}: pass --{other} {quote(rest[0])}"
+        names = ", ".join(path.name for path in folders(where))
+        return f"{sentence} {where} has {names}: name the folder of the {other} by --{other}"
     level = folders(root)
     images = [
         path

@@ -118,6 +118,9 @@ class Survey:
         if given and "{part}" not in given:
             return self._places("a list", {"train": Place(images, masks, self.root / given)}, False)
         lists = {part: self.list_of(part) for part in PARTS}
+        if images is None and masks is None and lists["train"]:
+            place = Place(self.root, self.root)
+            images, masks = place[:2] if self._tells_apart(place) else (None, None)
         parts = {part: Place(images, masks, path) for part, path in lists.items() if path}
         if "train" in parts:
             return self._places("lists", parts)
