@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from lovasz.train.config import TrainConfig
-from lovasz.train.data import DataConfig
+from lovasz.train.data import DataConfig, load_data
+from lovasz.train.data.config import OF_FOLDERS
 from lovasz.train.data.finding import Found, find_pairs
 from lovasz.train.errors import UserError
 from tests.train.folder_kinds import FORMS, ODD, form_rows, odd_rows, pairs, tree
@@ -162,6 +163,7 @@ LISTS = {
     "pairs": ("images/0.jpg masks/0.png\nimages/1.jpg\tmasks/1.png", "0.jpg,0.png"),
     "pairs from the root": ("/images/0.jpg /masks/0.png\n/images/1.jpg /masks/1.png", "2 2"),
     "a comment": ("# mine\r\n0\r\n\r\n1", "2"),
+    "a way round": ("masks/../images/0.jpg\nimages/1.jpg", "2"),
     "a heading": ("image_path;mask_path\nimages/0.jpg;masks/0.png\n1.jpg;1.png", "Id\n2"),
 }
 
@@ -329,6 +331,11 @@ REFUSED = {
         {"mask_ending": "_mask"},
         r"expected its mask at .*masks/0_mask.png, found none.*pass --mask_ending _seg$",
     ),
+    "other sub-folders": (
+        pairs("{p}/images/x/{k}.jpg", "{p}/masks/{k}_m.png"),
+        {"mask_ending": "_m"},
+        r"masks/0_m.png is there, but the sub-folders have to be the same$",
+    ),
     "both with an ending": (
         pairs("{p}/images/{k}_sat.jpg", "{p}/masks/{k}_mask.png"),
         {},
@@ -454,6 +461,34 @@ def test_a_list_that_does_not_fit(tmp_path, train, options, message):
 def test_options_out_of_range(options, message):
     with pytest.raises(UserError, match=message):
         DataConfig(**options)
+
+
+@pytest.mark.parametrize("data", ["landcover", "scenes"])
+def test_options_of_folders_do_not_go_with_data_that_are_none(data):
+    given = {"parts": {"train": "a"}, "split": [0.5, 0.5], "split_seed": 1}
+    for name in OF_FOLDERS:
+        value = given.get(name, "leave-out" if name == "without_mask" else "a")
+        with pytest.raises(UserError, match=f"^{name}: expected none, for {data} is no folder"):
+            load_data(DataConfig(data=data, **{name: value}))
+
+
+def test_other_folders_that_cannot_be_read_do_no_harm(tmp_path, monkeypatch):
+    tree(tmp_path, *BY_PART, "locked/1.png", "train/images/locked/1.png")
+    scandir = os.scandir
+    locked = [tmp_path / "locked"]
+
+    def scan(path):
+        if path in locked:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("lovasz.train.data.walk.os.scandir", scan)
+    with pytest.raises(UserError, match=r"images/locked/1.png: expected its mask at"):
+        find(tmp_path)
+    for needed in (tmp_path, tmp_path / "train/images/locked"):
+        locked[:] = [needed]
+        with pytest.raises(UserError, match=r"^data: expected a folder that can .* denied$"):
+            find(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,11 @@ from typing import Literal
 from lovasz.train.errors import expect
 
 PARTS = ("train", "val", "test")
+# Options of folders with images and masks alone.
+OF_FOLDERS = (
+    *("class_names", "images", "masks", "image_ending", "mask_ending", "lists", "parts"),
+    *("split", "split_seed", "without_mask"),
+)
 # Options that are paths, of these options and of those that commands add.
 PATHS = ("data", "class_names", "images", "masks", "lists", "out")
 

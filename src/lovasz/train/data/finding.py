@@ -16,7 +16,7 @@ from lovasz.train.data.config import PARTS
 from lovasz.train.data.lists import Lists
 from lovasz.train.data.pairs import Pair, Sides
 from lovasz.train.data.places import find_places
-from lovasz.train.data.walk import LeftOut
+from lovasz.train.data.walk import LeftOut, entries
 from lovasz.train.errors import UserError, expect
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lovasz.train.data.layouts import Layout, Place, Places
 
 _SPLIT = (0.7, 0.15, 0.15)
-_SHOWN = 3  # files of each kind that the line about what is left out names
+_SHOWN = 3  # files of each kind that the line about what is left out names, if there are many
+_MANY = 12
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ class Found:
         if not self.left_out:
             return ""
         groups = []
+        limit = _SHOWN if len(self.left_out) > _MANY else _MANY
         for why, group in groupby(sorted(self.left_out, key=_reason), key=_reason):
             paths = [_shown(path, self.root) for path, _ in group]
-            more = ", …" if len(paths) > _SHOWN else ""
-            groups.append(f"{why}: {len(paths)} ({', '.join(paths[:_SHOWN])}{more})")
+            more = ", …" if len(paths) > limit else ""
+            groups.append(f"{why}: {len(paths)} ({', '.join(paths[:limit])}{more})")
         return f"Left out: {'; '.join(groups)}."
 
 
@@ -80,6 +82,7 @@ def find_pairs(config: DataConfig) -> Found:
     root = Path(config.data)
     if not root.is_dir():
         raise UserError(f"data: expected a folder, got {root}, which is none")
+    entries(root)  # an error if it cannot be read
     classes = own_classes(root, config)
     places = find_places(root, config, len(classes.names) if classes else None)
     layout = places.layout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,7 @@ class Lists:
         name = name.replace("\\", "/")
         for base in filter(None, (folder, self.root, path.parent)):
             for spelled in dict.fromkeys((name, name.lstrip("/"))):
-                at = base / spelled
+                at = base / (os.path.normpath(spelled) if ".." in spelled else spelled)
                 found = self._inside(at.parent).get(composed(at.name))
                 if found:
                     return found

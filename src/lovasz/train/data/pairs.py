@@ -184,8 +184,12 @@ class Sides:
     def _hint(self, missing: list[Path]) -> str:
         ends = suggest(missing, self.mask_files)
         # Of a few images that lack a mask names do not say why.
-        if ends and 2 * len(missing) > len(self.images):
+        if ends and ends != self.endings and 2 * len(missing) > len(self.images):
             return hint(ends)
+        name = common_name(missing[0].name, self.endings[0]) or missing[0].stem
+        for mask in self.mask_files:
+            if mask.stem == filled(self.endings[1], name):
+                return f"{mask} is there, but the sub-folders have to be the same"
         if not self.mask_files:
             kinds = sorted({path.suffix for path, why in self.left_out if why == OTHER_KINDS})
             if kinds:

@@ -43,7 +43,7 @@ def walk(folder: Path, without: frozenset[Path] = frozenset()) -> Content:
 def _visit(
     folder: Path, without: frozenset[Path], above: tuple[tuple[int, int], ...], content: Content
 ) -> None:
-    for entry in _entries(folder):
+    for entry in entries(folder):
         path = folder / entry.name
         is_folder = os.path.isdir(path)
         if is_hidden(entry.name):
@@ -69,7 +69,7 @@ def _identity(folder: Path) -> tuple[int, int]:
     return at.st_dev, at.st_ino
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def entries(folder: Path) -> list[os.DirEntry[str]]:
     """The entries of a folder, in the order of their names.
 
     Raises:
@@ -104,7 +104,12 @@ def files(folder: Path) -> list[Path]:
 
 
 def _shown(folder: Path) -> list[Path]:
-    return [folder / entry.name for entry in _entries(folder) if not is_hidden(entry.name)]
+    """What is in a folder; nothing if it cannot be read, for it may be none of the data set's."""
+    try:
+        found = entries(folder)
+    except UserError:
+        return []
+    return [folder / entry.name for entry in found if not is_hidden(entry.name)]
 
 
 def holds_images(folder: Path, depth: int = 2) -> bool:
