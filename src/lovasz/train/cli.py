@@ -19,8 +19,10 @@ _NEEDED = [
     "monai",
     "numpy",
     "PIL",
+    "imagecodecs",
     "rich",
     "tensorboard",
+    "tifffile",
     "torch",
     "torchmetrics",
 ]

@@ -17,7 +17,7 @@ from rich.table import Table
 from lovasz import __version__
 from lovasz.train.compare import compare, cores
 from lovasz.train.config import CompareConfig, Config, TrainConfig
-from lovasz.train.data import load_data
+from lovasz.train.data import checked, load_data
 from lovasz.train.errors import DivergedError, UserError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.folder import claimed
@@ -25,7 +25,7 @@ from lovasz.train.loop import test, train
 from lovasz.train.losses import balance, build_loss, check_options
 from lovasz.train.model import build_model
 from lovasz.train.processes import check_processes, left_in_order, meet, processes
-from lovasz.train.progress import add_bar, bars, screen, stop_on_signal, throttled
+from lovasz.train.progress import add_bar, bars, counted, screen, stop_on_signal, throttled
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
 from lovasz.train.summary import Summary, summarise
@@ -114,14 +114,17 @@ def _underscored(word: str) -> str:
 
 
 def _train(config: TrainConfig, console: Console) -> int:
-    data = load_data(config)
+    show = counted(console)
+    data = load_data(config, show)
     check_options(config, [config.loss])  # a wrong option shows before the folder is claimed
-    build_loss(config, len(data.classes), balance(config, data))
     check_processes(config, data, build_model(config, len(data.classes), data.statistics.channels))
     here = processes()
+    config.threads = config.threads or max(1, cores() // here.local)
+    meet(config)  # together they look at all files
+    data = checked(data, show)
+    build_loss(config, len(data.classes), balance(config, data))
     with claimed(config) if here.first else nullcontext(Path(config.out)) as out:
-        _introduce(console, data.title, data.evaluated)
-        config.threads = config.threads or max(1, cores() // here.local)
+        _introduce(console, data)
         meet(config)
         complete = _train_and_test(config, data, console)
         if not here.first:
@@ -148,7 +151,8 @@ def _train_and_test(config: TrainConfig, data: DataSet, console: Console) -> boo
 
 
 def _compare(config: CompareConfig, console: Console) -> int:
-    data = load_data(config)
+    show = counted(console)
+    data = checked(load_data(config, show), show)
     first = config.run(config.losses[0], config.learning_rates[0], config.seeds[0])
     check_options(config, config.losses)
     for loss in config.losses:
@@ -156,16 +160,17 @@ def _compare(config: CompareConfig, console: Console) -> int:
         build_loss(run_config, len(data.classes), balance(run_config, data))
     build_model(first, len(data.classes), data.statistics.channels)
     with claimed(config) as out:
-        _introduce(console, data.title, data.evaluated)
+        _introduce(console, data)
         with stop_on_signal() as stop:
-            complete = compare(config, stop, console)
+            complete = compare(config, stop, console, data)
         summary = summarise(config, data, finished_runs(config))
         return _conclude(config, out, summary, complete, console)
 
 
-def _introduce(console: Console, title: str, evaluated: str) -> None:
-    console.print(title, highlight=False)
-    if evaluated == "val":
+def _introduce(console: Console, data: DataSet) -> None:
+    for line in (data.title, *data.notes):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if data.evaluated == "val":
         console.print("There is no test part: results are those of the validation part.")
 
 

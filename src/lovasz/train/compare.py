@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lovasz.train.children import Duty, signals_held
 from lovasz.train.config import CompareConfig
-from lovasz.train.data import DataConfig, DataSet, load_data
+from lovasz.train.data import DataConfig, DataSet, Files, load_data
 from lovasz.train.errors import DivergedError, UserError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.folder import locked
@@ -38,28 +38,31 @@ if TYPE_CHECKING:
 # Seconds in which a process whose comparison was killed saves its run, so that it can go on.
 _LEAVING = 60.0
 
-# In the processes of the pool: where messages for the bars go, and whether to stop, without a lock
-# that a killed process could hold for ever.
+# In the processes of the pool: the data if they are files, where messages for the bars go, and
+# whether to stop, without a lock that a killed process could hold for ever.
+_given: DataSet | None = None
 _messages: Any = None
 _halt: Any = None
 _duty = Duty()
 
 
-def compare(config: CompareConfig, stop: Stop, console: Console) -> bool:
+def compare(config: CompareConfig, stop: Stop, console: Console, data: DataSet) -> bool:
     """Do what is left of a comparison; whether it is complete now.
 
     Each run has the same data order and the same initial weights for its seed whatever its loss,
-    and the same number of threads.
+    and the same number of threads. The processes of the pool get the data set if its parts are
+    files, which are not looked at again; others are composed in each process.
     """
     jobs = config.jobs or (1 if device_type(config) != "cpu" else cores())
     config = replace(config, threads=config.threads or max(1, cores() // jobs))
     context = multiprocessing.get_context("spawn")  # forked children of torch can hang
     messages, halt = context.Queue(), context.RawValue("b", 0)
+    given = data if all(isinstance(part, Files) for part in data.parts.values()) else None
     try:
         with (
             _killing_at_once(),  # while it waits for the pool to end too
             bars(console) as progress,
-            ProcessPoolExecutor(jobs, context, _start_worker, (messages, halt)) as pool,
+            ProcessPoolExecutor(jobs, context, _start_worker, (messages, halt, given)) as pool,
             _killing_at_once(),
         ):
             try:
@@ -113,10 +116,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker(messages: Any, halt: Any) -> None:
+def _start_worker(messages: Any, halt: Any, given: DataSet | None) -> None:
     """Run once in each process of the pool."""
-    global _messages, _halt
-    _messages, _halt = messages, halt
+    global _given, _messages, _halt
+    _given, _messages, _halt = given, messages, halt
     messages.cancel_join_thread()  # nothing waits for the bars
     # Processes that load data start as those of one run do, and not as this one did, in seconds.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
@@ -129,7 +132,7 @@ def _work(task: Task, config: CompareConfig) -> Outcome:
     folder = Path(run.out)
     watch = throttled(lambda done, total, text: _messages.put((task, done, total, text)))
     with _duty.run(), locked(folder, _LEAVING):
-        data = _data(json.dumps(asdict(config.reading)))
+        data = _given or _data(json.dumps(asdict(config.reading)))
         try:
             train(run, data, watch, _stop)
             if task.test:

@@ -190,7 +190,8 @@ def pictures(
         image, labels = part[(2 * k + 1) * len(part) // (2 * count)]
         predicted = predict(model, image[None].to(fabric.device), window, statistics)[0].cpu()
         step = -(-max(labels.shape) // _PICTURE_SIDE)  # every step-th pixel: labels have no mean
-        kept[f"image{k}"] = image.movedim(0, -1)[::step, ::step].numpy()
+        shown = statistics.displayed(image[:, ::step, ::step])
+        kept[f"image{k}"] = shown.movedim(0, -1).numpy()
         kept[f"truth{k}"] = labels[::step, ::step].numpy()
         kept[f"prediction{k}"] = predicted[::step, ::step].to(torch.uint8).numpy()
     return kept

@@ -114,7 +114,7 @@ def meet(config: TrainConfig) -> None:
     A process that has failed never comes, and torchrun then ends those that wait for it.
     """
     if processes().size > 1:
-        make_fabric(config)
+        make_fabric(config).barrier()
 
 
 def _without_buffers() -> dict[str, Any]:

@@ -6,17 +6,26 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from rich.progress import Task, TaskID
     from torch import Tensor
+
+    from lovasz.train.data.looking import Show
 
 
 # Seconds in which signals are one request: torchrun and schedulers send theirs to every process,
@@ -98,6 +107,17 @@ def bars(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
     )
+
+
+def counted(console: Console) -> Show:
+    """Bars for what goes through many files; they leave nothing on the screen."""
+
+    def show(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
+        if not console.is_terminal:
+            return items
+        return track(items, title, total=total, console=console, transient=True)
+
+    return show
 
 
 def throttled(

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rich.cells import cell_len
-from rich.progress import track
 from rich.table import Table
 
 from lovasz import class_weights
 from lovasz.train.config import Scheme
-from lovasz.train.data import DataConfig, load_data
+from lovasz.train.data import DataConfig, checked, load_data
 from lovasz.train.errors import UserError
+from lovasz.train.progress import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,15 +46,16 @@ def weights(config: WeightsConfig, console: Console) -> int:
     Raises:
         UserError: If data or options do not fit, or the file cannot be written.
     """
-    data = load_data(config)
+    show = counted(console)
+    data = load_data(config, show)
     if config.part not in data.parts:
         raise UserError(f"part: expected one of {', '.join(data.parts)}, got {config.part}")
-    counts = data.count(
-        config.part,
-        lambda items: track(items, "labels", console=console, transient=True),
-    )
+    size = len(data.parts[config.part])
+    data = checked(data, show, [config.part], images=False)
+    counts = data.count(config.part, lambda items: show(items, "counting the labels", size))
     columns = _columns(config, counts)
-    console.print(data.title, highlight=False)
+    for line in (data.title, *data.notes):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for table in _tables(config.part, data.classes, counts, columns, console.width):
         console.print(table)
     content = {

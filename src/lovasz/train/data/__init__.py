@@ -2,8 +2,10 @@
 
 from lovasz.train.data.base import IGNORE, DataSet, Part
 from lovasz.train.data.batches import training_batches
+from lovasz.train.data.checks import checked
 from lovasz.train.data.config import DataConfig
 from lovasz.train.data.load import load_data
+from lovasz.train.data.part import Files
 from lovasz.train.data.statistics import IMAGENET, Statistics
 
 __all__ = [
@@ -11,8 +13,10 @@ __all__ = [
     "IMAGENET",
     "DataConfig",
     "DataSet",
+    "Files",
     "Part",
     "Statistics",
+    "checked",
     "load_data",
     "training_batches",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch.utils.data import Dataset
 
 from lovasz import LabelCounts, count_labels
+from lovasz.train.data.images import Reading
 from lovasz.train.data.statistics import IMAGENET, Statistics
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ class Part(Protocol):
         ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """The image (channels, H, W) and its labels (H, W), both as bytes."""
+        """The image (channels, H, W) and its labels (H, W) as bytes.
+
+        The image has bytes too, or float32 in units of bytes, but the same for all images.
+        """
         ...
 
 
@@ -47,6 +51,12 @@ class DataSet:
         upright: Whether a mirrored or turned image may be one of another class, as with digits;
             training then leaves the crops as they are.
         statistics: What the images are normalised by, and so the number of their channels.
+            Unknown for data that are to be normalised by their own, until `checked` measures them.
+        reading: How its image files are read.
+        mask_values: Value in mask files of each class; where masks are read by colours, and where
+            there are no files, its label.
+        notes: Sentences about what was done with the files, for screen and report.
+        counts: The labels of the parts that have been looked at.
     """
 
     title: str
@@ -56,11 +66,17 @@ class DataSet:
     caveats: list[str] = field(default_factory=list)
     upright: bool = False
     statistics: Statistics = IMAGENET
+    reading: Reading = Reading()  # noqa: RUF009 (a tuple: nothing can change it)
+    mask_values: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: dict[str, LabelCounts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Give classes without colours of their own the colours of a wheel."""
+        """Give classes without colours of their own the colours of a wheel, and values."""
         if not self.colours:
             object.__setattr__(self, "colours", _wheel(len(self.classes)))
+        if not self.mask_values:
+            object.__setattr__(self, "mask_values", list(range(len(self.classes))))
 
     @property
     def evaluated(self) -> str:
@@ -76,6 +92,8 @@ class DataSet:
         self, part: str, progress: Callable[[Iterable[Any]], Iterable[Any]] | None = None
     ) -> LabelCounts:
         """Pixels and images of each class in a part."""
+        if part in self.counts:
+            return self.counts[part]
         return count_labels(
             _Targets(self.parts[part]),
             len(self.classes),

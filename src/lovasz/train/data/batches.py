@@ -37,22 +37,29 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, part: Part, crop: int, seed: int, *, upright: bool = False) -> None:
         set_track_meta(False)  # plain tensors: nothing here needs the metadata of medical images
         self.part, self.crop, self.seed = part, crop, seed
-        cut = RandSpatialCrop((crop, crop), random_size=False)
+        self.cut = RandSpatialCrop((crop, crop), random_size=False)
         turns = [] if upright else [RandFlip(prob=0.5, spatial_axis=1), RandRotate90(prob=0.75)]
-        self.transform = Compose([cut, *turns])
+        self.turns = Compose(turns)
+        self.transform = Compose([self.cut, *turns])
 
     def __getitem__(self, at: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-        """The crop (channels, S, S) and labels (S, S), as bytes, for an (epoch, index, time)."""
+        """The crop (channels, S, S) and labels (S, S) as bytes, for an (epoch, index, time).
+
+        The crop has floating-point numbers where the part has them.
+        """
         epoch, index, time = at
         # 32 bits that differ for each four; hashing of this kind is what SeedSequence is for.
         self.transform.set_random_state(
             int(np.random.SeedSequence([self.seed, epoch, index, time]).generate_state(1)[0])
         )
         image, labels = self.part[index]
-        # As one tensor, image and labels are cut and turned alike.
-        both = torch.cat([_grown(image, self.crop, 0), _grown(labels[None], self.crop, IGNORE)])
-        both = torch.as_tensor(self.transform(both))
-        return both[:-1], both[-1]
+        # Image and labels are cut alike, before they are one tensor: large images stay uncopied.
+        drawn = self.cut.R.get_state()
+        image = torch.as_tensor(self.cut(_grown(image, self.crop, 0)))
+        self.cut.R.set_state(drawn)
+        labels = torch.as_tensor(self.cut(_grown(labels[None], self.crop, IGNORE)))
+        both = torch.as_tensor(self.turns(torch.cat([image, labels])))
+        return both[:-1], both[-1].to(torch.uint8)
 
 
 def _grown(pixels: Tensor, side: int, value: int) -> Tensor:

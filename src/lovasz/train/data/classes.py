@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lovasz.train.data.base import IGNORE
+from lovasz.train.data.colours import find_colours, names_of
 from lovasz.train.data.text import read_lines
 from lovasz.train.data.walk import folders
 from lovasz.train.errors import UserError
@@ -27,7 +28,7 @@ class Classes(NamedTuple):
 
 
 def own_classes(root: Path, config: DataConfig) -> Classes | None:
-    """What the user says the classes are: by an option, or by a file in the folder.
+    """What the user says the classes are: by an option, a file in the folder, or their colours.
 
     Raises:
         UserError: If the file cannot be read or its names are none.
@@ -37,7 +38,10 @@ def own_classes(root: Path, config: DataConfig) -> Classes | None:
     # Roboflow writes the same table into the folder of each part.
     places = [root, *(folder for folder in folders(root) if "train" in folder.name.lower())]
     found = [place / name for place in places for name in _FILES if (place / name).is_file()]
-    return _from(found[0]) if found else None
+    if found:
+        return _from(found[0])
+    colours = find_colours(root, config.palette)
+    return Classes(names_of(colours)) if colours else None
 
 
 def is_class_file(path: Path) -> bool:

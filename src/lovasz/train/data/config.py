@@ -13,10 +13,11 @@ PARTS = ("train", "val", "test")
 # Options of folders with images and masks alone.
 OF_FOLDERS = (
     *("class_names", "images", "masks", "image_ending", "mask_ending", "lists", "parts"),
-    *("split", "split_seed", "without_mask"),
+    *("split", "split_seed", "without_mask", "mask_values", "palette", "value_range"),
+    *("orientation", "channels"),
 )
 # Options that are paths, of these options and of those that commands add.
-PATHS = ("data", "class_names", "images", "masks", "lists", "out")
+PATHS = ("data", "class_names", "images", "masks", "lists", "palette", "out")
 
 
 @dataclass(kw_only=True)
@@ -48,8 +49,23 @@ class DataConfig:
             not divided; without a third number there is no test part. By default 0.7, 0.15, 0.15.
         split_seed: Another number divides the images in another way.
         without_mask: What to do if an image has no mask.
-        ignore_index: Value in the mask files of pixels without a label. The folder layouts of
-            public data sets bring their own.
+        ignore_index: Value in the mask files of pixels without a label, or several in brackets;
+            by default 255, unless it is the value of a class. The folder layouts of public data
+            sets bring their own.
+        mask_values: Value in the mask files of each class, in the order of the names, for example
+            '[0, 255]'; by default 0, 1, 2 and so on.
+        palette: Text file with the colour of each class, for masks that are read by their colours:
+            a name and a colour in a line, as road 128 64 128. By default labelmap.txt in the
+            folder, if there are masks with colours.
+        value_range: Numbers in the image files that become black and white, for example
+            '[0, 4095]'; by default the range of their type.
+        orientation: Whether images are turned upright as their EXIF orientation says, as on a
+            screen, or left as they are stored, for masks that were drawn on stored pixels.
+        channels: Of the images; 0 for those of the files. 3 of grey images makes them colour, 1 of
+            colour grey; of more channels the first are taken, and 4 takes transparency too.
+        normalisation: Mean and spread that the images are normalised by: those of ImageNet, those
+            of the training part, or those of ImageNet only where the files hold three channels of
+            bytes.
     """
 
     data: str = "landcover"
@@ -65,11 +81,22 @@ class DataConfig:
     split: list[float] | None = None
     split_seed: int = 0
     without_mask: Literal["stop", "leave-out"] = "stop"
-    ignore_index: int = 255
+    ignore_index: int | list[int] | None = None
+    mask_values: list[int] | None = None
+    palette: str | None = None
+    value_range: list[float] | None = None
+    orientation: Literal["upright", "stored"] = "upright"
+    channels: int = 0
+    normalisation: Literal["auto", "imagenet", "train"] = "auto"
 
     def __post_init__(self) -> None:
         """Check the ranges that the types do not say."""
-        expect(0 <= self.ignore_index <= 255, "ignore_index", "0 to 255", self.ignore_index)
+        _check_codes("ignore_index", self.ignored)
+        _check_codes("mask_values", self.mask_values)
+        low_high = self.value_range
+        ordered = low_high is None or (len(low_high) == 2 and low_high[0] < low_high[1])
+        expect(ordered, "value_range", "two numbers, the smaller one first", low_high)
+        expect(self.channels >= 0, "channels", "0 or more", self.channels)
         for name in PATHS:
             value = getattr(self, name, None)
             if value is not None:  # shells leave --data=~/a as it is
@@ -79,6 +106,11 @@ class DataConfig:
         known = set(self.parts) <= set(PARTS)
         expect(known, "parts", f"names for {', '.join(PARTS)}", self.parts)
         expect(0 < self.tail <= 1, "tail", "more than 0 and at most 1", self.tail)
+
+    @property
+    def ignored(self) -> list[int] | None:
+        """The ignored values, None if they are not given."""
+        return [self.ignore_index] if isinstance(self.ignore_index, int) else self.ignore_index
 
     @property
     def reading(self) -> DataConfig:
@@ -100,3 +132,11 @@ def check_split(split: list[float] | None) -> None:
         "two or three fractions with a sum of 1, of which only the third may be 0",
         split,
     )
+
+
+def _check_codes(name: str, codes: list[int] | None) -> None:
+    """Raise a UserError unless these are different numbers that mask files may hold."""
+    fits = codes is None or (
+        len(set(codes)) == len(codes) and all(0 <= code <= 65535 for code in codes)
+    )
+    expect(fits, name, "different numbers from 0 to 65535", codes)

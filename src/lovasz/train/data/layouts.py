@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from lovasz.train.data.base import IGNORE
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -130,15 +126,6 @@ class Layout:
             if part != "test" or (listed.is_file() if listed else images.is_dir()):
                 parts[part] = Place(images, masks, listed)
         return Places(self, parts, (endings[0] or self.endings[0], endings[1] or self.endings[1]))
-
-    def table(self, count: int, ignore_index: int) -> np.ndarray:
-        """Mask value to label, 256 entries: IGNORE where ignored, -1 where it is an error."""
-        ignore = ignore_index if self.ignore is None else self.ignore
-        table = np.full(256, IGNORE if ignore < 0 else -1, dtype=np.int16)
-        table[list(self.labels) or range(count)] = range(count)
-        if ignore >= 0:
-            table[ignore] = IGNORE
-        return table
 
 
 class Place(NamedTuple):

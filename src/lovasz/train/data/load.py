@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lovasz.train.data.config import OF_FOLDERS, DataConfig
 from lovasz.train.data.folders import load_folder
 from lovasz.train.data.landcover import load_landcover
+from lovasz.train.data.looking import Show, silent
 from lovasz.train.data.scenes import load_scenes
+from lovasz.train.data.statistics import Statistics
 from lovasz.train.errors import expect
 
 if TYPE_CHECKING:
     from lovasz.train.data.base import DataSet
 
 
-def load_data(config: DataConfig) -> DataSet:
-    """The data set that the configuration names.
+def load_data(config: DataConfig, show: Show = silent) -> DataSet:
+    """The data set that the configuration names; `checked` looks at what its files hold.
+
+    Args:
+        config: What to read, and how.
+        show: Shows the progress.
 
     Raises:
         UserError: If it cannot be read, or an option does not go with it.
     """
     if config.data not in ("landcover", "scenes"):
-        return load_folder(config)
+        return load_folder(config, show)
     defaults = DataConfig()
     for name in OF_FOLDERS:
         value = getattr(config, name)
         none = f"none, for {config.data} is no folder"
         expect(value == getattr(defaults, name), name, none, value)
-    if config.data == "landcover":
-        return load_landcover(config.grouping)
-    return load_scenes(config.tail)
+    composed = config.data == "scenes"
+    data = load_scenes(config.tail) if composed else load_landcover(config.grouping)
+    if config.normalisation != "train":
+        return data
+    return replace(data, statistics=Statistics.unknown(data.statistics.channels))
