@@ -125,6 +125,9 @@ def test_ade_names_are_the_first_of_the_last_column(tmp_path):
     assert load(tmp_path / "data").classes[0] == "thing 1"
 
 
+RED = np.array([200, 0, 0], dtype=np.uint8)
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
 
@@ -163,12 +166,12 @@ ERRORS = {
         r"masks/0.png: expected labels from 0 to 2 or 255 for no label, got 3",
     ),
     "colour mask": (
-        lambda root: save(root / "train/masks/0.png", grey(0, (16, 16, 3))),
-        r"masks/0.png: expected a mask with one 8-bit label .*, got an image with several channels",
+        lambda root: save(root / "train/masks/0.png", np.eye(16, dtype=np.uint8)[..., None] * RED),
+        r"masks/0.png: expected one label per pixel .*, got several channels, for example \(200, 0",
     ),
     "16 bits": (
-        lambda root: save(root / "train/masks/0.png", np.zeros((16, 16), dtype=np.uint16)),
-        r"masks/0.png: expected a mask with one 8-bit label .*, got .* (u?int16|int32) pixels",
+        lambda root: save(root / "train/masks/0.png", np.full((16, 16), 300, dtype=np.uint16)),
+        r"masks/0.png: expected labels from 0 to 2 or 255 for no label, got 300; --mask_values",
     ),
     "unreadable image": (
         lambda root: truncate(root / "train/images/0.png"),

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lovasz import Window
 from lovasz.train.checkpoint import read
@@ -145,3 +147,15 @@ def test_what_several_processes_need_is_said_before_the_run(
     assert run(["train", *arguments(options | {"out": out} | changes)]) == 2
     assert f"lovasz: error: {sentence}" in capsys.readouterr().err
     assert not Path(out).exists()
+
+
+def test_a_wrong_mask_that_one_process_sees_ends_both(options, make_squares, tmp_path):
+    data = make_squares(tmp_path / "squares", {"train": 3, "val": 2})
+    Image.fromarray(np.full((16, 16), 9, dtype=np.uint8)).save(data / "val/masks/1.png")
+    out = tmp_path / "run"
+    code, _, said = finish(start(TOGETHER, options | {"data": str(data), "out": str(out)}))
+    assert code != 0
+    sentence = "val/masks/1.png: expected labels from 0 to 2 or 255 for no label, got 9"
+    assert said.count(f"lovasz: error: {data}/{sentence}") >= 1
+    assert "Traceback" not in said
+    assert not out.exists()

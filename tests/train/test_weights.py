@@ -60,7 +60,10 @@ def test_weights_of_one_scheme_with_its_option(squares, tmp_path):
     [
         (['--scheme_args={"beta": 0.9}'], "scheme: class_weights: expected beta with the scheme"),
         (["--out=/dev/null/weights.json"], "out: cannot write to /dev/null/weights.json: "),
-        (["--ignore_index=300"], "ignore_index: expected 0 to 255, got 300"),
+        (
+            ["--ignore_index=[0,70000]"],
+            "ignore_index: expected different numbers from 0 to 65535, got [0, 70000]",
+        ),
     ],
 )
 def test_errors_of_weights_are_one_line(squares, capsys, words, message):
