@@ -120,11 +120,6 @@ def test_options_that_do_not_fit_are_one_sentence(squares, options, message):
         load(squares, **options)
 
 
-def test_options_of_files_do_not_go_with_data_without_files():
-    with pytest.raises(UserError, match=r"channels: expected 0 with data scenes, got 1"):
-        load_data(DataConfig(data="scenes", channels=1))
-
-
 def test_mean_and_spread_are_those_of_the_training_part(squares):
     data = load(squares, normalisation="train")
     pixels = torch.cat([image.flatten(1) for image, _ in data.parts["train"]], 1).double()
@@ -284,6 +279,19 @@ def test_several_colours_of_a_class_and_colours_of_none(squares):
     assert load(squares, **palette, ignore_index=7).counts["train"].pixels.sum() == 7 * 205
     with pytest.raises(UserError, match=r"mask_values: expected none beside --palette"):
         load(squares, **palette, mask_values=[0, 1, 2])
+
+
+def test_a_labelmap_says_nothing_about_masks_of_labels(squares):
+    (squares / "labelmap.txt").write_text("one:0,0,0::\ntwo:9,9,9::\n3:8,8,8::\n", encoding="utf-8")
+    before = load(squares)
+    assert before.classes == ["dark", "red", "green"]  # of classes.txt
+    (squares / "classes.txt").unlink()
+    data = load(squares)
+    assert data.classes == ["one", "two", "3"]
+    assert torch.equal(data.label_counts.present, before.label_counts.present)
+    (squares / "labelmap.txt").write_text("one:0,0,0::\nvoid:9,9,9::\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"class_names: expected 2 to 255 names in .*labelmap.txt"):
+        load(squares)
 
 
 def test_a_run_on_16_bit_images_of_five_channels(options, squares):

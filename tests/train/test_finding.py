@@ -466,8 +466,10 @@ def test_options_out_of_range(options, message):
 @pytest.mark.parametrize("data", ["landcover", "scenes"])
 def test_options_of_folders_do_not_go_with_data_that_are_none(data):
     given = {"parts": {"train": "a"}, "split": [0.5, 0.5], "split_seed": 1}
+    given |= {"without_mask": "leave-out", "orientation": "stored", "channels": 1}
+    given |= {"mask_values": [0, 9], "value_range": [0, 1]}
     for name in OF_FOLDERS:
-        value = given.get(name, "leave-out" if name == "without_mask" else "a")
+        value = given.get(name, "a")
         with pytest.raises(UserError, match=f"^{name}: expected none, for {data} is no folder"):
             load_data(DataConfig(data=data, **{name: value}))
 

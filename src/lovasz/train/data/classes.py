@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lovasz.train.data.base import IGNORE
-from lovasz.train.data.colours import find_colours, names_of
+from lovasz.train.data.colours import colour_file, names_of, read_colours
 from lovasz.train.data.text import read_lines
 from lovasz.train.data.walk import folders
 from lovasz.train.errors import UserError
@@ -40,8 +40,8 @@ def own_classes(root: Path, config: DataConfig) -> Classes | None:
     found = [place / name for place in places for name in _FILES if (place / name).is_file()]
     if found:
         return _from(found[0])
-    colours = find_colours(root, config.palette)
-    return Classes(names_of(colours)) if colours else None
+    path = colour_file(root, config.palette)
+    return _checked(Classes(names_of(read_colours(path))), path) if path else None
 
 
 def is_class_file(path: Path) -> bool:
@@ -69,7 +69,10 @@ def known_classes(root: Path, layout: Layout) -> Classes:
 
 def _from(path: Path) -> Classes:
     lines = read_lines(path, "class_names", _EXPECTED)
-    classes = _table(lines, path) if path.suffix.lower() == ".csv" else Classes(lines)
+    return _checked(_table(lines, path) if path.suffix.lower() == ".csv" else Classes(lines), path)
+
+
+def _checked(classes: Classes, path: Path) -> Classes:
     names = classes.names
     if not 2 <= len(names) <= IGNORE:
         raise UserError(f"class_names: expected 2 to {IGNORE} names in {path}, got {len(names)}")

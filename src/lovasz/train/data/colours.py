@@ -82,16 +82,12 @@ def parse_colour(line: str) -> Colour | None:
     return None
 
 
-def find_colours(root: Path, palette: str | None) -> list[Colour] | None:
-    """The table that the option names, or the labelmap.txt of a folder; None if there is none.
-
-    Raises:
-        UserError: As read_colours.
-    """
+def colour_file(root: Path, palette: str | None) -> Path | None:
+    """The table that the option names, or the labelmap.txt of a folder; None if there is none."""
     if palette is not None:
-        return read_colours(Path(palette))
+        return Path(palette)
     path = root / "labelmap.txt"
-    return read_colours(path) if path.is_file() else None
+    return path if path.is_file() else None
 
 
 def class_colours(table: list[Colour], classes: list[str]) -> tuple[dict[int, int], list[int]]:
@@ -110,9 +106,9 @@ def class_colours(table: list[Colour], classes: list[str]) -> tuple[dict[int, in
 
 
 def first_colours(table: list[Colour], classes: list[str]) -> list[tuple[int, int, int]]:
-    """The first colour of each class, for pictures."""
+    """The first colour of each class, for pictures; none if a class has no colour."""
     first = {colour.name: colour.rgb for colour in reversed(table)}
-    return [first[name] for name in classes]
+    return [first[name] for name in classes] if set(classes) <= set(first) else []
 
 
 def names_of(table: list[Colour]) -> list[str]:

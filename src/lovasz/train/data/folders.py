@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lovasz.train.data.base import DataSet
-from lovasz.train.data.colours import find_colours, first_colours
+from lovasz.train.data.colours import colour_file, first_colours, read_colours
 from lovasz.train.data.finding import find_pairs
 from lovasz.train.data.headers import Heads, look_at_heads
 from lovasz.train.data.images import Reading
@@ -39,7 +39,8 @@ def load_folder(config: DataConfig, show: Show = silent) -> DataSet:
         config.orientation, (low_high[0], low_high[1]) if low_high else None, config.channels
     )
     heads = look_at_heads(found.parts, reading, show)
-    colours = find_colours(found.root, config.palette)
+    table = colour_file(found.root, config.palette)
+    colours = read_colours(table) if table else []
     if colours and (config.palette is not None or heads.coloured):
         values = colour_values(config, names, colours)
     else:
@@ -63,7 +64,7 @@ def load_folder(config: DataConfig, show: Show = silent) -> DataSet:
         title,
         names,
         dict(parts),
-        first_colours(colours, names) if colours else [],
+        first_colours(colours, names),
         statistics=_statistics(config, heads),
         reading=reading,
         mask_values=[] if values.colours else values.of_classes,

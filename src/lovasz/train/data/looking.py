@@ -76,5 +76,4 @@ def _gathered(value: Any) -> list[Any]:
     group = distributed.new_group(backend="gloo")
     values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value, group=group)
-    distributed.destroy_process_group(group)
     return values

@@ -164,10 +164,11 @@ def _labels(path: Path, codes: np.ndarray, values: Values) -> np.ndarray:
     labels = values.table()[codes]
     wrong = labels < 0
     if wrong.any():
-        hint = (
-            "" if values.colours else "; --mask_values gives the value of each class in the masks"
-        )
-        found = values.name(int(codes[wrong].max()))
-        raise UserError(f"{path}: expected {values.expected()}, got {found}{hint}")
+        code = int(codes[wrong].max())
+        hint = "--mask_values gives the value of each class in the masks"
+        if values.colours:
+            rgb = " ".join(map(str, code.to_bytes(3, "big")))
+            hint = f"a line 'void {rgb}' in the table leaves its pixels without a label"
+        raise UserError(f"{path}: expected {values.expected()}, got {values.name(code)}; {hint}")
     result: np.ndarray = labels.astype(np.uint8)
     return result

@@ -187,7 +187,7 @@ def _lossy_webp(file: BinaryIO, format_name: str) -> str:
 def _png_header(file: FileIO) -> Header:
     """From the chunks: Pillow tells neither 2 and 4 bits nor, before decoding, the orientation."""
     file.seek(len(_PNG))
-    orientation, transparent = 1, False
+    orientation, transparent, name = 1, False, b""
     width = height = bits = colour = 0
     while len(head := file.read(8)) == 8:
         size, name = struct.unpack(">I4s", head)
