@@ -32,6 +32,12 @@ document.getElementById("wider").textContent = JSON.stringify(
 """
 
 
+LEFT_OUT = {
+    "hidden files": ["train/images/.<i>.png"],
+    "masks without an image": [f"train/masks/{k}.png" for k in range(10_002)],
+}
+
+
 def results(folder, loss, seed, classes):
     """A complete run, as its folder would have it; no network was trained for it."""
     score = 0.3 + 0.1 * list(TITLES).index(loss) + 0.01 * seed
@@ -54,7 +60,8 @@ def write(folder, losses, seeds):
     config = CompareConfig(data="squares", losses=losses, seeds=seeds, learning_rates=[0.001])
     classes = ["a class whose name is long", "red", "green", "never seen"]
     part = [None] * 4
-    data = DataSet("Squares", classes, {"train": part, "val": part, "test": part})
+    parts = {"train": part, "val": part, "test": part}
+    data = DataSet("Squares", classes, parts, notes=["Images: <4> train."], left_out=LEFT_OUT)
     runs = [results(folder, loss, seed, classes) for loss in losses for seed in seeds]
     write_report(folder / "report.html", config, summarise(config, data, runs), complete=True)
     return folder
@@ -116,6 +123,14 @@ def test_every_number_has_the_heading_of_its_column_at_hand(of_one_seed, of_many
                         r"\W|mIoU|IoU", "", heading
                     )
             assert all(None not in row[1:] for row in rows[:-1])
+
+
+def test_what_is_left_out_of_the_data_is_listed(of_one_seed):
+    page = report(of_one_seed)
+    assert "Images: &lt;4&gt; train." in page
+    assert "<p>hidden files: 1</p>\n<pre>train/images/.&lt;i&gt;.png</pre>" in page
+    assert "<p>masks without an image: 10002</p>\n<pre>train/masks/0.png\n" in page
+    assert "train/masks/9999.png\n\n… and 2 more</pre>" in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium to lay the page out")

@@ -56,6 +56,7 @@ class DataSet:
         mask_values: Value in mask files of each class; where masks are read by colours, and where
             there are no files, its label.
         notes: Sentences about what was done with the files, for screen and report.
+        left_out: Of each reason the files that are left out for it.
         counts: The labels of the parts that have been looked at.
     """
 
@@ -69,6 +70,7 @@ class DataSet:
     reading: Reading = Reading()  # noqa: RUF009 (a tuple: nothing can change it)
     mask_values: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
     counts: dict[str, LabelCounts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

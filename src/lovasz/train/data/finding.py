@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import combinations, groupby
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,20 +56,21 @@ class Found:
         used = ", ".join(f"{len(pairs)} {part}" for part, pairs in self.parts.items())
         return [f"Images: {used}. {self._left_out()}".rstrip(), *self.remarks]
 
+    @property
+    def reasons(self) -> dict[str, list[str]]:
+        """Of each reason what is left out for it: paths from the folder on, as text."""
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for path, why in sorted(self.left_out, key=lambda one: one.why):
+            reasons[why].append(_shown(path, self.root))
+        return dict(reasons)
+
     def _left_out(self) -> str:
-        if not self.left_out:
-            return ""
-        groups = []
         limit = _SHOWN if len(self.left_out) > _MANY else _MANY
-        for why, group in groupby(sorted(self.left_out, key=_reason), key=_reason):
-            paths = [_shown(path, self.root) for path, _ in group]
+        groups = []
+        for why, paths in self.reasons.items():
             more = ", …" if len(paths) > limit else ""
             groups.append(f"{why}: {len(paths)} ({', '.join(paths[:limit])}{more})")
-        return f"Left out: {'; '.join(groups)}."
-
-
-def _reason(left_out: LeftOut) -> str:
-    return left_out.why
+        return f"Left out: {'; '.join(groups)}." if groups else ""
 
 
 def find_pairs(config: DataConfig) -> Found:

@@ -69,6 +69,7 @@ def load_folder(config: DataConfig, show: Show = silent) -> DataSet:
         reading=reading,
         mask_values=[] if values.colours else values.of_classes,
         notes=[*found.notes, *heads.notes],
+        left_out=found.reasons,
     )
 
 
