@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lovasz.train.data import DataConfig
+from lovasz.train.data.finding import Found, find_pairs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,6 +34,22 @@ def pairs(images: str, masks: str, parts: str = "train val test", count: int = 2
         for k in range(count)
         for name in (images, masks)
     ]
+
+
+BY_PART = pairs("{p}/images/{k}.jpg", "{p}/masks/{k}.png")
+UNDIVIDED = pairs("images/{k}.jpg", "masks/{k}.png", "all")
+
+
+def find(root: Path, **options: Any) -> Found:
+    return find_pairs(DataConfig(data=str(root), **options))
+
+
+def names(found: Found) -> dict[str, list[str]]:
+    """Of each part the pairs as `image mask`, from the data set's folder on."""
+    return {
+        part: [" ".join(str(path.relative_to(found.root)) for path in pair) for pair in pairs]
+        for part, pairs in found.parts.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -105,6 +124,7 @@ class Odd:
         left_out: The reason of each path that is left out, from the training part on; for errors
             the pattern of the sentence.
         options: Of the data.
+        used: How many images the training part then has.
     """
 
     what: str
@@ -112,6 +132,7 @@ class Odd:
     add: Callable[[Path], object]
     left_out: dict[str, str] | str
     options: dict[str, Any] = field(default_factory=dict)
+    used: int = 2
 
 
 def _files(*names: str) -> Callable[[Path], object]:
@@ -143,7 +164,9 @@ def _list(train: Path) -> None:
 
 
 ODD = [
-    Odd("a linked sub-folder", "its images are used", _linked, {"../disk": "other folders"}),
+    Odd(
+        "a linked sub-folder", "its images are used", _linked, {"../disk": "other folders"}, used=3
+    ),
     Odd(
         "a link to a folder that it is in",
         "left out",

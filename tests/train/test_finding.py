@@ -1,89 +1,18 @@
-"""Folders as people have them: which image has which mask in which part, and what is left out.
-
-After a change of the cases `python -m tests.train.test_finding` writes the tables of the docs.
-"""
+"""Folders as people have them: which image has which mask in which part, and what is left out."""
 
 from __future__ import annotations
 
 import os
 import sys
-import unicodedata
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lovasz.train.config import TrainConfig
 from lovasz.train.data import DataConfig, load_data
 from lovasz.train.data.config import OF_FOLDERS
-from lovasz.train.data.finding import Found, find_pairs
+from lovasz.train.data.finding import find_pairs
 from lovasz.train.errors import UserError
-from tests.train.folder_kinds import FORMS, ODD, form_rows, odd_rows, pairs, tree
-
-PAGE = Path(__file__).parents[2] / "docs" / "training.md"
-
-
-def find(root: Path, **options: Any) -> Found:
-    return find_pairs(DataConfig(data=str(root), **options))
-
-
-def names(found: Found) -> dict[str, list[str]]:
-    """Of each part the pairs as `image mask`, from the data set's folder on."""
-    return {
-        part: [" ".join(str(path.relative_to(found.root)) for path in pair) for pair in pairs]
-        for part, pairs in found.parts.items()
-    }
-
-
-@pytest.mark.parametrize("form", FORMS, ids=[form.masks for form in FORMS])
-@pytest.mark.parametrize("validation", ["val", "Valid"])
-def test_a_form_of_the_table_is_found(tmp_path, form, validation):
-    divided = "{p}" in form.images
-    count = 2 if divided else 6
-    files = pairs(form.images, form.masks, f"train {validation} test" if divided else "all", count)
-    found = find(tree(tmp_path, *files), **form.options)
-    assert not found.left_out
-    if divided:
-        assert names(found) == {
-            part: [" ".join(pairs(form.images, form.masks, name, 2)[k : k + 2]) for k in (0, 2)]
-            for part, name in {"train": "train", "val": validation, "test": "test"}.items()
-        }
-    else:
-        by_chance = sorted(pair for part in names(found).values() for pair in part)
-        assert by_chance == [" ".join(files[k : k + 2]) for k in range(0, 12, 2)]
-
-
-@pytest.mark.parametrize("case", ODD, ids=[case.what for case in ODD])
-def test_what_becomes_of_what_else_is_there(tmp_path, case):
-    tree(tmp_path, *pairs("{p}/images/{k}.jpg", "{p}/masks/{k}.png", "train val"))
-    case.add(tmp_path / "train")
-    if isinstance(case.left_out, str):
-        with pytest.raises(UserError, match=case.left_out):
-            find(tmp_path, **case.options)
-        return
-    found = find(tmp_path, **case.options)
-    left_out = {os.path.relpath(path, tmp_path / "train"): why for path, why in found.left_out}
-    assert {path: left_out.pop(path, None) for path in case.left_out} == case.left_out
-    assert all(why == "files of other kinds" or "names" in why for why in left_out.values())
-    images = 3 if "are used" in case.gives and "linked" in case.what else 2
-    assert len(found.parts["train"]) == images
-    assert all(why in found.notes[0] for why in case.left_out.values())
-
-
-def test_the_page_has_the_tables():
-    page = PAGE.read_text(encoding="utf-8")
-    assert _with_tables(page) == page
-
-
-def _with_tables(page: str) -> str:
-    """The page with the tables between their marks."""
-    for name, rows in (("forms", form_rows()), ("odd", odd_rows())):
-        mark = f"<!-- folders: {name} -->\n"
-        before, _, after = page.split(mark)
-        lines = [" | ".join(("", *row, "")).strip() for row in rows]
-        lines.insert(1, "|" + "---|" * len(rows[0]))
-        page = f"{before}{mark}\n{chr(10).join(lines)}\n\n{mark}{after}"
-    return page
+from tests.train.folder_kinds import BY_PART, UNDIVIDED, find, names, pairs, tree
 
 
 def test_folders_with_names_of_their_own(tmp_path):
@@ -157,76 +86,6 @@ def test_a_split_gives_the_parts_that_are_missing(tmp_path):
         find(tmp_path)
 
 
-LISTS = {
-    "names": ("0\n1.jpg\n", "2"),
-    "paths": ("images/0.jpg\n./images/1.jpg", "images\\2.jpg"),
-    "pairs": ("images/0.jpg masks/0.png\nimages/1.jpg\tmasks/1.png", "0.jpg,0.png"),
-    "pairs from the root": ("/images/0.jpg /masks/0.png\n/images/1.jpg /masks/1.png", "2 2"),
-    "a comment": ("# mine\r\n0\r\n\r\n1", "2"),
-    "a way round": ("masks/../images/0.jpg\nimages/1.jpg", "2"),
-    "a heading": ("image_path;mask_path\nimages/0.jpg;masks/0.png\n1.jpg;1.png", "Id\n2"),
-}
-
-
-@pytest.mark.parametrize(("train", "val"), LISTS.values(), ids=LISTS)
-def test_lists(tmp_path, train, val):
-    files = pairs("images/{k}.jpg", "masks/{k}.png", "all", count=3)
-    found = find(tree(tmp_path, *files, train=train, valid=val))
-    assert names(found)["train"] == [f"images/{k}.jpg masks/{k}.png" for k in range(2)]
-    assert len(found.parts["val"]) == 1
-
-
-@pytest.mark.parametrize("form", [form for form in FORMS if "{p}" not in form.images])
-def test_lists_of_undivided_folders(tmp_path, form):
-    folder = form.images.replace("{k}.jpg", "").replace("{k}.png", "").replace("images/", "")
-    files = pairs(form.images, form.masks, "all", count=3)
-    found = find(tree(tmp_path, *files, train=f"{folder}0", val=f"{folder}1"), **form.options)
-    assert [part[0] for part in names(found).values()] == [
-        " ".join(files[k : k + 2]) for k in (0, 2)
-    ]
-    assert {path.name for path, _ in found.left_out} == {Path(file).name for file in files[4:]}
-
-
-@pytest.mark.parametrize(
-    ("place", "options"),
-    [
-        ("ImageSets/Segmentation/{}.txt", {}),
-        ("splits/{}.csv", {}),
-        ("cv/{}.lst", {"lists": "cv/{part}.lst"}),
-    ],
-)
-def test_places_of_lists(tmp_path, place, options):
-    tree(tmp_path, *pairs("JPEGImages/{k}.jpg", "SegmentationClass/{k}.png", "all"))
-    for name, text in (("train", "0"), ("val", "1")):
-        path = tmp_path / place.format(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert [len(part) for part in find(tmp_path, **options).parts.values()] == [1, 1]
-
-
-def test_a_list_without_parts_is_divided(tmp_path):
-    files = pairs("a/{k}.jpg", "b/{k}.png", "all", count=6)
-    lines = "\n".join(f"a/{k}.jpg b/{k}.png" for k in range(5))
-    found = find(tree(tmp_path, *files, all=lines), lists="all.txt", split=[0.6, 0.4])
-    assert [len(part) for part in found.parts.values()] == [3, 2]
-
-
-@pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
-)
-def test_lists_and_class_names_in_any_encoding(tmp_path, encoding):
-    text = "café (1)\r\nb [x] c\n".encode(encoding)
-    files = [name for stem in ("café (1)", "b [x] c") for name in pairs(stem, stem, "all", 1)]
-    images = [f"images/{name}.jpg" for name in files[::2]]
-    masks = [f"masks/{unicodedata.normalize('NFD', name)}.png" for name in files[::2]]
-    tree(tmp_path, *images, *masks, train=text, val=text, classes=text)
-    found = find(tmp_path)
-    assert [pair.image.name for pair in found.parts["train"]] == ["café (1).jpg", "b [x] c.jpg"]
-    assert found.classes.names == ["café (1)", "b [x] c"]
-    assert "Images that are both in the train and in the val part: 2" in found.notes[1]
-    assert not found.left_out
-
-
 def test_what_is_left_out_is_told(tmp_path):
     tree(tmp_path, *pairs("{p}/images/{k}.jpg", "{p}/masks/{k}.png", "train val"), train="0")
     more = ["images/._0.jpg", "images/.ipynb_checkpoints/0.jpg", "images/0.bmp", "images/a.gif"]
@@ -254,16 +113,6 @@ def test_what_is_left_out_is_told(tmp_path):
     assert line.startswith("Images: 2 train, 2 val. Left out: files of other kinds: 2 (train/ima")
     told = "masks without an image: 4 (train/masks/6.png, train/masks/7.png, train/masks/8.png, …)"
     assert told in line
-
-
-def test_what_no_list_names_is_told(tmp_path):
-    files = pairs("images/{k}.jpg", "masks/{k}.png", "all", count=4)
-    found = find(tree(tmp_path, *files, train="0\n1\n1", val="2"))
-    assert [(path.name, why) for path, why in found.left_out] == [
-        ("3.jpg", "images in no list"),
-        ("3.png", "masks in no list"),
-    ]
-    assert found.notes[1].startswith("Images that come more than once in the train part: 1")
 
 
 def test_linked_folders_are_followed_once(tmp_path):
@@ -317,8 +166,6 @@ def test_voc_with_other_lists_and_masks(tmp_path):
     assert len(found.parts["train"]) == len(found.parts["val"]) == 1
 
 
-BY_PART = pairs("{p}/images/{k}.jpg", "{p}/masks/{k}.png")
-UNDIVIDED = pairs("images/{k}.jpg", "masks/{k}.png", "all")
 REFUSED = {
     "masks with an ending": (
         pairs("{p}/images/{k}.jpg", "{p}/masks/{k}_seg.png"),
@@ -425,29 +272,6 @@ def test_a_folder_that_does_not_fit_hears_what_would(tmp_path, files, options, m
     assert "\n" not in str(caught.value)
 
 
-BAD_LISTS = {
-    "unknown": ("0\nnine and ten", {}, r"train.txt: .* nine and ten in .*images, found none$"),
-    "a path of another machine": (
-        "/data/me/images/0.jpg",
-        {},
-        r"found none; images/0.jpg is there: list paths from there on$",
-    ),
-    "empty": ("\n", {}, r"^data: expected images in .*train.txt, found none$"),
-    "no text": (b"\xff\xd8\x81\x00", {}, r"^lists: expected a text file .*train.txt, which is no"),
-    "endings of pairs": (
-        "0.jpg 0.png",
-        {"mask_ending": "_mask"},
-        r"^mask_ending: expected none, for the lists name the masks, got _mask$",
-    ),
-}
-
-
-@pytest.mark.parametrize(("train", "options", "message"), BAD_LISTS.values(), ids=BAD_LISTS)
-def test_a_list_that_does_not_fit(tmp_path, train, options, message):
-    with pytest.raises(UserError, match=message):
-        find(tree(tmp_path, *UNDIVIDED, train=train, val="1.jpg 1.png"), **options)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -513,7 +337,3 @@ def test_names_that_are_no_text_can_be_used_and_printed(tmp_path):
     found = find(tree(tmp_path, *BY_PART, *more))
     assert len(found.parts["train"]) == 3
     assert found.notes[0].encode().endswith(b"(train/masks/?.png).")
-
-
-if __name__ == "__main__":
-    PAGE.write_text(_with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
