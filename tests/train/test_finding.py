@@ -298,6 +298,42 @@ def test_options_of_folders_do_not_go_with_data_that_are_none(data):
             load_data(DataConfig(data=data, **{name: value}))
 
 
+def test_options_of_built_in_data_do_not_go_with_folders():
+    for options in ({"grouping": "families"}, {"tail": 0.5}):
+        (name,) = options
+        with pytest.raises(UserError, match=f"^{name}: expected .*, for the data are not"):
+            load_data(DataConfig(data="folder", **options))
+
+
+def test_ade_with_class_names_of_the_users_own(tmp_path):
+    files = [name.replace("val", "validation") for name in pairs("i/{k}.jpg", "a/{k}.png", "x")]
+    places = {"i": "images", "a": "annotations"}
+    for part in ("training", "validation"):
+        tree(tmp_path, *(f"{places[name[0]]}/{part}/{name[2:]}" for name in files))
+    (tmp_path / "classes.txt").write_text("\n".join(f"thing {k}" for k in range(150)))
+    assert find(tmp_path).layout.name == "ADE20K"
+    (tmp_path / "classes.txt").write_text("sky\nroad")
+    assert find(tmp_path).layout.name == "folders by kind"
+
+
+def test_masks_of_labelme_are_in_the_folder_with_images(tmp_path):
+    folders = ("SegmentationClass/{k}.npy", "SegmentationClassVisualization/{k}.jpg")
+    files = pairs("JPEGImages/{k}.jpg", "SegmentationClassPNG/{k}.png", "all", 3)
+    found = find(tree(tmp_path, *files, *pairs(*folders, "all", 3)))
+    assert found.parts["train"][0].mask.parent.name == "SegmentationClassPNG"
+    assert [path.name for path, _ in found.left_out] == ["SegmentationClassVisualization"]
+
+
+def test_voc_without_a_list_of_the_validation_part(tmp_path):
+    tree(tmp_path, *pairs("JPEGImages/{k}.jpg", "SegmentationClass/{k}.png", "all", 4))
+    (tmp_path / "classes.txt").unlink()
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("0\n1\n2\n3")
+    with pytest.raises(UserError, match=r"^data: expected images in .*val.txt, found none; --spl"):
+        find(tmp_path)
+    assert len(find(tmp_path, split=[0.75, 0.25]).parts["val"]) == 1
+
+
 def test_other_folders_that_cannot_be_read_do_no_harm(tmp_path, monkeypatch):
     tree(tmp_path, *BY_PART, "locked/1.png", "train/images/locked/1.png")
     scandir = os.scandir

@@ -105,14 +105,22 @@ class Layout:
         """The number of classes; 0 where it is not known."""
         return len(self.classes) or len(self.labels)
 
-    def fits(self, root: Path) -> bool:
-        """Whether the training part stands where this data set has it."""
+    def fits(self, root: Path, own_classes: int | None) -> bool:
+        """Whether the training part stands where this data set has it.
+
+        Args:
+            root: The folder.
+            own_classes: Number of class names that the user has for it. With another number than
+                its own it is none: others arrange their folders in the same way.
+        """
         train = self.parts["train"]
         folders = [place.replace("{part}", train) for place in (self.images, self.masks)]
-        files = [file.replace("{part}", train) for file in (self.lists, self.class_table) if file]
-        divides = self.lists or self.images
+        files = [self.lists.replace("{part}", train)] if self.lists else []
+        if own_classes is None and self.class_table:
+            files.append(self.class_table)
         return (
-            "{part}" in divides
+            own_classes in (None, self.size)
+            and "{part}" in (self.lists or self.images)
             and all((root / folder).is_dir() for folder in folders)
             and all((root / file).is_file() for file in files)
         )
@@ -123,7 +131,7 @@ class Layout:
         for part, name in self.parts.items():
             images, masks = (root / p.replace("{part}", name) for p in (self.images, self.masks))
             listed = root / self.lists.replace("{part}", name) if self.lists else None
-            if part != "test" or (listed.is_file() if listed else images.is_dir()):
+            if part == "train" or (listed.is_file() if listed else images.is_dir()):
                 parts[part] = Place(images, masks, listed)
         return Places(self, parts, (endings[0] or self.endings[0], endings[1] or self.endings[1]))
 

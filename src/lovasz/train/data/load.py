@@ -27,6 +27,10 @@ def load_data(config: DataConfig, show: Show = silent) -> DataSet:
     Raises:
         UserError: If it cannot be read, or an option does not go with it.
     """
+    for name, owner in (("grouping", "landcover"), ("tail", "scenes")):
+        value, default = getattr(config, name), getattr(DataConfig, name)
+        wanted = f"{default}, for the data are not {owner}"
+        expect(config.data == owner or value == default, name, wanted, value)
     if config.data not in ("landcover", "scenes"):
         return load_folder(config, show)
     defaults = DataConfig()

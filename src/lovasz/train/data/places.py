@@ -27,15 +27,14 @@ def find_places(root: Path, config: DataConfig, own_classes: int | None) -> Plac
     Args:
         root: Its folder.
         config: The options with names of folders and lists.
-        own_classes: Number of class names that the user has for it. A well-known data set with
-            another number is none: others arrange their folders in the same way.
+        own_classes: Number of class names that the user has for it.
 
     Raises:
         UserError: If there are no such places, or several that might be meant.
     """
     for known in LAYOUTS:
         layout = _renamed(known, config)
-        if layout.fits(root) and own_classes in (None, known.size):
+        if layout.fits(root, own_classes):
             return layout.places(root, (config.image_ending, config.mask_ending))
     survey = Survey(root, config)
     places = survey.listed() if config.lists else survey.divided() or survey.listed()
