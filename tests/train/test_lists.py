@@ -64,6 +64,23 @@ def test_a_list_without_parts_is_divided(tmp_path):
     assert [len(part) for part in found.parts.values()] == [3, 2]
 
 
+def test_a_table_may_say_the_part(tmp_path):
+    files = pairs("a/{k}.jpg", "b/{k}.png", "all", count=4)
+    rows = [
+        f"a/{k}.jpg,{part},b/{k}.png" for k, part in enumerate(["train", "Valid", "train", "test"])
+    ]
+    tree(tmp_path, *files)
+    (tmp_path / "all.csv").write_text("\n".join(["image,Split,mask_path", *rows]))
+    assert names(find(tmp_path, lists="all.csv")) == {
+        "train": ["a/0.jpg b/0.png", "a/2.jpg b/2.png"],
+        "val": ["a/1.jpg b/1.png"],
+        "test": ["a/3.jpg b/3.png"],
+    }
+    (tmp_path / "all.csv").write_text("\n".join(["image,split,mask", "a/0.jpg,7,b/0.png"]))
+    with pytest.raises(UserError, match=r"all.csv: expected train, val, test as parts, got 7$"):
+        find(tmp_path, lists="all.csv")
+
+
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
 )

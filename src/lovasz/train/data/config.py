@@ -41,8 +41,9 @@ class DataConfig:
             example _sat, _sat.jpg to say the extension too, or sat_* for a beginning.
         mask_ending: What ends the names of masks, likewise, for example _mask.
         lists: Text file with the images of a part, `{part}` in the place of its name, for example
-            'splits/{part}.txt'; without `{part}`, the images that `split` divides. On each line
-            an image, or an image and its mask. By default train.txt and so on.
+            'splits/{part}.txt'; without `{part}`, of all parts, which its column split says or
+            the option split divides. On each line an image, or an image and its mask. By default
+            train.txt and so on.
         parts: Names of the parts in folders and lists, for example
             '{"train": "fold1", "val": "fold2"}'; by default train, val, valid, test and the like.
         split: Fractions of the images in the training, validation and test part, for data that is

@@ -13,6 +13,7 @@ import numpy as np
 
 from lovasz.train.data.classes import Classes, is_class_file, known_classes, own_classes
 from lovasz.train.data.config import PARTS
+from lovasz.train.data.folder_names import FolderNames
 from lovasz.train.data.lists import Lists
 from lovasz.train.data.pairs import Pair, Sides
 from lovasz.train.data.places import find_places
@@ -91,7 +92,7 @@ def find_pairs(config: DataConfig) -> Found:
         classes = known_classes(root, layout)
     parts, left_out = _paired(root, places, config)
     remarks = _shared(parts)
-    if not places.divided:
+    if not places.divided and list(parts) == ["train"]:
         parts = _divided(parts.get("train", []), config.split or _SPLIT, config.split_seed)
         remarks.append(_how(config))
     elif config.split:
@@ -125,7 +126,8 @@ def _paired(
         if place[:2] not in sides:
             sides[place[:2]] = Sides(place, places.endings)
         both = sides[place[:2]]
-        paired = Lists(root, both).pair(place.list) if place.list else both.pair()
+        lists = Lists(root, both, FolderNames(config))
+        paired = lists.pair(place.list) if place.list else both.pair()
         by_name |= paired.by_name
         if paired.missing and config.without_mask == "stop":
             raise UserError(both.sentence(paired.missing))
@@ -133,7 +135,9 @@ def _paired(
             raise UserError(both.nothing(paired.missing))
         left_out += [LeftOut(image, "images without a mask") for image in paired.missing]
         left_out += paired.left_out
-        if paired.pairs:
+        if paired.parts and not places.divided:
+            parts = {name: paired.parts[name] for name in PARTS if name in paired.parts}
+        elif paired.pairs:
             parts[part] = paired.pairs
     if any(place.list for place in places.parts.values()):
         left_out += _unlisted(parts, sides)

@@ -6,8 +6,9 @@ import csv
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from lovasz.train.data.config import PARTS
 from lovasz.train.data.naming import Key, common_name, composed, is_image, key, preference
 from lovasz.train.data.pairs import Pair, Paired
 from lovasz.train.data.text import read_lines
@@ -17,20 +18,37 @@ from lovasz.train.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lovasz.train.data.folder_names import FolderNames
     from lovasz.train.data.pairs import Sides
 
 # Headings of the columns of a table, as they are without `path`, `file`, `name` and `id`.
 _HEADINGS = (
     {"image", "images", "img", "imgs", "input", "rgb", "photo", ""},
     {"mask", "masks", "label", "labels", "annotation", "gt", "target", "segmentation"},
+    {"split", "part", "subset", "set"},
 )
 
 
-class Lists:
-    """Reads lists of one data set."""
+class Columns(NamedTuple):
+    """Where a table has what; its parts only matter if it is one list for all of them."""
 
-    def __init__(self, root: Path, sides: Sides) -> None:
-        self.root, self.sides = root, sides
+    image: int
+    mask: int | None
+    part: int | None
+    delimiter: str
+
+
+class Lists:
+    """Reads lists of one data set.
+
+    Args:
+        root: Its folder.
+        sides: Its images and masks.
+        names: What its parts are called.
+    """
+
+    def __init__(self, root: Path, sides: Sides, names: FolderNames) -> None:
+        self.root, self.sides, self.names = root, sides, names
         self._folders: dict[Path, dict[str, Path]] = {}
 
     def pair(self, path: Path) -> Paired:
@@ -41,10 +59,8 @@ class Lists:
         """
         paired = Paired(by_name=False)
         lines = read_lines(path, "lists", "a text file with an image on each line")
-        columns: tuple[int, int | None] | None = None
-        for number, line in enumerate(lines):
-            if number == 0 and (columns := self._columns(line, path)):
-                continue
+        columns = self._columns(lines[0], path) if lines else None
+        for line in lines[1:] if columns else lines:
             found = self._by_columns(line, columns, path) if columns else self._read(line, path)
             if found is None:
                 if line.startswith("#"):
@@ -56,9 +72,18 @@ class Lists:
                 mask = self.sides.mask(self._key(image), image)
             if mask is None:
                 paired.missing.append(image)
-            else:
-                paired.pairs.append(Pair(image, mask))
+                continue
+            paired.pairs.append(Pair(image, mask))
+            if columns and columns.part is not None:
+                part = self._part(_cells(line, columns.delimiter)[columns.part], path)
+                paired.parts.setdefault(part, []).append(paired.pairs[-1])
         return paired
+
+    def _part(self, name: str, path: Path) -> str:
+        for part in PARTS:
+            if self.names.is_part(name, part):
+                return part
+        raise UserError(f"{path}: expected {', '.join(PARTS)} as parts, got {name}")
 
     def _read(self, line: str, path: Path) -> tuple[Path, Path | None] | None:
         """Image and mask of a line: the whole line, or else two names on it."""
@@ -72,24 +97,28 @@ class Lists:
                 return image, mask
         return None
 
-    def _columns(self, line: str, path: Path) -> tuple[int, int | None] | None:
-        """The columns of image and mask, if the line is the heading of a table."""
+    def _columns(self, line: str, path: Path) -> Columns | None:
+        """The columns of a table, if the line is its heading."""
         if self._read(line, path):
             return None
-        words = [re.sub(r"[\W_]+|path|file|name|id", "", cell.lower()) for cell in _cells(line)]
+        delimiter = _delimiter(line)
+        words = [
+            re.sub(r"[\W_]+|path|file|name|id", "", cell.lower())
+            for cell in _cells(line, delimiter)
+        ]
         at = [next((k for k, w in enumerate(words) if w in names), None) for names in _HEADINGS]
-        return None if at[0] is None else (at[0], at[1])
+        return None if at[0] is None else Columns(at[0], at[1], at[2], delimiter)
 
     def _by_columns(
-        self, line: str, columns: tuple[int, int | None], path: Path
+        self, line: str, columns: Columns, path: Path
     ) -> tuple[Path, Path | None] | None:
-        cells = _cells(line)
-        if len(cells) <= max(columns[0], columns[1] or 0):
+        cells = _cells(line, columns.delimiter)
+        if len(cells) <= max(at for at in columns[:3] if at is not None):
             return None
-        image = self._image(cells[columns[0]], path)
-        if image is None or columns[1] is None:
+        image = self._image(cells[columns.image], path)
+        if image is None or columns.mask is None:
             return (image, None) if image else None
-        mask = self._find(cells[columns[1]], path, self.sides.place.masks)
+        mask = self._find(cells[columns.mask], path, self.sides.place.masks)
         return (image, mask) if mask else None
 
     def _image(self, name: str, path: Path) -> Path | None:
@@ -159,7 +188,12 @@ def _halves(line: str) -> Iterator[tuple[str, str]]:
         yield line[: space.start()].strip("\"'"), line[space.end() :].strip("\"'")
 
 
+def _delimiter(line: str) -> str:
+    """What separates the cells of a line of a table."""
+    return next((mark for mark in "\t;," if mark in line), ",")
+
+
 def _cells(line: str, delimiter: str | None = None) -> list[str]:
     """The cells of a line of a table."""
-    delimiter = delimiter or next((mark for mark in "\t;," if mark in line), ",")
+    delimiter = delimiter or _delimiter(line)
     return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]

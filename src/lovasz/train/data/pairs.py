@@ -42,12 +42,14 @@ class Paired:
         pairs: In the order of the images' paths, or of the list.
         missing: Images without a mask.
         left_out: What else is there.
+        parts: The pairs of each part, if a list of all of them says which is in which.
         by_name: Whether masks have been looked for by the names of their images.
     """
 
     pairs: list[Pair] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    parts: dict[str, list[Pair]] = field(default_factory=dict)
     by_name: bool = True
 
 
