@@ -62,11 +62,12 @@ class DataConfig:
             '[0, 4095]'; by default the range of their type.
         orientation: Whether images are turned upright as their EXIF orientation says, as on a
             screen, or left as they are stored, for masks that were drawn on stored pixels.
-        channels: Of the images; 0 for those of the files. 3 of grey images makes them colour, 1 of
-            colour grey; of more channels the first are taken, and 4 takes transparency too.
-        normalisation: Mean and spread that the images are normalised by: those of ImageNet, those
-            of the training part, or those of ImageNet only where the files hold three channels of
-            bytes.
+        channels: Number of channels of the images; 0 for that of the files. 3 makes colour of
+            grey, 1 grey of colour; of more channels the first are taken, and 4 takes the
+            transparency of PNG and WebP as the fourth.
+        normalisation: Mean and spread that images are normalised by: those of ImageNet, those of
+            the training part (`train`), or by default those of ImageNet where the files hold three
+            channels of bytes and those of the training part elsewhere.
     """
 
     data: str = "landcover"
