@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 from lovasz import count_labels
+from lovasz.train import compare
 from lovasz.train.commands import run
 from lovasz.train.data import IGNORE, IMAGENET, DataConfig, checked, load_data
 from lovasz.train.data.colours import read_colours
@@ -307,3 +308,10 @@ def test_a_run_on_16_bit_images_of_five_channels(options, squares):
         assert pictures["image0"].shape == (16, 16, 3)
         assert pictures["image0"].dtype == np.uint8
         assert 60 < pictures["image0"].mean() < 190  # not black, as their range would have it
+
+
+def test_a_process_of_a_comparison_measures_what_it_composes():
+    """Data sets of files come with what was found; others are composed anew in each process."""
+    data = compare._data(json.dumps({"data": "landcover", "normalisation": "train"}))
+    assert data.statistics.known
+    assert data.statistics != IMAGENET

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lovasz.train.children import Duty, signals_held
 from lovasz.train.config import CompareConfig
-from lovasz.train.data import DataConfig, DataSet, Files, load_data
+from lovasz.train.data import DataConfig, DataSet, Files, checked, load_data
 from lovasz.train.errors import DivergedError, UserError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.folder import locked
@@ -153,7 +153,7 @@ def _stop() -> bool:
 @cache
 def _data(options: str) -> DataSet:
     """The data that these options in JSON name, read once in each process."""
-    return load_data(DataConfig(**json.loads(options)))
+    return checked(load_data(DataConfig(**json.loads(options))))
 
 
 class _Bars:
