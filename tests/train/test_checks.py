@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import threading
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from rich.console import Console
 
 from lovasz import count_labels
 from lovasz.train import compare
@@ -22,6 +24,7 @@ from lovasz.train.data.looking import for_each
 from lovasz.train.data.raster import read_header, turned
 from lovasz.train.data.statistics import Moments, moments, statistics
 from lovasz.train.errors import UserError
+from lovasz.train.progress import counted
 from tests.train.test_cli import arguments
 
 
@@ -219,6 +222,16 @@ def test_every_item_is_looked_at_and_the_first_error_counts():
     with pytest.raises(UserError, match="three"):
         for_each(range(9), work, show=show, title="numbers", threads=8)
     assert shown == [("numbers", 9)]
+
+
+def test_a_bar_shows_how_far_it_is(squares):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    data = load_data(DataConfig(data=str(squares)), counted(console))
+    checked(data, counted(console))
+    shown = console.file.getvalue()
+    for title in ("looking at the files", "looking at the training files", "the test files"):
+        assert title in shown
+    assert "100%" in shown
 
 
 TABLES = {
