@@ -72,6 +72,7 @@ FORMS = [
     Form("{p}/{k}.jpg", "{p}/masks/{k}.png"),
     Form("{p}/images/{k}.jpg", "{p}/masks/{k}.jpg.png"),
     Form("{p}/{k}.jpg", "{p}/{k}.png"),
+    Form("{p}/{k}.tif", "{p}/{k}.png", {"image_ending": ".tif", "mask_ending": ".png"}),
     Form("{p}/{k}.png", "{p}/{k}_mask.png", {"mask_ending": "_mask"}),
     Form("{p}/{k}_sat.jpg", "{p}/{k}_mask.png", {"image_ending": "_sat", "mask_ending": "_mask"}),
     Form(

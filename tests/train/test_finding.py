@@ -198,6 +198,11 @@ REFUSED = {
         {},
         r"it has images and masks beside each other: pass --mask_ending _mask$",
     ),
+    "beside each other by their kind": (
+        pairs("{p}/{k}.tif", "{p}/{k}.png"),
+        {},
+        r"beside each other: pass --image_ending .tif --mask_ending .png$",
+    ),
     "unknown names": (
         pairs("{p}/left/{k}.jpg", "{p}/right/{k}.png", "train"),
         {},
@@ -299,10 +304,12 @@ def test_options_of_folders_do_not_go_with_data_that_are_none(data):
 
 
 def test_options_of_built_in_data_do_not_go_with_folders():
-    for options in ({"grouping": "families"}, {"tail": 0.5}):
-        (name,) = options
-        with pytest.raises(UserError, match=f"^{name}: expected .*, for the data are not"):
-            load_data(DataConfig(data="folder", **options))
+    for config, message in (
+        (DataConfig(data="folder", grouping="families"), "grouping: .* the data are not landcover"),
+        (DataConfig(data="folder", tail=0.5), "tail: expected 0.75, for the data are not scenes"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_data(config)
 
 
 def test_ade_with_class_names_of_the_users_own(tmp_path):

@@ -103,11 +103,15 @@ def suggest_within(files: list[Path]) -> tuple[str, str] | None:
     >>> suggest_within([Path(name) for name in ("1.png", "1_mask.png", "2.png", "2_mask.png")])
     ('', '_mask')
     """
-    ordered = sorted(files, key=lambda path: (path.parent, path.stem))
+    ordered = sorted(files, key=lambda path: (path.parent, path.stem, path.suffix == ".png"))
+    near = [(one, other) for one, other in pairwise(ordered) if one.parent == other.parent]
+    twins = [(one.suffix, other.suffix) for one, other in near if one.stem == other.stem]
+    if 3 * len(twins) >= len(files) > 0:
+        return Counter(twins).most_common(1)[0][0]
     pairs = [
         (one, other)
-        for one, other in pairwise(ordered)
-        if one.parent == other.parent and other.stem.startswith(one.stem) and one.stem != other.stem
+        for one, other in near
+        if other.stem.startswith(one.stem) and one.stem != other.stem
     ]
     if 3 * len(pairs) < len(files):
         return None
