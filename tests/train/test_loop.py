@@ -249,5 +249,6 @@ def test_a_bad_mask_ends_the_run_with_its_sentence(train_config, squares, worker
     for mask in (squares / "train/masks").iterdir():
         Image.new("L", (16, 16), 7).save(mask)
     config = train_config(workers=workers)
-    with pytest.raises(UserError, match=r"^/.*\.png: expected labels from 0 to 2 .*, got 7$"):
+    sentence = r"^/.*\.png: expected labels from 0 to 2 .*, got 7; --mask_values [^;]*$"
+    with pytest.raises(UserError, match=sentence):
         train(config, load_data(config), quiet, never)
