@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lovasz.train.data import IGNORE, IMAGENET, DataSet
-from lovasz.train.evaluate import Interrupted, Scores, evaluate, pictures, predict
+from lovasz.train.data import IGNORE, IMAGENET, DataSet, Statistics
+from lovasz.train.evaluate import Interrupted, Scores, evaluate, pictures
+from lovasz.train.inference import predict_labels
 from lovasz.train.loop import make_fabric
 from tests import oracle
 
@@ -99,9 +100,9 @@ def test_evaluation_can_be_interrupted(train_config):
 
 def test_the_sliding_window_covers_every_pixel():
     images = torch.randint(0, 256, (1, 3, 30, 50), dtype=torch.uint8)
-    whole = predict(Brightness(), images, 64, IMAGENET)
+    whole = predict_labels(Brightness(), images, 64, IMAGENET)
     assert torch.equal(whole, (IMAGENET.normalise(images)[:, 0] > 0).long())
-    assert torch.equal(predict(Brightness(), images, 16, IMAGENET), whole)
+    assert torch.equal(predict_labels(Brightness(), images, 16, IMAGENET), whole)
 
 
 class Coarse(nn.Module):
@@ -135,20 +136,22 @@ COARSE = [(1, 1), (4, 6), (7, 7), (13, 5), (13, 13)]
 def test_logits_of_a_lower_resolution(size, shape):
     """The same labels as of a network that enlarges its logits itself."""
     images = torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8)
-    labels = predict(Coarse(*size), images, WINDOW, IMAGENET)
+    labels = predict_labels(Coarse(*size), images, WINDOW, IMAGENET)
     assert labels.shape == (2, *shape)
-    assert torch.equal(labels, predict(Enlarged(*size), images, WINDOW, IMAGENET))
+    assert torch.equal(labels, predict_labels(Enlarged(*size), images, WINDOW, IMAGENET))
 
 
 @pytest.mark.parametrize("size", COARSE, ids=str)
 def test_labels_of_one_window_are_those_of_the_enlarged_logits(size):
     images = torch.randint(0, 256, (2, 3, WINDOW, WINDOW), dtype=torch.uint8)
     expected = Enlarged(*size)(IMAGENET.normalise(images)).argmax(1)
-    assert torch.equal(predict(Coarse(*size), images, WINDOW, IMAGENET), expected)
+    assert torch.equal(predict_labels(Coarse(*size), images, WINDOW, IMAGENET), expected)
     # A smaller image is in the middle of zeros, which are the mean of the normalised colours.
     blank = IMAGENET.normalise(images[:, :, 2:10, 3:10])
     expected = Enlarged(*size)(F.pad(blank, (3, 3, 2, 3)))[:, :, 2:10, 3:10].argmax(1)
-    assert torch.equal(predict(Coarse(*size), images[:, :, 2:10, 3:10], WINDOW, IMAGENET), expected)
+    assert torch.equal(
+        predict_labels(Coarse(*size), images[:, :, 2:10, 3:10], WINDOW, IMAGENET), expected
+    )
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (20, 9)], ids=str)
@@ -188,7 +191,8 @@ def test_an_infinite_logit_stays_where_it_is():
 
     images = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
     assert torch.equal(
-        predict(Masked(), images, 16, IMAGENET), (IMAGENET.normalise(images)[:, 0] > 0).long()
+        predict_labels(Masked(), images, 16, IMAGENET),
+        (IMAGENET.normalise(images)[:, 0] > 0).long(),
     )
 
 
@@ -205,3 +209,69 @@ def test_pictures_are_small_and_spread_over_the_part(train_config):
     assert len(kept) == 3 * 6
     assert (kept["prediction0"] == kept["image0"][..., 0] // 255).all()
     assert max(array.shape[0] for array in kept.values()) <= 256
+
+
+class Spy(Brightness):
+    """Remembers what it has seen at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append(images.shape[0])
+        return super().forward(images)
+
+
+# The window has 12 pixels a side, and a batch two of them.
+@pytest.mark.parametrize(
+    ("shapes", "seen"),
+    [
+        ([(12, 12)] * 5, [2, 2, 1]),
+        ([(5, 5)] * 5, [2, 2, 1]),  # each stands in a window
+        ([(24, 24)] * 2, [4, 4, 1] * 2),  # 3 x 3 windows each, not 18 of both
+        ([(13, 12)] * 3, [2, 2, 2]),
+        ([(60, 61)], [4] * 12 + [1]),
+    ],
+)
+def test_no_more_than_the_pixels_of_a_batch_come_together(train_config, shapes, seen):
+    config, part, spy = train_config(), example(shapes), Spy()
+    data = DataSet("", ["dark", "bright"], {"val": part})
+    fabric = make_fabric(config)
+    scores = evaluate(fabric, spy, data, part="val", config=config, stop=lambda: False)
+    assert spy.seen == seen
+    assert scores.confusion.tolist() == plain_confusion(part)
+
+
+def test_large_images_are_counted_piece_by_piece(train_config, monkeypatch):
+    config = train_config()
+    data = DataSet("", ["dark", "bright"], {"val": example([(30, 41), (9, 9), (9, 9), (50, 20)])})
+    fabric = make_fabric(config)
+    whole, pieces = (
+        (
+            monkeypatch.setattr("lovasz.train.evaluate._COUNTED", pixels),
+            evaluate(fabric, Brightness(), data, part="val", config=config, stop=lambda: False),
+        )[1]
+        for pixels in (2**22, 90)
+    )
+    assert pieces.as_dict() == whole.as_dict()
+
+
+def test_a_large_image_can_be_interrupted(train_config):
+    data = DataSet("", ["dark", "bright"], {"val": example([(60, 60)])})
+    spy, fabric = Spy(), make_fabric(train_config())
+    with pytest.raises(Interrupted):
+        evaluate(
+            fabric, spy, data, part="val", config=train_config(), stop=lambda: len(spy.seen) == 2
+        )
+    assert len(spy.seen) == 2
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_pictures_of_images_of_other_channels_are_coloured(train_config, channels):
+    image = torch.tensor([0.0, 254.6, 300, 128.4])[:channels, None, None].expand(-1, 12, 12)
+    part = [(image.contiguous(), torch.zeros(12, 12, dtype=torch.uint8))]
+    statistics = Statistics((128.0,) * channels, (50.0,) * channels)
+    kept = pictures(make_fabric(train_config()), Brightness(), part, 12, statistics)
+    assert kept["image0"].dtype == "uint8"
+    assert kept["image0"][3, 4].tolist() == ([0, 255, 255] if channels == 4 else [0, 0, 0])

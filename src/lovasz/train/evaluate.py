@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from lovasz import upsampled_argmax
 from lovasz.metrics import ClassIoU, ImageIoU
+from lovasz.metrics.base import Counts
 from lovasz.train.data import IGNORE, DataSet, Part, Statistics
+from lovasz.train.inference import predict_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 PICTURES = 6
 WORST = 5  # percent of the images, for the means over the worst
 _PICTURE_SIDE = 256  # pixels, at most
+_COUNTED = 2**22  # pixels at a time
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error)
@@ -80,51 +80,6 @@ class Scores:
         }
 
 
-def predict(model: nn.Module, images: Tensor, window: int, statistics: Statistics) -> Tensor:
-    """Labels (N, H, W) of images of any size: at once if they fit the window, else it slides.
-
-    The logits may have a lower resolution than the window; the labels are those of their bilinear
-    interpolation, which the loss is of too.
-    """
-    height, width = images.shape[2:]
-    normal = statistics.normalise(images)
-    if max(height, width) > window:
-        labels = upsampled_argmax(_slide(model, normal, window), (height, width))
-    else:
-        # Smaller images stand amid zeros, as in the sliding window of MONAI.
-        top, left = (window - height) // 2, (window - width) // 2
-        zeros = (left, window - width - left, top, window - height - top)
-        whole = upsampled_argmax(model(F.pad(normal, zeros)), (window, window))
-        labels = whole[:, top : top + height, left : left + width]
-    # A network that has diverged, with NaN for every class, is of the first, as for torch.argmax.
-    return labels.clamp(min=0)
-
-
-def _slide(model: nn.Module, images: Tensor, window: int) -> Tensor:
-    """Logits of the resolution of the images, blended from those of overlapping windows.
-
-    Each window is interpolated as in training, and then blended: windows begin at any pixel, so
-    that logits of a lower resolution would lie between each other's.
-    """
-
-    def full_resolution(tiles: Tensor) -> Tensor:
-        logits: Tensor = model(tiles)
-        if logits.shape[2:] == tiles.shape[2:]:
-            return logits
-        return F.interpolate(logits, tiles.shape[2:], mode="bilinear")
-
-    logits = sliding_window_inference(
-        images,
-        (window, window),
-        sw_batch_size=4,
-        predictor=full_resolution,
-        overlap=0.25,
-        mode="gaussian",
-    )
-    assert isinstance(logits, Tensor)
-    return logits
-
-
 @torch.no_grad()
 def evaluate(
     fabric: Fabric,
@@ -148,19 +103,67 @@ def evaluate(
     fine = _fine(len(data.classes)).to(fabric.device)
     # Of several processes each takes its share, and they do not stop in between, because some have
     # more batches than others. The metrics sum over all.
-    alone = fabric.world_size == 1
     mine = range(fabric.global_rank, len(data.parts[part]), fabric.world_size)
-    for images, labels in _batches(data.parts[part], mine, config.batch_size):
-        if alone and stop():
+
+    def watch(*_: int) -> None:
+        if fabric.world_size == 1 and stop():
             raise Interrupted
-        predicted = predict(model, images.to(fabric.device), config.crop, data.statistics)
-        truth = labels.to(fabric.device).long()
-        confusion.update(predicted, truth)
-        fine.update(predicted, truth)
+
+    for images, labels in _batches(data.parts[part], mine, config.batch_size, config.crop):
+        watch()
+        # Images of more pixels than a batch come alone, and are moved window by window.
+        pixels = config.batch_size * config.crop**2
+        inputs = images if labels.numel() > pixels else images.to(fabric.device)
+        predicted = predict_labels(model, inputs, config.crop, data.statistics, progress=watch)
+        for found, truth in _strips(predicted, labels, fabric.device):
+            confusion.update(found, truth)
+        fine.update(predicted, labels)
     means = {name: value.item() for name, value in fine.compute().items()}
     # JSON knows no NaN, the mean over no image.
     known = {name: None if math.isnan(value) else value for name, value in means.items()}
     return Scores(confusion.compute().cpu(), known)
+
+
+def _strips(
+    predicted: Tensor, labels: Tensor, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some million pixels at a time of maps (N, H, W), as indices (N, pixels) on the device."""
+    images, height, width = labels.shape
+    step = max(1, _COUNTED // (images * width))
+    for top in range(0, height, step):
+        first, second = (
+            maps[:, top : top + step].to(device).flatten(1).long() for maps in (predicted, labels)
+        )
+        yield first, second
+
+
+class _InStrips(Counts):
+    """Counts large images piece by piece, because counting takes many bytes for a pixel."""
+
+    def count(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        ignore_mask: Any,
+        offsets: Any = None,
+        batch_index: Any = None,
+        batch_size: Any = None,
+    ) -> Tensor:
+        """Confusion counts of each image and class, (N, C, 4)."""
+        further = (ignore_mask, offsets, batch_index, batch_size)  # none of them here
+        counts = [
+            super(_InStrips, self).count(*pair, *further)
+            for pair in _strips(prediction, target, self.device)
+        ]
+        return torch.stack(counts).sum(0)
+
+
+class _OfImages(_InStrips, ImageIoU):
+    """Mean over images."""
+
+
+class _OfClasses(_InStrips, ClassIoU):
+    """Mean over the images of each class."""
 
 
 def _fine(num_classes: int) -> MetricCollection:
@@ -169,10 +172,10 @@ def _fine(num_classes: int) -> MetricCollection:
         {
             name: kind(num_classes, ignore_index=IGNORE, worst=worst)
             for name, kind, worst in (
-                ("miou_i", ImageIoU, 100),
-                ("miou_c", ClassIoU, 100),
-                ("miou_i_worst", ImageIoU, WORST),
-                ("miou_c_worst", ClassIoU, WORST),
+                ("miou_i", _OfImages, 100),
+                ("miou_c", _OfClasses, 100),
+                ("miou_i_worst", _OfImages, WORST),
+                ("miou_c_worst", _OfClasses, WORST),
             )
         }
     )
@@ -188,22 +191,28 @@ def pictures(
     count = min(PICTURES, len(part))
     for k in range(count):
         image, labels = part[(2 * k + 1) * len(part) // (2 * count)]
-        predicted = predict(model, image[None].to(fabric.device), window, statistics)[0].cpu()
+        predicted = predict_labels(model, image[None], window, statistics)[0]
         step = -(-max(labels.shape) // _PICTURE_SIDE)  # every step-th pixel: labels have no mean
         shown = statistics.displayed(image[:, ::step, ::step])
         kept[f"image{k}"] = shown.movedim(0, -1).numpy()
         kept[f"truth{k}"] = labels[::step, ::step].numpy()
-        kept[f"prediction{k}"] = predicted[::step, ::step].to(torch.uint8).numpy()
+        kept[f"prediction{k}"] = predicted[::step, ::step].numpy()
     return kept
 
 
-def _batches(part: Part, indices: range, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """These images in order; neighbours of equal size go together."""
+def _batches(
+    part: Part, indices: range, batch_size: int, window: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """These images in order: neighbours of equal size together, up to the pixels of a batch.
+
+    An image smaller than the window counts as large as that; it stands in one.
+    """
     images: list[Tensor] = []
     labels: list[Tensor] = []
     for index in indices:
         image, label = part[index]
-        if images and (len(images) == batch_size or image.shape != images[0].shape):
+        most = batch_size * window**2 // max(label.numel(), window**2)
+        if images and (len(images) >= most or image.shape != images[0].shape):
             yield torch.stack(images), torch.stack(labels)
             images, labels = [], []
         images.append(image)
