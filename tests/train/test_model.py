@@ -31,7 +31,8 @@ def single(in_channels, num_classes): return Returns(lambda x: x[:, :1, ::2, ::2
 def doubled(in_channels, num_classes): return Returns(lambda x: x.repeat(1, 1, 2, 1))
 def nothing(in_channels, num_classes): return Returns(lambda x: x[:, :, :0])
 def flat(in_channels, num_classes): return Returns(lambda x: x.flatten(2))
-def several(in_channels, num_classes): return Returns(lambda x: (x, x))
+def several(in_channels, num_classes): return Returns(lambda x: (x[:, :, ::2], x, x[:, :2]))
+def paired(in_channels, num_classes): return Returns(lambda x: (x, x.flatten(1)))
 def broken(in_channels, num_classes): return Broken()
 def text(in_channels, num_classes): return "a network"
 def other(channels): return None
@@ -56,6 +57,12 @@ def test_a_factory_of_the_user_gets_its_arguments(train_config):
 def test_logits_may_be_of_any_lower_resolution(train_config):
     model = build_model(train_config(model="factories:third", model_args={}), 5)
     assert model(torch.zeros(2, 3, 12, 12)).shape == (2, 5, 4, 7)
+
+
+@pytest.mark.usefixtures("factories")
+def test_in_evaluation_the_first_output_counts(train_config):
+    model = build_model(train_config(model="factories:several", model_args={}), 5)
+    assert not model.training
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
@@ -98,8 +105,14 @@ def test_the_unet_has_half_the_resolution_and_the_loss_of_the_enlarged_logits(tr
         ),
         ({"model": "factories:doubled"}, r"h and w from 1 to 12, .*, got \(1, 5, 24, 12\)"),
         ({"model": "factories:nothing"}, r"h and w from 1 to 12, .*, got \(1, 5, 0, 12\)"),
-        ({"model": "factories:flat"}, r"to return logits of shape .*, got \(1, 5, 144\)"),
-        ({"model": "factories:several"}, r"to return logits of shape .*, got tuple"),
+        (
+            {"model": "factories:flat"},
+            r"return logits \(N, C, h, w\), a list .*, got \(1, 5, 144\)$",
+        ),
+        (
+            {"model": "factories:paired"},
+            r"return logits \(N, C, h, w\), a list .*, got \(1, 720\)$",
+        ),
         ({"model": "unet", "model_args": {"depth": 3}}, r"model: unet\(.*depth=3\) failed: TypeE"),
         ({"model": "factories:good", "norm": "group"}, r"norm: expected batch with --model fact"),
         ({"model": "unet", "crop": 13}, r"model: unet failed on an image of shape \(1, 3, 13, 13"),

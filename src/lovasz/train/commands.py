@@ -22,13 +22,14 @@ from lovasz.train.errors import DivergedError, UserError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.folder import claimed
 from lovasz.train.loop import test, train
-from lovasz.train.losses import balance, build_loss, check_options
+from lovasz.train.losses import check_options
 from lovasz.train.model import build_model
 from lovasz.train.processes import check_processes, left_in_order, meet, processes
 from lovasz.train.progress import add_bar, bars, counted, screen, stop_on_signal, throttled
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
 from lovasz.train.summary import Summary, summarise
+from lovasz.train.trial import fitting_loss
 from lovasz.train.weights import WeightsConfig, weights
 
 if TYPE_CHECKING:
@@ -117,12 +118,13 @@ def _train(config: TrainConfig, console: Console) -> int:
     show = counted(console)
     data = load_data(config, show)
     check_options(config, [config.loss])  # a wrong option shows before the folder is claimed
-    check_processes(config, data, build_model(config, len(data.classes), data.statistics.channels))
+    network = build_model(config, len(data.classes), data.statistics.channels)
+    check_processes(config, data, network)
     here = processes()
     config.threads = config.threads or max(1, cores() // here.local)
     meet(config)  # together they look at all files
     data = checked(data, show)
-    build_loss(config, len(data.classes), balance(config, data))
+    fitting_loss(config, network, data)
     with claimed(config) if here.first else nullcontext(Path(config.out)) as out:
         _introduce(console, data)
         meet(config)
@@ -155,10 +157,9 @@ def _compare(config: CompareConfig, console: Console) -> int:
     data = checked(load_data(config, show), show)
     first = config.run(config.losses[0], config.learning_rates[0], config.seeds[0])
     check_options(config, config.losses)
+    network = build_model(first, len(data.classes), data.statistics.channels)
     for loss in config.losses:
-        run_config = config.run(loss, first.lr, first.seed)
-        build_loss(run_config, len(data.classes), balance(run_config, data))
-    build_model(first, len(data.classes), data.statistics.channels)
+        fitting_loss(config.run(loss, first.lr, first.seed), network, data)
     with claimed(config) as out:
         _introduce(console, data)
         with stop_on_signal() as stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -40,6 +41,9 @@ class Config(DataConfig):
         norm: Normalisation in `unet`: over the batch, or over groups of channels of one image,
             which small batches need.
         model_args: Further keyword arguments for the model, for example '{"channels": [32, 64]}'.
+        output_weights: Weights of the outputs of a network that has several in training, the main
+            one first; null for those of lovasz.DeepSupervision: 1 for the largest resolution, a
+            half for the next one and so on, divided by their sum.
         crop: Side in pixels of the square training crops and of the window that slides over
             larger images in evaluation; 0 takes 64 for `scenes` and 96 for the rest.
         batch_size: Images in a training step.
@@ -78,6 +82,7 @@ class Config(DataConfig):
     model: str = "unet"
     norm: Literal["batch", "group"] = "batch"
     model_args: dict[str, Any] = field(default_factory=dict)
+    output_weights: list[float] | None = None
     crop: int = 0
     batch_size: int = 8
     epochs: int = 40
@@ -110,6 +115,9 @@ class Config(DataConfig):
         expect(0 <= self.warmup < 1, "warmup", "a fraction from 0 up to 1", self.warmup)
         as_schedule(self.loss_schedule)
         expect(0 <= self.momentum < 1, "momentum", "a fraction from 0 up to 1", self.momentum)
+        if (weights := self.output_weights) is not None:
+            good = any(weights) and all(0 <= weight < math.inf for weight in weights)
+            expect(good, "output_weights", "finite numbers, none negative, one above 0", weights)
         self.crop = self.crop or (64 if self.data == "scenes" else 96)
 
 

@@ -18,10 +18,11 @@ from lovasz.train.divergence import FiniteCheck
 from lovasz.train.errors import DivergedError, UserError, WriteError
 from lovasz.train.evaluate import Interrupted, evaluate, pictures
 from lovasz.train.events import Events
-from lovasz.train.losses import balance, build_loss, set_epoch
+from lovasz.train.losses import loss_of, set_epoch
 from lovasz.train.model import build_model
 from lovasz.train.optimizer import build_optimizer, set_learning_rate
 from lovasz.train.processes import agreement, make_fabric, share_statistics
+from lovasz.train.trial import fitting_loss
 from lovasz.train.writing import replacing, write_json, write_text
 
 if TYPE_CHECKING:
@@ -65,9 +66,8 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
 
     fabric = make_fabric(config)
     torch.manual_seed(config.seed)  # for the initial weights, and dropout in networks that have it
-    network = share_statistics(_network(config, data), fabric)
+    network, criterion = _network_and_loss(config, data, fabric)
     model, optimizer = fabric.setup(network, build_optimizer(config, network))
-    criterion = build_loss(config, len(data.classes), balance(config, data)).to(fabric.device)
     finite = FiniteCheck(config, network, total, fabric)
     state = checkpoint.State(network, optimizer, criterion, fabric.strategy.precision)
     at = checkpoint.load(out, state)
@@ -85,8 +85,8 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
                 done = at.epoch * per_epoch + at.step
                 set_learning_rate(optimizer, config, done, total)
                 set_epoch(criterion, config, done / per_epoch)
-                logits = model(data.statistics.normalise(images.to(fabric.device)))
-                loss = criterion(logits.float(), labels.to(fabric.device).long())
+                result = model(data.statistics.normalise(images.to(fabric.device)))
+                loss = loss_of(criterion, result, labels.to(fabric.device).long())
                 fabric.backward(loss)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -220,6 +220,14 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
 
 def _network(config: TrainConfig, data: DataSet) -> nn.Module:
     return build_model(config, len(data.classes), data.statistics.channels)
+
+
+def _network_and_loss(
+    config: TrainConfig, data: DataSet, fabric: Fabric
+) -> tuple[nn.Module, nn.Module]:
+    network = _network(config, data)
+    criterion = fitting_loss(config, network, data).to(fabric.device)
+    return share_statistics(network, fabric), criterion
 
 
 def _table(classes: list[str], confusion: list[list[int]]) -> str:

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lovasz import CrossEntropyLovaszSoftmaxLoss, LovaszSoftmaxLoss, class_weights
+from lovasz import (
+    CrossEntropyLovaszSoftmaxLoss,
+    DeepSupervision,
+    LovaszSoftmaxLoss,
+    class_weights,
+)
 from lovasz.train.config import as_schedule
 from lovasz.train.data import IGNORE
 from lovasz.train.errors import UserError
+from lovasz.train.outputs import outputs
 from lovasz.train.processes import processes
 
 if TYPE_CHECKING:
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 
 # What the two losses of a sum need, because their parts are computed together.
 _TOGETHER = {"method": "histogram", "reduction": "mean"}
-# For logits of a lower resolution than the labels. What `evaluate.predict` does is the same.
+# For logits of a lower resolution than the labels, as in `inference.predict_labels`.
 _UPSAMPLING: dict[str, Any] = {"upsample": "bilinear", "align_corners": False}
 
 
@@ -29,9 +35,34 @@ def set_epoch(criterion: nn.Module, config: TrainConfig, epoch: float) -> None:
     """Give a sum of two losses its factors after so many epochs, the last one as a fraction."""
     schedule = as_schedule(config.loss_schedule)
     # In a comparison the schedule is not for the losses that are trained with alone.
-    if schedule is not None and "both" in config.loss:
+    if schedule is None or "both" not in config.loss:
+        return
+    for part in criterion.losses if isinstance(criterion, DeepSupervision) else [criterion]:
         for name, factor in schedule(epoch)._asdict().items():
-            setattr(criterion, name, factor)
+            setattr(part, name, factor)
+
+
+def loss_of(criterion: nn.Module, result: Any, labels: Tensor) -> Tensor:
+    """The loss of all that a network has returned in training mode.
+
+    Args:
+        criterion: From `build_loss`, for as many outputs.
+        result: As `outputs` reads it.
+        labels: (N, H, W), long.
+
+    Raises:
+        UserError: If `outputs` cannot read the result, or these are several where there was one.
+    """
+    scales = [logits.float() for logits in outputs(result)]
+    if isinstance(criterion, DeepSupervision):
+        loss: Tensor = criterion(scales, labels)
+    elif len(scales) == 1:
+        loss = criterion(scales[0], labels)
+    else:
+        raise UserError(
+            f"model: expected one output, as in the trial before the run, got {len(scales)}"
+        )
+    return loss
 
 
 def check_options(config: Config, losses: Sequence[LossName]) -> None:
@@ -72,20 +103,38 @@ def balance(config: TrainConfig, data: DataSet) -> Tensor | None:
 
 
 def build_loss(
-    config: TrainConfig, num_classes: int, class_weight: Tensor | None = None
+    config: TrainConfig, num_classes: int, class_weight: Tensor | None = None, count: int = 1
 ) -> nn.Module:
-    """The loss that the configuration names, tried once.
+    """The loss that the configuration names, tried once; of several outputs their weighted sum.
+
+    Args:
+        config: Which loss, which of its parts the class weights are for, and weights of outputs.
+        num_classes: C.
+        class_weight: (C,), what `balance` returns.
+        count: How many outputs the network has in training mode.
+
+    Raises:
+        UserError: If `lovasz_args` do not suit the loss or the number of classes, or there are not
+            as many `output_weights` as outputs.
+    """
+    weights = config.output_weights
+    if weights is not None and len(weights) != count:
+        raise UserError(
+            f"output_weights: expected {count} of them, one for each output of {config.model} in"
+            f" training mode, got {weights}"
+        )
+    loss = _loss_of_one(config, num_classes, class_weight)
+    if count == 1 and weights is None:
+        return loss
+    # With a window each output has one of its own: the loss is copied for it.
+    return DeepSupervision(loss, weights, scales=count)
+
+
+def _loss_of_one(config: TrainConfig, num_classes: int, class_weight: Tensor | None) -> nn.Module:
+    """The loss of one output, tried once.
 
     Cross-entropy alone is the sum of both without the other part: unlike torch's it is 0, not NaN,
     for a batch without a label, and of the global batch where there are several processes.
-
-    Args:
-        config: Which loss, and which of its parts the class weights are for.
-        num_classes: C.
-        class_weight: (C,), what `balance` returns.
-
-    Raises:
-        UserError: If `lovasz_args` do not suit the loss or the number of classes.
     """
     by_pixel = None if config.weighted == "lovasz-softmax" else class_weight
     by_class = None if config.weighted == "cross-entropy" else class_weight

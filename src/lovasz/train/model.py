@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lovasz.train.errors import UserError
+from lovasz.train.outputs import described, outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,6 +78,8 @@ def _group_normalise(network: nn.Module) -> None:
 def build_model(config: Config, num_classes: int, channels: int = 3) -> nn.Module:
     """The network that the configuration names for so many classes and channels, tried once.
 
+    It is left in evaluation mode, in which it is tried; `trial.fitting_loss` tries it in training.
+
     Raises:
         UserError: If the factory cannot be imported or called, or its network does not return
             logits (N, num_classes, h, w) of at most the resolution of the image.
@@ -100,7 +103,9 @@ def build_model(config: Config, num_classes: int, channels: int = 3) -> nn.Modul
             f"model: expected {config.model} to return a torch.nn.Module, "
             f"got {type(model).__name__}"
         )
-    _check_output(model, config, num_classes, channels)
+    model.eval()  # so that the trial changes no statistics and draws no random numbers
+    with torch.no_grad():
+        try_network(model, config, num_classes, channels, training=False)
     # The images come in this format too, which is the faster one for convolutions.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -128,23 +133,36 @@ def _import_factory(name: str) -> Callable[..., Any]:
     return factory  # type: ignore[no-any-return]
 
 
-def _check_output(model: nn.Module, config: Config, num_classes: int, channels: int) -> None:
+def try_network(
+    model: nn.Module, config: Config, num_classes: int, channels: int, *, training: bool
+) -> list[Tensor]:
+    """The outputs of a blank image, or in training mode of as many as a batch has, up to two.
+
+    Raises:
+        UserError: If the network fails, or returns anything but logits of at most the resolution of
+            the image. In evaluation mode the first output alone counts.
+    """
     side = config.crop
-    blank = torch.zeros(1, channels, side, side)
-    model.eval()  # so that the trial changes no statistics and draws no random numbers
+    blank = torch.zeros(min(2, config.batch_size) if training else 1, channels, side, side)
+    mode = " in training mode" if training else ""
     try:
-        with torch.no_grad():
-            logits = model(blank)
+        result = model(blank)
     except Exception as error:  # a user's network may raise anything
         raise UserError(
-            f"model: {config.model} failed on an image of shape {tuple(blank.shape)}: "
+            f"model: {config.model} failed{mode} on an image of shape {tuple(blank.shape)}: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
-    got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else ()
-    fits = len(got) == 4 and got[:2] == (1, num_classes)
-    if not (fits and min(got[2:]) >= 1 and max(got[2:]) <= side):
-        raise UserError(
-            f"model: expected {config.model} to return logits of shape (1, {num_classes}, h, w),"
-            f" h and w from 1 to {side}, for an image of shape {tuple(blank.shape)},"
-            f" got {got or type(logits).__name__}"
-        )
+    try:
+        found = outputs(result)
+    except UserError as error:
+        raise UserError(f"{error}{mode}") from error
+    for logits in found if training else found[:1]:
+        got = tuple(logits.shape)
+        fits = got[:2] == (len(blank), num_classes)
+        if not (fits and min(got[2:]) >= 1 and max(got[2:]) <= side):
+            raise UserError(
+                f"model: expected {config.model} to return logits of shape ({len(blank)},"
+                f" {num_classes}, h, w), h and w from 1 to {side}, for an image of shape"
+                f" {tuple(blank.shape)}{mode}, got {described(result)}"
+            )
+    return found

@@ -108,7 +108,7 @@ def described(result: Any) -> str:
     elif isinstance(result, (list, tuple)):
         parts = [described(value) for value in result]
     else:
-        return kind
+        return "None" if result is None else kind
     if not parts:
         return f"an empty {kind}"
     shown = [*parts[:4], f"{len(parts) - 4} more"] if len(parts) > 5 else parts
