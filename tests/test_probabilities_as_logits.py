@@ -7,7 +7,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import lovasz
-from lovasz.losses import _logits
+from lovasz.losses import _first_calls, _logits
 
 SOFTMAX = {
     "lovasz_softmax": {},
@@ -27,10 +27,12 @@ SHAPE = (2, 3, 5, 7)
 
 @pytest.fixture(autouse=True)
 def _nothing_told(monkeypatch):
-    monkeypatch.setattr(_logits, "_looks", _logits.Counter())
-    _logits.LOOKED_AT.clear()
+    monkeypatch.setattr(_first_calls, "_looks", _first_calls.Counter())
+    for names in (_first_calls.LOOKED_AT, _logits.TOLD):
+        names.clear()
     yield
-    _logits.LOOKED_AT.clear()
+    for names in (_first_calls.LOOKED_AT, _logits.TOLD):
+        names.clear()
 
 
 def call(name, scores, **options):
@@ -71,7 +73,7 @@ def test_one_warning(name, dtype):
 def test_of_points_and_of_another_resolution(name):
     points = probabilities(name, (30, 3))
     assert len(warnings_of(lambda: call(name, points))) == 1
-    _logits.LOOKED_AT.clear()
+    _logits.TOLD.clear()
     small, labels = probabilities(name), torch.randint(2, (2, 3, 9, 9))
     options = {"multilabel": True} if name in SIGMOID else {}
     labels = labels if name in SIGMOID else labels[:, 0]

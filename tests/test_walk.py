@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import lovasz
-from lovasz.losses._logits import FIRST
+from lovasz.losses._first_calls import FIRST
 
 PACKAGE = Path(lovasz.__file__).parent
 

@@ -18,6 +18,7 @@ from lovasz.core.set_functions import SetFunction, instead_of, makes_set_functio
 from lovasz.core.shapes import Layout
 from lovasz.kernels.contents import SPARE_LABEL
 from lovasz.kernels.passes import Inputs
+from lovasz.losses._first_calls import LOOKED_AT, look
 from lovasz.losses._labels import (
     class_indices,
     label_maps,
@@ -27,7 +28,6 @@ from lovasz.losses._labels import (
     soft_target,
     whole_labels,
 )
-from lovasz.losses._logits import LOOKED_AT, warn_of_probabilities
 from lovasz.losses._segments import with_segments
 from lovasz.losses._upsampling import with_upsampling
 
@@ -61,7 +61,7 @@ def prepare(
             *tensors, options.multilabel, upsample=upsample, has_upsample=has_upsample
         )
     if not torch.compiler.is_compiling() and name not in LOOKED_AT:
-        warn_of_probabilities(name, link, scores, layout)
+        look(name, link, scores, target, layout, options.ignore_index)
     if layout.one_more or layout.whole or layout.one_hot:
         several = [class_indices(name, found, layout, options) for found in maps or [target]]
         target, maps = several[0], maps and several

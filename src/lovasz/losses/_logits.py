@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 
 import torch
 from torch import Tensor
 
-from lovasz.core.links import PROBABILITIES
 from lovasz.core.shapes import Layout
-from lovasz.losses._tracing import is_traced
 
-#: Functions whose first calls have been looked at, or that have been warned of.
-LOOKED_AT: set[str] = set()
-#: How many calls are.
-FIRST = 16
-
-_looks: Counter[str] = Counter()
+#: Functions that have been warned of.
+TOLD: set[str] = set()
 
 #: How many pixels are, and how many have to be there: fewer are probabilities by chance.
 _MOST, _LEAST = 256, 4
@@ -25,30 +18,25 @@ _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 1e-2, tor
 
 
 def warn_of_probabilities(name: str, link: str, scores: Tensor, layout: Layout) -> None:
-    """Warn once of each function, on the CPU, if it is given probabilities in its first calls.
+    """Warn once of each function that is given probabilities in one of its first calls.
 
     Args:
         name: of the function.
-        link: of the loss, see ``core.links``.
-        scores: as the user gave them.
+        link: of a loss of logits, see ``core.links``.
+        scores: as the user gave them, on the CPU.
         layout: of the scores.
     """
-    _looks[name] += 1
-    if _looks[name] >= FIRST or link in PROBABILITIES:
-        LOOKED_AT.add(name)
-    if link in PROBABILITIES or scores.device.type != "cpu" or is_traced():
-        return
     softmax = link == "softmax"
-    if not _are_probabilities(scores.detach(), layout, softmax=softmax):
+    if name in TOLD or not _are_probabilities(scores.detach(), layout, softmax=softmax):
         return
-    LOOKED_AT.add(name)
+    TOLD.add(name)
     what = "that sum to 1 over the classes" if softmax else "alone"
     layer = "softmax" if softmax else "sigmoid"
     warnings.warn(
         f"{name}: expected logits, got numbers in [0, 1] {what}, as probabilities are: leave out"
         f" the {layer} before the loss, or take lovasz_{layer}_from_probabilities (told once)",
         UserWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 

@@ -21,8 +21,9 @@ from lovasz.core.options import (
 )
 from lovasz.kernels.precision import float64_device
 from lovasz.losses._classes import class_mask
+from lovasz.losses._ignored_masks import warn_of_ignored_masks
 from lovasz.metrics.counting import clouds, confusion, score_of
-from lovasz.metrics.reading import Reading, read
+from lovasz.metrics.reading import Reading, read, readable
 
 try:
     from torchmetrics import Metric
@@ -156,6 +157,10 @@ class Counts(Metric):
     ) -> Tensor:
         """Confusion counts of each image or cloud and class, (N, C, 4) int64."""
         pixels = read(self._reading, prediction, target, ignore_mask)
+        ignored = self._reading.ignored
+        binary = self.multilabel or self.num_classes == 2
+        if binary and len(ignored) == 1 and readable(pixels.truth):
+            warn_of_ignored_masks(self._reading.name, pixels.truth, ignored[0], stacklevel=5)
         groups = clouds(self._reading.name, pixels, offsets, batch_index, batch_size)
         counts, invalid = confusion(self._reading, pixels, groups)
         self.invalid += invalid

@@ -12,7 +12,6 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lovasz.metrics import ClassIoU, ImageIoU
-from lovasz.metrics.base import Counts
 from lovasz.train.data import IGNORE, DataSet, Part, Statistics
 from lovasz.train.inference import predict_labels
 
@@ -137,33 +136,26 @@ def _strips(
         yield first, second
 
 
-class _InStrips(Counts):
-    """Counts large images piece by piece, because counting takes many bytes for a pixel."""
+class _OfImages(ImageIoU):
+    """Mean over images; counting takes many bytes for a pixel, and so goes strip by strip."""
 
-    def count(
-        self,
-        prediction: Tensor,
-        target: Tensor,
-        ignore_mask: Any,
-        offsets: Any = None,
-        batch_index: Any = None,
-        batch_size: Any = None,
-    ) -> Tensor:
+    def count(self, prediction: Any, target: Any, *_: Any, **__: Any) -> Tensor:
         """Confusion counts of each image and class, (N, C, 4)."""
-        further = (ignore_mask, offsets, batch_index, batch_size)  # none of them here
-        counts = [
-            super(_InStrips, self).count(*pair, *further)
-            for pair in _strips(prediction, target, self.device)
-        ]
-        return torch.stack(counts).sum(0)
+        strips = _strips(prediction, target, self.device)
+        return _added([super(_OfImages, self).count(*pair, None) for pair in strips])
 
 
-class _OfImages(_InStrips, ImageIoU):
-    """Mean over images."""
+class _OfClasses(ClassIoU):
+    """Mean over the images of each class, likewise."""
+
+    def count(self, prediction: Any, target: Any, *_: Any, **__: Any) -> Tensor:
+        """Confusion counts of each image and class, (N, C, 4)."""
+        strips = _strips(prediction, target, self.device)
+        return _added([super(_OfClasses, self).count(*pair, None) for pair in strips])
 
 
-class _OfClasses(_InStrips, ClassIoU):
-    """Mean over the images of each class."""
+def _added(counts: list[Tensor]) -> Tensor:
+    return torch.stack(counts).sum(0)
 
 
 def _fine(num_classes: int) -> MetricCollection:
