@@ -22,7 +22,7 @@ from lovasz import upsampled_argmax
 from lovasz.train.outputs import outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from lovasz.train.data import Statistics
 
@@ -73,18 +73,24 @@ def predict_labels(
     """
     height, width = images.shape[2:]
     if max(height, width) <= window:
-        logits = _logits(model, images, window, statistics)
-        labels = upsampled_argmax(logits, (window, window), dtype=torch.uint8)
+        labels = _labels(_logits(model, images, window, statistics), (window, window))
         labels = labels[:, _inside(window, height), _inside(window, width)]
         if progress is not None:
             progress(len(images), len(images))
     else:
         labels = torch.empty(len(images), height, width, dtype=torch.uint8, device=images.device)
         for image, rows, columns, logits in blocks(model, images, window, statistics, progress):
-            found = upsampled_argmax(logits[None], logits.shape[1:], dtype=torch.uint8)
-            labels[image, rows, columns] = found[0].to(images.device)
+            labels[image, rows, columns] = _labels(logits[None], logits.shape[1:])[0].to(
+                labels.device
+            )
+    return labels.to(images.device)
+
+
+def _labels(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """The classes of the largest logits (N, C, h, w) at another resolution, as bytes."""
+    labels = upsampled_argmax(logits, size, dtype=torch.uint8)
     # A network that has diverged, with NaN for every class, is of the first, as for torch.argmax.
-    return labels.masked_fill_(labels == 255, 0).to(images.device)
+    return labels.masked_fill_(labels == 255, 0)
 
 
 @torch.no_grad()
