@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lovasz import DeepSupervision, LovaszSoftmaxLoss
+from lovasz.train.commands import run as command
 from lovasz.train.data import DataSet, load_data
 from lovasz.train.errors import UserError
 from lovasz.train.evaluate import Interrupted
@@ -256,3 +257,15 @@ def test_a_run_of_such_a_network_resumes_bit_for_bit(config_of, tmp_path, name):
         train(broken, load_data(broken), quiet, StopAfter(1))
     run(broken)
     assert_same(outcome(broken), outcome(config))
+
+
+def test_the_command_line_says_what_does_not_fit_before_the_folder_is_claimed(
+    config_of, tmp_path, capsys
+):
+    config = config_of("tuples")
+    words = ["--data", config.data, "--model", config.model, "--crop", "12", "--out", config.out]
+    assert command(["train", *words, "--output-weights", "[1, 0.4, 0.1]"]) == 2
+    assert "output_weights: expected 2 of them, one for each output" in capsys.readouterr().err
+    assert command(["compare", *words, "--output-weights", "[1]"]) == 2
+    assert "output_weights: expected 2 of them, one for each output" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

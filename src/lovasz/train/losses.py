@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,12 @@ def balance(config: TrainConfig, data: DataSet) -> Tensor | None:
 
 
 def build_loss(
-    config: TrainConfig, num_classes: int, class_weight: Tensor | None = None, count: int = 1
+    config: TrainConfig,
+    num_classes: int,
+    class_weight: Tensor | None = None,
+    count: int = 1,
+    *,
+    alone: bool = False,
 ) -> nn.Module:
     """The loss that the configuration names, tried once; of several outputs their weighted sum.
 
@@ -112,6 +118,7 @@ def build_loss(
         num_classes: C.
         class_weight: (C,), what `balance` returns.
         count: How many outputs the network has in training mode.
+        alone: Without the other processes, as a trial on the processor has to be.
 
     Raises:
         UserError: If `lovasz_args` do not suit the loss or the number of classes, or there are not
@@ -123,14 +130,20 @@ def build_loss(
             f"output_weights: expected {count} of them, one for each output of {config.model} in"
             f" training mode, got {weights}"
         )
-    loss = _loss_of_one(config, num_classes, class_weight)
+    group = None if alone else processes().group
+    loss = _loss_of_one(config, num_classes, class_weight, group)
     if count == 1 and weights is None:
         return loss
     # With a window each output has one of its own: the loss is copied for it.
     return DeepSupervision(loss, weights, scales=count)
 
 
-def _loss_of_one(config: TrainConfig, num_classes: int, class_weight: Tensor | None) -> nn.Module:
+def _loss_of_one(
+    config: TrainConfig,
+    num_classes: int,
+    class_weight: Tensor | None,
+    group: Literal["world"] | None,
+) -> nn.Module:
     """The loss of one output, tried once.
 
     Cross-entropy alone is the sum of both without the other part: unlike torch's it is 0, not NaN,
@@ -138,7 +151,6 @@ def _loss_of_one(config: TrainConfig, num_classes: int, class_weight: Tensor | N
     """
     by_pixel = None if config.weighted == "lovasz-softmax" else class_weight
     by_class = None if config.weighted == "cross-entropy" else class_weight
-    group = processes().group
     if config.loss == "cross-entropy":
         return CrossEntropyLovaszSoftmaxLoss(
             lovasz_weight=0.0,
@@ -154,10 +166,12 @@ def _loss_of_one(config: TrainConfig, num_classes: int, class_weight: Tensor | N
         options["weight"] = by_class
     momentum = config.momentum if "windowed" in config.loss else None
 
-    def lovasz() -> LovaszSoftmaxLoss:
-        return LovaszSoftmaxLoss(ignore_index=IGNORE, momentum=momentum, **_UPSAMPLING, **options)
+    def lovasz(**others: Any) -> LovaszSoftmaxLoss:
+        given = {**options, **others}
+        return LovaszSoftmaxLoss(ignore_index=IGNORE, momentum=momentum, **_UPSAMPLING, **given)
 
-    _try_once(lovasz, config, num_classes)
+    apart = {} if "process_group" in config.lovasz_args else {"process_group": None}
+    _try_once(partial(lovasz, **apart), config, num_classes)
     if "both" not in config.loss:
         return lovasz()
     for name, only in _TOGETHER.items():

@@ -39,7 +39,7 @@ def fitting_loss(config: TrainConfig, network: nn.Module, data: DataSet) -> nn.M
         found = try_network(network, config, classes, channels, training=True)
         labels = torch.zeros(len(found[0]), config.crop, config.crop, dtype=torch.long)
         # One that is not used again, so that none remembers the trial.
-        trial = build_loss(config, classes, weight, len(found))
+        trial = build_loss(config, classes, weight, len(found), alone=True)
         try:
             loss = loss_of(trial, found, labels)
         except (TypeError, ValueError) as error:
