@@ -21,6 +21,8 @@ __all__ = [
     "BinaryCrossEntropyLovaszSigmoidLoss",
     "CrossEntropyDiceLoss",
     "CrossEntropyLovaszSoftmaxLoss",
+    "Decision",
+    "DecisionFit",
     "DeepSupervision",
     "DiceLoss",
     "EquibatchSampler",
@@ -56,6 +58,7 @@ __all__ = [
     "dice_loss",
     "error_bound",
     "generalized_dice_loss",
+    "image_decision",
     "jaccard",
     "jaccard_loss",
     "jaccard_metric_loss",
@@ -103,6 +106,15 @@ if TYPE_CHECKING:
     )
     from lovasz.data.samplers import (
         EquibatchSampler,
+    )
+    from lovasz.decisions.decision import (
+        Decision,
+    )
+    from lovasz.decisions.fit import (
+        DecisionFit,
+    )
+    from lovasz.decisions.images import (
+        image_decision,
     )
     from lovasz.losses.cross_entropy_dice import (
         BinaryCrossEntropyDiceLoss,
@@ -166,6 +178,8 @@ else:
         "BinaryCrossEntropyLovaszSigmoidLoss": "losses.modules",
         "CrossEntropyDiceLoss": "losses.cross_entropy_dice",
         "CrossEntropyLovaszSoftmaxLoss": "losses.modules",
+        "Decision": "decisions.decision",
+        "DecisionFit": "decisions.fit",
         "DeepSupervision": "losses.deep_supervision",
         "DiceLoss": "losses.region_modules",
         "EquibatchSampler": "data.samplers",
@@ -201,6 +215,7 @@ else:
         "dice_loss": "losses.regions",
         "error_bound": "core.bins",
         "generalized_dice_loss": "losses.regions",
+        "image_decision": "decisions.images",
         "jaccard": "core.set_functions",
         "jaccard_loss": "losses.regions",
         "jaccard_metric_loss": "losses.regions",

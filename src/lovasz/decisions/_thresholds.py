@@ -1,0 +1,102 @@
+"""Thresholds of multilabel scores: pixels of each channel counted by where their logits lie.
+
+Between two edges no threshold can be, so that counts say of each edge what it decides, exactly.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lovasz.decisions._sample import group_of
+from lovasz.decisions._scores import GROUPS, Goal
+
+# Edges of logits, of which 0 is one, in steps of 1/32: a power of two, so that nothing is rounded.
+# They go so far that what lies beyond is of no account where probabilities are added up.
+_PER_UNIT = 32
+_HALF = 20 * _PER_UNIT
+_EDGES = 2 * _HALF + 1
+BINS = _EDGES + 1
+
+
+class Thresholds(NamedTuple):
+    """Counts of all images so far."""
+
+    # (G, C, 2, B) int64 by group of images: negatives and positives, or all pixels and none, by the
+    # number of edges below their logits
+    counts: Tensor
+    images: int
+
+    @classmethod
+    def empty(cls, channels: int) -> Thresholds:
+        """Of no image."""
+        shape = (GROUPS, channels, 2, BINS)
+        return cls(torch.zeros(shape, dtype=torch.int64, device="cpu"), 0)
+
+    def joined(self, other: Thresholds) -> Thresholds:
+        """All pixels of both."""
+        return Thresholds(self.counts + other.counts, self.images + other.images)
+
+    def by_edge(self, *, labelled: bool) -> Tensor:
+        """Hits, pixels decided so and pixels labelled so for each edge, (G, C, B - 1, 3)."""
+        counts = self.counts.double()
+        if not labelled:
+            counts = counts.sum(2, keepdim=True)
+            probable = probabilities()
+            counts = torch.cat((counts * (1 - probable), counts * probable), 2)
+        above = counts.flip(-1).cumsum(-1).flip(-1)
+        hits, decided = above[:, :, 1, 1:], above.sum(2)[..., 1:]
+        positives = above[:, :, 1, :1].expand(hits.shape)
+        return torch.stack((hits, decided, positives), -1)
+
+
+def bins_of(logits: Tensor) -> Tensor:
+    """How many edges each logit is above: those with a smaller index than this number."""
+    return (torch.ceil(logits * _PER_UNIT) + _HALF).clamp(0, _EDGES).to(torch.int64)
+
+
+def probabilities() -> Tensor:
+    """In the middle of each bin, (B,) float64."""
+    return ((torch.arange(BINS).double() - _HALF - 0.5) / _PER_UNIT).sigmoid()
+
+
+def count_image(logits: Tensor, labels: Tensor | None, kept: Tensor) -> Tensor:
+    """Counts of one image, as those of `Thresholds`.
+
+    Args:
+        logits: (C, L) float32.
+        labels: (C, L) zeros and ones, or None.
+        kept: (C, L) bool, which are not ignored.
+    """
+    channels = len(logits)
+    bins = bins_of(logits)
+    positive = torch.zeros_like(bins) if labels is None else labels.to(torch.int64)
+    rows = 2 * torch.arange(channels, device=bins.device).unsqueeze(1) + positive
+    place = rows * BINS + bins
+    table = torch.bincount(place[kept], minlength=channels * 2 * BINS)
+    content = (logits.view(torch.int32).to(torch.int64) * 2 + positive) * kept
+    group = int(group_of(content.flatten()))
+    counts = torch.zeros((GROUPS, *table.shape), dtype=torch.int64)
+    counts[group] = table.cpu()
+    return counts.view(GROUPS, channels, 2, BINS)
+
+
+def best_edges(counts: Tensor, goal: Goal) -> Tensor:
+    """The edge of each channel with the largest score, of several the one closest to 0, (C,).
+
+    Args:
+        counts: of each edge, (C, E, 3).
+        goal: the score. Channels without a pixel of their own keep a threshold of 0.
+    """
+    scores = goal.by_class(counts)
+    far = (torch.arange(_EDGES) - _HALF).abs()
+    best = scores >= scores.amax(1, keepdim=True)
+    edges = torch.where(best, far, _EDGES).argmin(1)
+    return torch.where(counts[:, 0, 2] >= 0.5, edges, _HALF)
+
+
+def offsets_of(edges: Tensor) -> Tensor:
+    """What to add to the logits so that the edges lie at 0, (C,) float32."""
+    return (_HALF - edges).to(torch.float32) / _PER_UNIT

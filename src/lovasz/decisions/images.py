@@ -1,0 +1,150 @@
+"""Decisions for the Dice score or the IoU of every single image, by counting its probabilities."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from lovasz.core.options import check_choice, check_flags
+from lovasz.decisions._reading import Image, Reading, images_of
+from lovasz.decisions._thresholds import BINS, bins_of, probabilities
+
+__all__ = ["image_decision"]
+
+ImageScore = Literal["dice", "iou"]
+
+
+class Expected(NamedTuple):
+    """What a set of the pixels above an edge is expected to score, of every class and edge."""
+
+    score: Tensor  # (C, E) float64
+    size: Tensor  # (C, E), what the number of right pixels is divided by: on average
+
+
+def image_decision(
+    logits: Tensor,
+    *,
+    score: ImageScore = "dice",
+    multilabel: bool = False,
+    from_logits: bool = True,
+    ignore_mask: Any = None,
+) -> Tensor:
+    r"""Labels with a high expected Dice score or IoU of each image by itself, without labels.
+
+    A set that holds the most probable pixels has the highest expected score among all of its size,
+    if pixels are independent given the image. So for each class (or channel) the best threshold of
+    its probability is searched, with
+
+    $$
+    E\Big[\frac{2 \sum_{j \in D} Y_j}{|D| + \sum_j Y_j}\Big], \qquad
+    E\Big[\frac{\sum_{j \in D} Y_j}{|D| + \sum_{j \notin D} Y_j}\Big]
+    $$
+
+    from the counts of the probabilities, by the first two moments of the denominators (RankSEG-RMA
+    takes the first). With ``multilabel`` the sets are the result. Of classes that exclude each
+    other a pixel is of the class to whose set it adds most: the one with the largest
+    $(2 p_c - D_c) / N_c$ for a set of the Dice score $D_c$ and the mean denominator $N_c$, and
+    $((1 + J_c)\, p_c - J_c) / N_c$ for the IoU; a class whose best set is empty is left out.
+
+    It relies on probabilities that are right on average, image by image. For scores over the data
+    set see `DecisionFit`. It counts first and decides then, which takes several times as long as an
+    argmax.
+
+    Args:
+        logits: (N, C, *) or (P, C) for the points of one image, any floating dtype and layout.
+        score: "dice" or "iou".
+        multilabel: whether every channel is decided by itself; C = 1 is a mask.
+        from_logits: False: ``logits`` are probabilities.
+        ignore_mask: True for pixels that do not count, (N, *) or with ``multilabel`` also of the
+            shape of the logits; they get a label like the others. None: all count.
+
+    Returns:
+        Class indices (N, *) or (P,), or with ``multilabel`` zeros and ones of the shape of the
+        logits, int64, on their device.
+
+    Raises:
+        TypeError: for arguments of a wrong type or dtype.
+        ValueError: for shapes and values that do not fit, and NaN among the logits.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.tensor([[[1.0, -0.5, -0.5, -6.0, -6.0]]])  # one mask of five pixels
+        >>> image_decision(logits, multilabel=True).tolist()  # a half would find the first one
+        [[[1, 1, 1, 0, 0]]]
+
+    References:
+        Dai, Li, *RankSEG: a consistent ranking-based framework for segmentation*, JMLR 2023,
+        arXiv 2206.13086; RankSEG-RMA, arXiv 2510.15362.
+    """
+    name = "image_decision"
+    check_choice(name, "score", score, get_args(ImageScore))
+    check_flags(name, multilabel=multilabel, from_logits=from_logits)
+    reading = Reading(name, None, multilabel, from_logits)
+    with torch.no_grad():
+        decide = _masks if multilabel else _classes
+        labels = [decide(i, score) for i in images_of(reading, logits, None, ignore_mask)]
+    shape = tuple(logits.shape) if multilabel else (*logits.shape[:1], *logits.shape[2:])
+    if logits.dim() == 2:  # points, with the channels before them
+        return labels[0].t().contiguous() if multilabel else labels[0]
+    return torch.stack(labels).view(shape) if labels else logits.new_zeros(shape).long()
+
+
+def _masks(image: Image, score: str) -> Tensor:
+    """Zeros and ones (C, L)."""
+    bins = bins_of(image.logits)
+    best = _expected(bins, image.kept, score).score.argmax(1, keepdim=True)
+    return (bins > best.to(bins.device)).long()
+
+
+def _classes(image: Image, score: str) -> Tensor:
+    """Class indices (L,)."""
+    scores = image.logits.double()
+    probable = scores.softmax(0)
+    # p / (1 - p), with a sum in the place of a difference that cancels
+    rest = torch.stack([_without(scores, index) for index in range(len(scores))])
+    expected = _expected(bins_of(scores - rest), image.kept.expand(scores.shape), score)
+    value, edge = expected.score.max(1, keepdim=True)
+    size, empty = expected.size.gather(1, edge), edge == BINS - 2
+    gain = ((2 * probable - value) if score == "dice" else ((1 + value) * probable - value)) / size
+    return torch.where(empty.all(), scores, gain.masked_fill(empty, -torch.inf)).argmax(0)
+
+
+def _without(scores: Tensor, index: int) -> Tensor:
+    """The log-sum-exp of all other classes, (L,)."""
+    return torch.cat((scores[:index], scores[index + 1 :])).logsumexp(0)
+
+
+def _expected(bins: Tensor, kept: Tensor, score: str) -> Expected:
+    """Expected scores of the pixels above each edge, of which none are above the last one.
+
+    Args:
+        bins: (C, L), how many edges each pixel is above.
+        kept: (C, L), which pixels count.
+        score: "dice" or "iou".
+    """
+    classes = len(bins)
+    rows = BINS * torch.arange(classes, device=bins.device).unsqueeze(1)
+    number = torch.bincount((rows + bins)[kept], minlength=classes * BINS)
+    number = number.view(classes, BINS).double()
+    p = probabilities().to(number)
+    # Sums of 1, p, p², p³ above each edge, and of all pixels.
+    moments = torch.stack([number * p**k for k in range(4)])
+    above = moments.flip(-1).cumsum(-1).flip(-1)[..., 1:]
+    whole = moments.sum(-1, keepdim=True)
+    taken, hits = above[0], above[1]
+    if score == "dice":
+        # Of each pixel E[1 / (n + 1 + others)], with the mean size - p: to the third order in 1/size
+        size = taken + 1 + whole[1]
+        variance = whole[1] - whole[2]
+        value = 2 * (hits / size + above[2] / size**2 + (above[3] + variance * hits) / size**3)
+        mean = taken + whole[1]
+    else:
+        mean = taken + whole[1] - hits
+        variance = (whole[1] - whole[2]) - (hits - above[2])
+        inverse = 1 / mean.clamp(min=1)
+        value = hits * inverse * (1 + variance * inverse**2)
+    # Nothing found is right where there is nothing.
+    empty = (number * torch.log1p(-p)).sum(-1, keepdim=True).exp().expand(value.shape)
+    return Expected(torch.where(taken > 0, value, empty), mean.clamp(min=1e-9))

@@ -1,0 +1,1 @@
+"""Decisions for other scores than the number of right pixels."""
