@@ -274,7 +274,9 @@ def test_errors_are_one_sentence(logits, target, options, error, words):
 
 def test_labels_in_some_batches_alone_and_none_at_all():
     fit = DecisionFit(3)
-    with pytest.raises(ValueError, match="expected pixels .* before compute, got none in 0 images"):
+    with pytest.raises(
+        ValueError, match=r"expected pixels .* before compute, got none in 0 images"
+    ):
         fit.compute()
     fit.update(LOGITS, TARGET)
     with pytest.raises(ValueError, match="in all batches or in none, got none after"):

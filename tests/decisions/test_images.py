@@ -87,9 +87,9 @@ def test_what_is_ignored_is_not_counted():
 
 
 def test_errors_are_one_sentence():
-    with pytest.raises(ValueError, match="^image_decision: expected score to be one of 'dice', "):
+    with pytest.raises(ValueError, match=r"^image_decision: expected score to be one of 'dice', "):
         image_decision(torch.zeros(1, 3, 2), score="f1")
-    with pytest.raises(ValueError, match="^image_decision: expected logits without NaN, got 6 of"):
+    with pytest.raises(ValueError, match=r"^image_decision: expected logits without NaN, got 6 of"):
         image_decision(torch.full((1, 3, 2), torch.nan))
-    with pytest.raises(TypeError, match="^image_decision: expected logits to be a tensor, got li"):
+    with pytest.raises(TypeError, match=r"^image_decision: expected logits to be a tensor, got li"):
         image_decision([1.0])

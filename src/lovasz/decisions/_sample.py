@@ -115,8 +115,8 @@ def _mixed(number: Tensor) -> Tensor:
 
 def _shifted(number: Tensor, bits: int) -> Tensor:
     """To the right, with zeros from the left."""
-    right: Tensor = number >> bits
-    return right & (2 ** (64 - bits) - 1)
+    right: Tensor = (number >> bits) & (2 ** (64 - bits) - 1)
+    return right
 
 
 def _level(counts: Tensor, pixels: int) -> int:

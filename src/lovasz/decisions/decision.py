@@ -137,8 +137,7 @@ class Decision(nn.Module):
         if size is not None and tuple(size) != tuple(scores.shape[2:]):
             return self._upsampled(scores, size, dtype)
         if self.multilabel:
-            above = (scores > self._threshold(scores)).to(dtype)
-            return above.masked_fill_(scores.isnan(), -1 if dtype == torch.int64 else 255)
+            return _above(scores, self._threshold(scores), dtype)
         return _largest(scores, self._shift(scores), dtype, multiply=not self.from_logits)
 
     def extra_repr(self) -> str:
@@ -218,6 +217,15 @@ class Decision(nn.Module):
             if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
                 self._buffers[name] = buffer.to(moved.device)
         return self
+
+
+def _above(scores: Tensor, threshold: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 above the threshold, 0 below, and -1 (255 as uint8) where a score is NaN."""
+    above = (scores > threshold).to(dtype)
+    # A sum takes less than a comparison. It is NaN too if there are infinite scores of both signs.
+    if scores.device.type == "cpu" and not is_traced() and not bool(scores.sum().isnan()):
+        return above
+    return above.masked_fill_(scores.isnan(), -1 if dtype == torch.int64 else 255)
 
 
 def _largest(scores: Tensor, shift: Tensor, dtype: torch.dtype, *, multiply: bool) -> Tensor:
