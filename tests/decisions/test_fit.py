@@ -99,13 +99,13 @@ def test_batches_and_their_order_do_not_change_a_bit(max_pixels, images):
 
 
 def test_a_sample_is_of_the_size_asked_for_and_stands_for_all(images):
-    logits, labels = drawn((30, 40, 40), 4, 1)
+    logits, labels = drawn((16, 30, 30), 4, 1)
     everything = fitted(logits, labels)
-    fit = DecisionFit(4, max_pixels=3000)
+    fit = DecisionFit(4, max_pixels=1500)
     for image, target in zip(logits, labels, strict=True):
         fit.update(image[None], target[None])
     seen, _ = fit._gathered()
-    assert 2900 < len(seen.key) <= 3000
+    assert 1450 < len(seen.key) <= 1500
     assert seen.weight().sum() == pytest.approx(labels.numel())
     counts = torch.bincount(seen.labels, seen.weight(), minlength=4)
     torch.testing.assert_close(counts, torch.bincount(labels.flatten()).double())
@@ -116,7 +116,7 @@ def test_a_sample_is_of_the_size_asked_for_and_stands_for_all(images):
     assert truth == pytest.approx(everything.score, abs=0.02)
     fit.reset()
     fit.update(*images)
-    assert_same(fit.compute(), fitted(*images, max_pixels=3000))
+    assert_same(fit.compute(), fitted(*images, max_pixels=1500))
 
 
 def test_fewer_pixels_than_kinds_of_them(images):
@@ -152,7 +152,7 @@ def test_a_gain_on_other_images_and_noise(images):
 
 
 def test_without_labels_the_expected_score_is_what_labels_give():
-    logits, labels = drawn((40, 20, 20), 3, 2)
+    logits, labels = drawn((24, 16, 16), 3, 2)
     by_labels, without = fitted(logits, labels), fitted(logits)
     assert mean_score(without(logits), labels, 3) == pytest.approx(by_labels.score, abs=0.01)
     assert without.score == pytest.approx(by_labels.score, abs=0.02)

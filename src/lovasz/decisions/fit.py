@@ -90,7 +90,7 @@ class DecisionFit:
 
     References:
         Nowozin, *Optimal decisions from probabilistic models: the intersection-over-union case*,
-        CVPR 2014; Lipton, Elkan, Naryanaswamy, *Optimal thresholding of classifiers to maximize F1
+        CVPR 2014; Lipton, Elkan, Narayanaswamy, *Optimal thresholding of classifiers to maximize F1
         measure*, ECML 2014, arXiv 1402.1892.
     """
 
