@@ -28,7 +28,7 @@ def assert_same(found, wanted):
 
 @pytest.fixture(scope="module")
 def images():
-    return drawn((24, 12, 10), 4)
+    return drawn((20, 10, 8), 4)
 
 
 @pytest.mark.parametrize("seed", range(8))
