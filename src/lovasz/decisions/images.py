@@ -50,8 +50,8 @@ def image_decision(
     $((1 + J_c)\, p_c - J_c) / N_c$ for the IoU; a class whose best set is empty is left out.
 
     It relies on probabilities that are right on average, image by image. For scores over the data
-    set see `DecisionFit`. It counts first and decides then, which takes ten times as long as an
-    argmax and more.
+    set see `DecisionFit`. It counts first and decides then, which takes several times as long as an
+    argmax.
 
     Args:
         logits: (N, C, *) or (P, C) for the points of one image, any floating dtype and layout.
