@@ -32,6 +32,7 @@ from lovasz.train.summary import FINE, TITLES, Spread
 from lovasz.train.writing import write_text
 
 if TYPE_CHECKING:
+    from lovasz.train.data import DataSet
     from lovasz.train.summary import Summary
 
 _PACKAGES = ("torch", "monai", "lightning-fabric", "torchmetrics", "numpy")
@@ -50,37 +51,45 @@ def write_report(
     path: Path, config: TrainConfig | CompareConfig, summary: Summary, *, complete: bool
 ) -> None:
     """Write report.html for what is there; `complete` tells whether runs are still missing."""
-    environment = Environment(
+    comparing = isinstance(config, CompareConfig)
+    rows, seen = picture_rows(summary.data, _shown(summary)) if summary.losses else ([], [])
+    text = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            summary=summary,
+            config=config,
+            comparing=comparing,
+            complete=complete,
+            titles=TITLES,
+            fine=FINE,
+            worst=WORST,
+            loss_colours=loss_colours(len(summary.losses)),
+            bar_classes=BAR_CLASSES,
+            headline=_headline(summary),
+            command=f"lovasz {'compare' if comparing else 'train'} --config config.yaml",
+            options=_shown_options(config),
+            versions=versions(),
+            machine=machine(),
+            date=datetime.now(timezone.utc).date().isoformat(),
+            curves=learning_curves(summary) if summary.losses else [],
+            bars=class_bars(summary) if summary.losses else "",
+            picture_rows=rows,
+            legend=seen,
+        )
+    )
+    write_text(path, text)
+
+
+def environment() -> Environment:
+    """The templates of this package."""
+    return Environment(
         loader=PackageLoader("lovasz.train", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    comparing = isinstance(config, CompareConfig)
-    rows, seen = _picture_rows(summary) if summary.losses else ([], [])
-    text = environment.get_template("report.html.j2").render(
-        summary=summary,
-        config=config,
-        comparing=comparing,
-        complete=complete,
-        titles=TITLES,
-        fine=FINE,
-        worst=WORST,
-        loss_colours=loss_colours(len(summary.losses)),
-        bar_classes=BAR_CLASSES,
-        headline=_headline(summary),
-        command=f"lovasz {'compare' if comparing else 'train'} --config config.yaml",
-        options=_shown_options(config),
-        versions=_versions(),
-        machine=machine(),
-        date=datetime.now(timezone.utc).date().isoformat(),
-        curves=learning_curves(summary) if summary.losses else [],
-        bars=class_bars(summary) if summary.losses else "",
-        picture_rows=rows,
-        legend=seen,
-    )
-    write_text(path, text)
 
 
 def machine() -> str:
@@ -101,7 +110,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions() -> str:
+def versions() -> str:
+    """Of this package and of those whose results it depends on."""
     found = [f"lovasz {__version__}", f"Python {platform.python_version()}"]
     for name in _PACKAGES:
         try:
@@ -151,23 +161,29 @@ def _headline(summary: Summary) -> str:
     )
 
 
-def _picture_rows(summary: Summary) -> tuple[list[PictureRow], list[tuple[str, str]]]:
-    """Pictures of the first seed of each loss, and the legend of the classes in them."""
-    colours = summary.data.colours
-    kept: list[dict[str, np.ndarray[Any, Any]]] = []
+def _shown(summary: Summary) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """The pictures of the first seed of each loss."""
+    kept = []
     for loss in summary.losses:
         with np.load(loss.runs[0].folder / "pictures.npz") as file:
             kept.append(dict(file))
+    return kept
+
+
+def picture_rows(
+    data: DataSet, kept: list[dict[str, np.ndarray[Any, Any]]]
+) -> tuple[list[PictureRow], list[tuple[str, str]]]:
+    """Pictures of the same images by several networks, and the legend of the classes in them."""
     rows = []
     labels: set[int] = set()
     for k in range(len(kept[0]) // 3):
         shown = [kept[0][f"truth{k}"], *(arrays[f"prediction{k}"] for arrays in kept)]
         labels.update(*(np.unique(array).tolist() for array in shown))
-        truth, *predictions = [label_picture(array, colours) for array in shown]
+        truth, *predictions = [label_picture(array, data.colours) for array in shown]
         rows.append(PictureRow(picture(kept[0][f"image{k}"]), truth, predictions))
     legend = [
-        (name, "#{:02x}{:02x}{:02x}".format(*colours[k]))
-        for k, name in enumerate(summary.data.classes)
+        (name, "#{:02x}{:02x}{:02x}".format(*data.colours[k]))
+        for k, name in enumerate(data.classes)
         if k in labels
     ]
     return rows, legend
