@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lovasz.train.errors import expect
 
@@ -16,6 +16,20 @@ OF_FOLDERS = (
     *("split", "split_seed", "without_mask", "mask_values", "palette", "value_range"),
     *("orientation", "channels"),
 )
+
+
+class Evaluation(NamedTuple):
+    """What is asked of a data set that a trained network is evaluated on: one part, whichever.
+
+    Attributes:
+        classes: The names of the classes where the folder has none of its own.
+        divide: Whether images that are not divided are; else all are the test part.
+    """
+
+    classes: list[str]
+    divide: bool = True
+
+
 # Options that are paths, of these options and of those that commands add.
 PATHS = ("data", "class_names", "images", "masks", "lists", "palette", "out")
 

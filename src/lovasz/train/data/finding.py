@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -17,18 +17,16 @@ from lovasz.train.data.folder_names import FolderNames
 from lovasz.train.data.lists import Lists
 from lovasz.train.data.pairs import Pair, Sides
 from lovasz.train.data.places import find_places
-from lovasz.train.data.walk import LeftOut, entries
+from lovasz.train.data.walk import LeftOut, entries, reasons, what_is_left_out
 from lovasz.train.errors import UserError, expect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lovasz.train.data.config import DataConfig
+    from lovasz.train.data.config import DataConfig, Evaluation
     from lovasz.train.data.layouts import Layout, Place, Places
 
 _SPLIT = (0.7, 0.15, 0.15)
-_SHOWN = 3  # files of each kind that the line about what is left out names, if there are many
-_MANY = 12
 
 
 @dataclass(frozen=True)
@@ -55,27 +53,23 @@ class Found:
     def notes(self) -> list[str]:
         """What is used and what is not, and why, in a line; then the remarks."""
         used = ", ".join(f"{len(pairs)} {part}" for part, pairs in self.parts.items())
-        return [f"Images: {used}. {self._left_out()}".rstrip(), *self.remarks]
+        return [
+            f"Images: {used}. {what_is_left_out(self.left_out, self.root)}".rstrip(),
+            *self.remarks,
+        ]
 
     @property
     def reasons(self) -> dict[str, list[str]]:
         """Of each reason what is left out for it: paths from the folder on, as text."""
-        reasons: dict[str, list[str]] = defaultdict(list)
-        for path, why in sorted(self.left_out, key=lambda one: one.why):
-            reasons[why].append(_shown(path, self.root))
-        return dict(reasons)
-
-    def _left_out(self) -> str:
-        limit = _SHOWN if len(self.left_out) > _MANY else _MANY
-        groups = []
-        for why, paths in self.reasons.items():
-            more = ", …" if len(paths) > limit else ""
-            groups.append(f"{why}: {len(paths)} ({', '.join(paths[:limit])}{more})")
-        return f"Left out: {'; '.join(groups)}." if groups else ""
+        return reasons(self.left_out, self.root)
 
 
-def find_pairs(config: DataConfig) -> Found:
+def find_pairs(config: DataConfig, evaluation: Evaluation | None = None) -> Found:
     """Find the parts and the classes of the data set in the folder `config.data`.
+
+    Args:
+        config: Where to look.
+        evaluation: What a trained network needs that is evaluated on it; None to train on it.
 
     Raises:
         UserError: If the folder is arranged in no known way, something in it is missing, or an
@@ -86,13 +80,19 @@ def find_pairs(config: DataConfig) -> Found:
         raise UserError(f"data: expected a folder, got {root}, which is none")
     entries(root)  # an error if it cannot be read
     classes = own_classes(root, config)
-    places = find_places(root, config, len(classes.names) if classes else None)
+    needed = PARTS[::-1] if evaluation else PARTS[:1]
+    places = find_places(root, config, len(classes.names) if classes else None, needed)
     layout = places.layout
+    if classes is None and evaluation and not layout.size:
+        classes = Classes(evaluation.classes)
     if classes is None:
         classes = known_classes(root, layout)
-    parts, left_out = _paired(root, places, config)
+    parts, left_out = _paired(root, places, config, needed if places.divided else PARTS[:1])
     remarks = _shared(parts)
-    if not places.divided and list(parts) == ["train"]:
+    undivided = not places.divided and list(parts) == ["train"]
+    if undivided and evaluation and not evaluation.divide:
+        parts = {"test": parts["train"]}
+    elif undivided:
         parts = _divided(parts.get("train", []), config.split or _SPLIT, config.split_seed)
         remarks.append(_how(config))
     elif config.split:
@@ -105,14 +105,15 @@ def find_pairs(config: DataConfig) -> Found:
             f"0, for {root} says which image is in which part",
             config.split_seed,
         )
-    _check(parts, places, root)
+    if evaluation is None:
+        _check(parts, places, root)
     read = {place.list for place in places.parts.values()}
     left_out = [one for one in left_out if one.path not in read and not is_class_file(one.path)]
     return Found(root, layout, classes, parts, left_out + places.left_out, remarks)
 
 
 def _paired(
-    root: Path, places: Places, config: DataConfig
+    root: Path, places: Places, config: DataConfig, needed: tuple[str, ...]
 ) -> tuple[dict[str, list[Pair]], list[LeftOut]]:
     """The pairs of each part that has any."""
     sides: dict[tuple[Path | None, Path | None], Sides] = {}
@@ -120,7 +121,7 @@ def _paired(
     left_out: list[LeftOut] = []
     by_name = False  # whether any mask has been found by the name of its image
     for part, place in places.parts.items():
-        if part != "train" and place.masks is None and place.list is None:
+        if part not in needed and place.masks is None and place.list is None:
             left_out += _without_masks(place, places)
             continue
         if place[:2] not in sides:
@@ -131,7 +132,7 @@ def _paired(
         by_name |= paired.by_name
         if paired.missing and config.without_mask == "stop":
             raise UserError(both.sentence(paired.missing))
-        if part == "train" and not paired.pairs and not place.list:
+        if needed == (part,) and not paired.pairs and not place.list:
             raise UserError(both.nothing(paired.missing))
         left_out += [LeftOut(image, "images without a mask") for image in paired.missing]
         left_out += paired.left_out
@@ -255,9 +256,3 @@ def _where(part: str, places: Places, root: Path) -> str:
     where = os.path.relpath(train.list or train.images or root, root)
     other = where.replace("training", "validation").replace("train", part)
     return str(root / other) if other != where else f"a folder of the {part} part in {root}"
-
-
-def _shown(path: Path, root: Path) -> str:
-    """A path from the data set's folder on, as text that can be printed."""
-    inner = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-    return inner.encode("utf-8", "replace").decode("utf-8")

@@ -16,10 +16,12 @@ from lovasz.train.data.values import colour_values, number_values
 from lovasz.train.errors import expect
 
 if TYPE_CHECKING:
-    from lovasz.train.data.config import DataConfig
+    from lovasz.train.data.config import DataConfig, Evaluation
 
 
-def load_folder(config: DataConfig, show: Show = silent) -> DataSet:
+def load_folder(
+    config: DataConfig, show: Show = silent, evaluation: Evaluation | None = None
+) -> DataSet:
     """The data set in the folder `config.data`: its parts, its classes, and how it is read.
 
     The heads of all files are read; `checks.checked` looks at the masks, and measures the mean and
@@ -28,11 +30,12 @@ def load_folder(config: DataConfig, show: Show = silent) -> DataSet:
     Args:
         config: What to read, and how.
         show: Shows the progress.
+        evaluation: What a trained network needs that is evaluated on it; None to train on it.
 
     Raises:
         UserError: If nothing is found, something is missing, or files and options do not fit.
     """
-    found = find_pairs(config)
+    found = find_pairs(config, evaluation)
     names = found.classes.names
     low_high = config.value_range
     reading = Reading(

@@ -105,21 +105,23 @@ class Layout:
         """The number of classes; 0 where it is not known."""
         return len(self.classes) or len(self.labels)
 
-    def fits(self, root: Path, own_classes: int | None) -> bool:
-        """Whether the training part stands where this data set has it.
+    def fits(self, root: Path, own_classes: int | None, part: str = "train") -> bool:
+        """Whether a part stands where this data set has it.
 
         Args:
             root: The folder.
             own_classes: Number of class names that the user has for it. With another number than
                 its own it is none: others arrange their folders in the same way.
+            part: The part.
         """
-        train = self.parts["train"]
-        folders = [place.replace("{part}", train) for place in (self.images, self.masks)]
-        files = [self.lists.replace("{part}", train)] if self.lists else []
+        name = self.parts.get(part, "")
+        folders = [place.replace("{part}", name) for place in (self.images, self.masks)]
+        files = [self.lists.replace("{part}", name)] if self.lists else []
         if own_classes is None and self.class_table:
             files.append(self.class_table)
         return (
-            own_classes in (None, self.size)
+            bool(name)
+            and own_classes in (None, self.size)
             and "{part}" in (self.lists or self.images)
             and all((root / folder).is_dir() for folder in folders)
             and all((root / file).is_file() for file in files)

@@ -15,14 +15,18 @@ from lovasz.train.errors import expect
 
 if TYPE_CHECKING:
     from lovasz.train.data.base import DataSet
+    from lovasz.train.data.config import Evaluation
 
 
-def load_data(config: DataConfig, show: Show = silent) -> DataSet:
+def load_data(
+    config: DataConfig, show: Show = silent, evaluation: Evaluation | None = None
+) -> DataSet:
     """The data set that the configuration names; `checked` looks at what its files hold.
 
     Args:
         config: What to read, and how.
         show: Shows the progress.
+        evaluation: What a trained network needs that is evaluated on it; None to train on it.
 
     Raises:
         UserError: If it cannot be read, or an option does not go with it.
@@ -32,7 +36,7 @@ def load_data(config: DataConfig, show: Show = silent) -> DataSet:
         wanted = f"{default}, for the data are not {owner}"
         expect(config.data == owner or value == default, name, wanted, value)
     if config.data not in ("landcover", "scenes"):
-        return load_folder(config, show)
+        return load_folder(config, show, evaluation)
     defaults = DataConfig()
     for name in OF_FOLDERS:
         value = getattr(config, name)

@@ -21,22 +21,28 @@ if TYPE_CHECKING:
     from lovasz.train.data.layouts import Layout, Places
 
 
-def find_places(root: Path, config: DataConfig, own_classes: int | None) -> Places:
+def find_places(
+    root: Path,
+    config: DataConfig,
+    own_classes: int | None,
+    needed: tuple[str, ...] = ("train",),
+) -> Places:
     """The places of a data set.
 
     Args:
         root: Its folder.
         config: The options with names of folders and lists.
         own_classes: Number of class names that the user has for it.
+        needed: Parts of which one must be there.
 
     Raises:
         UserError: If there are no such places, or several that might be meant.
     """
     for known in LAYOUTS:
         layout = _renamed(known, config)
-        if layout.fits(root, own_classes):
+        if any(layout.fits(root, own_classes, part) for part in needed):
             return layout.places(root, (config.image_ending, config.mask_ending))
-    survey = Survey(root, config)
+    survey = Survey(root, config, needed)
     places = survey.listed() if config.lists else survey.divided() or survey.listed()
     places = places or survey.together() or survey.beside()
     if places is None:

@@ -25,8 +25,10 @@ _LIST_KINDS = (".txt", ".csv", ".tsv", ".lst")
 class Survey:
     """The sub-folders of a folder by what their names mean, two levels deep."""
 
-    def __init__(self, root: Path, config: DataConfig) -> None:
-        self.root, self.config = root, config
+    def __init__(
+        self, root: Path, config: DataConfig, needed: tuple[str, ...] = ("train",)
+    ) -> None:
+        self.root, self.config, self.needed = root, config, needed
         self.endings = (config.image_ending, config.mask_ending)
         self.names = FolderNames(config)
         self.table: dict[Meaning, list[Path]] = {}
@@ -101,9 +103,12 @@ class Survey:
                 images = self._pick(part, None)
             if images:
                 parts[part] = Place(images, masks)
-        images, masks, _ = parts.get("train", Place(None, None))
-        if images is None or masks is None:
+        complete = [parts[part] for part in self.needed if part in parts and parts[part].masks]
+        if not complete:
             return None
+        images, masks, _ = complete[0]
+        assert images is not None
+        assert masks is not None
         by_part = images.parent == masks.parent
         return self._places("folders by part" if by_part else "folders by kind", parts)
 
@@ -122,11 +127,13 @@ class Survey:
             place = Place(self.root, self.root)
             images, masks = place[:2] if self._tells_apart(place) else (None, None)
         parts = {part: Place(images, masks, path) for part, path in lists.items() if path}
-        if "train" in parts:
+        if any(part in parts for part in self.needed):
             return self._places("lists", parts)
         if given:
-            path = self.root / self.names.spelled(given, "train")[0]
-            raise UserError(f"lists: expected a list of the training part at {path}, found none")
+            part = self.needed[0]
+            path = self.root / self.names.spelled(given, part)[0]
+            name = {"train": "training", "val": "validation"}.get(part, part)
+            raise UserError(f"lists: expected a list of the {name} part at {path}, found none")
         return None
 
     def list_of(self, part: str) -> Path | None:
@@ -172,11 +179,12 @@ class Survey:
             for folder in [self._pick(part, None)]
             if folder and holds_images(folder)
         }
-        if "train" in parts and self._tells_apart(parts["train"]):
+        found = [parts[part] for part in self.needed if part in parts]
+        if found and self._tells_apart(found[0]):
             return self._places(name, parts)
         place = Place(self.root, self.root)
         may = any(self.endings) or any(map(is_image, files(self.root)))
-        if "train" not in parts and may and self._tells_apart(place):
+        if not found and may and self._tells_apart(place):
             return self._places(name, {"train": place}, False)
         return None
 

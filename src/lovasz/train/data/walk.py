@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lovasz.train.data.naming import is_image
 from lovasz.train.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # What operating systems and cameras' software put into folders beside what people do.
 _SYSTEM = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"}
 
+_SHOWN = 3  # files of each kind that the line about what is left out names, if there are many
+_MANY = 12
 OTHER_KINDS = "files of other kinds"
 
 
@@ -20,6 +26,30 @@ class LeftOut(NamedTuple):
 
     path: Path
     why: str
+
+
+def what_is_left_out(left_out: Sequence[LeftOut], root: Path) -> str:
+    """One line with the reasons, and with a few of the files of each; empty if there are none."""
+    limit = _SHOWN if len(left_out) > _MANY else _MANY
+    groups = []
+    for why, paths in reasons(left_out, root).items():
+        more = ", …" if len(paths) > limit else ""
+        groups.append(f"{why}: {len(paths)} ({', '.join(paths[:limit])}{more})")
+    return f"Left out: {'; '.join(groups)}." if groups else ""
+
+
+def reasons(left_out: Sequence[LeftOut], root: Path) -> dict[str, list[str]]:
+    """Of each reason what is left out for it: paths from the folder on, as text."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path, why in sorted(left_out, key=lambda one: one.why):
+        found[why].append(_from(root, path))
+    return dict(found)
+
+
+def _from(root: Path, path: Path) -> str:
+    """A path from the data set's folder on, as text that can be printed."""
+    inner = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return inner.encode("utf-8", "replace").decode("utf-8")
 
 
 class Content(NamedTuple):
