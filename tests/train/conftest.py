@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.train.config import TrainConfig
+from lovasz.train import loop
+from lovasz.train.config import TrainConfig, claim_folder
+from lovasz.train.data import load_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +51,27 @@ def make_squares() -> Callable[[Path, dict[str, int]], Path]:
 def squares(tmp_path: Path) -> Path:
     """A folder with 7 training, 3 validation and 3 test images."""
     return write_squares(tmp_path / "squares", {"train": 7, "val": 3, "test": 3})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete run of one epoch; its data is in `squares` beside it."""
+    place = tmp_path_factory.mktemp("trained")
+    config = TrainConfig(
+        data=str(write_squares(place / "squares", {"train": 7, "val": 3, "test": 3})),
+        model_args={"channels": [4, 8]},
+        crop=12,
+        batch_size=2,
+        epochs=1,
+        accelerator="cpu",
+        threads=1,
+        out=str(place / "run"),
+    )
+    data = load_data(config)
+    out = claim_folder(config)
+    loop.train(config, data, lambda *_: None, lambda: False)
+    loop.test(config, data, lambda: False)
+    return out
 
 
 @pytest.fixture

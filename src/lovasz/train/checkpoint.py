@@ -78,20 +78,20 @@ class State:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def save(out: Path, progress: Progress, state: State, about: dict[str, Any] | None = None) -> None:
+def save(out: Path, progress: Progress, state: State, about: dict[str, Any]) -> None:
     """Write checkpoint.pt; whatever happens in between leaves the one before.
 
     Args:
         out: Folder of the run.
         progress: How far it is.
         state: What training has changed.
-        about: What else the file holds, by name: `data` and `network`.
+        about: What `saved.describe` says of its network and data.
 
     Raises:
         WriteError: If it cannot be written.
     """
     content = {name: member.state_dict() for name, member in state.members().items()}
-    content |= about or {}
+    content |= about
     content["progress"] = asdict(progress)
     content["random"] = torch.get_rng_state()
     content["random_cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

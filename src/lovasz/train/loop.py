@@ -7,7 +7,7 @@ import io
 import time
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from lovasz.train.losses import loss_of, set_epoch
 from lovasz.train.model import build_model
 from lovasz.train.optimizer import build_optimizer, set_learning_rate
 from lovasz.train.processes import agreement, make_fabric, share_statistics
+from lovasz.train.saved import describe
 from lovasz.train.trial import fitting_loss
 from lovasz.train.writing import replacing, write_json, write_text
 
@@ -72,7 +73,7 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
     state = checkpoint.State(network, optimizer, criterion, fabric.strategy.precision)
     at = checkpoint.load(out, state)
     finite.step = at.epoch * per_epoch + at.step
-    run = _Saving(config, at, state, finite, fabric)
+    run = _Saving(config, describe(config, data), at, state, finite, fabric)
     if at.epoch == config.epochs:
         return
     # On the device, so that no step waits for the one before only to show a number.
@@ -119,12 +120,14 @@ class _Saving:
     def __init__(
         self,
         config: TrainConfig,
+        about: dict[str, Any],
         at: checkpoint.Progress,
         state: checkpoint.State,
         finite: FiniteCheck,
         fabric: Fabric,
     ) -> None:
-        self.config, self.at, self.state, self.finite = config, at, state, finite
+        self.config, self.about = config, about
+        self.at, self.state, self.finite = at, state, finite
         self.out = Path(config.out)
         self.highest = agreement(fabric)
         self.wait_for_all = fabric.barrier
@@ -170,7 +173,7 @@ class _Saving:
         self.at.seconds = time.perf_counter() - self.started
         self.at.loss_sum = loss_sum.item()
         if self.first:
-            checkpoint.save(self.out, self.at, self.state)
+            checkpoint.save(self.out, self.at, self.state, self.about)
         self.wait_for_all()  # nobody reads it before it is there
         self.saved, self.saved_step = time.monotonic(), self.finite.step
 
@@ -211,7 +214,7 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     shown = pictures(fabric, model, part, config.crop, data.statistics)
     with replacing(out / "pictures.npz") as file:
         np.savez_compressed(file, **shown)  # type: ignore[arg-type]
-    write_text(out / "confusion.csv", _table(data.classes, scores.confusion.tolist()))
+    write_text(out / "confusion.csv", confusion_table(data.classes, scores.confusion.tolist()))
     result = {"part": data.evaluated, "images": len(part), **scores.as_dict()}
     result["seconds"] = state["progress"]["seconds"]
     result["device"] = fabric.device.type
@@ -230,7 +233,7 @@ def _network_and_loss(
     return share_statistics(network, fabric), criterion
 
 
-def _table(classes: list[str], confusion: list[list[int]]) -> str:
+def confusion_table(classes: list[str], confusion: list[list[int]]) -> str:
     """The confusion matrix as CSV."""
     text = io.StringIO()
     rows = csv.writer(text)
