@@ -101,6 +101,7 @@ def predict_probabilities(
     statistics: Statistics,
     *,
     out: Tensor | None = None,
+    labels: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Probabilities of the classes: the softmax of the logits whose largest one is the label.
@@ -112,6 +113,7 @@ def predict_probabilities(
         statistics: What the images are normalised by.
         out: (N, C, H, W) of a floating dtype, filled in place of a new tensor: for large images
             one of a file, as `torch.from_numpy` makes it of `numpy.memmap`.
+        labels: (N, H, W) uint8, filled with the labels from the same passes of the network.
         progress: As for `predict_labels`.
 
     Returns:
@@ -130,6 +132,10 @@ def predict_probabilities(
                 f"predict_probabilities: expected out of shape {shape}, got {tuple(out.shape)}"
             )
         out[image, :, rows, columns] = logits.softmax(0).to(out.device)
+        if labels is not None:
+            labels[image, rows, columns] = _labels(logits[None], logits.shape[1:])[0].to(
+                labels.device
+            )
     assert out is not None  # there is an image
     return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -19,8 +19,27 @@ from lovasz.train.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lovasz.train.config import Config, TrainConfig
+    from lovasz.train.config import TrainConfig
     from lovasz.train.data import DataSet
+
+
+class Computing(Protocol):
+    """The options of all commands that compute with a network."""
+
+    @property
+    def accelerator(self) -> str:
+        """`auto`, `cpu`, `cuda` or `mps`."""
+        ...
+
+    @property
+    def precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+        """The number format."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Threads of the processor; 0 leaves it to torch."""
+        ...
 
 
 class Processes(NamedTuple):
@@ -74,7 +93,7 @@ def check_processes(config: TrainConfig, data: DataSet, network: nn.Module) -> N
         )
 
 
-def device_type(config: Config) -> str:
+def device_type(config: Computing) -> str:
     """`cpu`, `cuda` or `mps`: where the configuration computes."""
     if config.accelerator != "auto":
         return config.accelerator
@@ -83,7 +102,7 @@ def device_type(config: Config) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def make_fabric(config: TrainConfig) -> Fabric:
+def make_fabric(config: Computing) -> Fabric:
     """Devices and number format, with the process group if there are several processes."""
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -101,7 +120,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
     return fabric
 
 
-def _precision(config: TrainConfig) -> dict[str, Any]:
+def _precision(config: Computing) -> dict[str, Any]:
     """The number format; Fabric alone would take bfloat16 for float16 on the processor."""
     if config.precision == "16-mixed" and device_type(config) == "cpu":
         return {"plugins": MixedPrecision("16-mixed", "cpu")}

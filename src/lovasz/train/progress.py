@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lovasz.train.data.looking import Show
 
 
+INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 # Seconds in which signals are one request: torchrun and schedulers send theirs to every process,
 # beside what the terminal sends to all of them.
 _ONE_REQUEST = 0.5
@@ -138,3 +139,17 @@ def throttled(
             send(done, total, f"loss {loss.item():.3f}{score}")
 
     return watch
+
+
+@contextmanager
+def image_bar(console: Console, total: int) -> Iterator[Callable[[float], None]]:
+    """A bar over so many images; called with how many of them are done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("images", total=total)
+        yield lambda done: progress.update(bar, completed=done)
