@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,24 @@ if TYPE_CHECKING:
     import numpy as np
     from lightning_fabric import Fabric
 
-    from lovasz.train.config import Config
-
 PICTURES = 6
 WORST = 5  # percent of the images, for the means over the worst
 _PICTURE_SIDE = 256  # pixels, at most
 _COUNTED = 2**22  # pixels at a time
+
+
+class Batches(Protocol):
+    """The options that say how much is predicted at a time."""
+
+    @property
+    def crop(self) -> int:
+        """Side in pixels of the window."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Images of the size of the window."""
+        ...
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error)
@@ -86,7 +98,7 @@ def evaluate(
     data: DataSet,
     *,
     part: str,
-    config: Config,
+    config: Batches,
     stop: Callable[[], bool],
 ) -> Scores:
     """The scores over a whole part; the model is left in evaluation mode.
