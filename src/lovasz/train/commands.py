@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jsonargparse import ActionConfigFile, ArgumentParser
@@ -25,11 +25,20 @@ from lovasz.train.loop import test, train
 from lovasz.train.losses import check_options
 from lovasz.train.model import build_model
 from lovasz.train.processes import check_processes, left_in_order, meet, processes
-from lovasz.train.progress import add_bar, bars, counted, screen, stop_on_signal, throttled
+from lovasz.train.progress import (
+    INTERRUPTED,
+    add_bar,
+    bars,
+    counted,
+    screen,
+    stop_on_signal,
+    throttled,
+)
 from lovasz.train.report import write_report
 from lovasz.train.runs import finished_runs, read_run
 from lovasz.train.summary import Summary, summarise
 from lovasz.train.trial import fitting_loss
+from lovasz.train.uses import USES, add_uses, use
 from lovasz.train.weights import WeightsConfig, weights
 
 if TYPE_CHECKING:
@@ -40,34 +49,27 @@ if TYPE_CHECKING:
     from lovasz.train.data import DataSet
 
 _DATA = "landcover, scenes or a folder with images and masks (type: str)"
-INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
 def run(argv: Sequence[str]) -> int:
     """Run `lovasz` with these arguments; returns the exit status."""
     parser = _parser()
-    parsed = parser.parse_args([_underscored(word) for word in argv])
+    # Options that are not given have the defaults of their classes.
+    parsed = parser.parse_args([_underscored(word) for word in argv], defaults=False)
     chosen = parsed[parsed.subcommand].as_dict()
-    del chosen["config"]
+    chosen.pop("config", None)
     _quiet()
-    here = processes()
-    console = screen(quiet=not here.first)
+    console = screen(quiet=not processes().first)
     try:
-        if parsed.subcommand == "train":
-            with left_in_order():
-                return _train(TrainConfig(**chosen), console)
-        if parsed.subcommand == "weights":
-            return weights(WeightsConfig(**chosen), console)
-        if here.size > 1:
-            raise UserError("compare: expected one process, got torchrun; --jobs is for several")
-        return _compare(CompareConfig(**chosen), console)
+        return _do(parsed.subcommand, chosen, console)
     except UserError as error:
         # Of several processes all say it: torchrun may end the first one before it comes to it.
         print(f"lovasz: error: {error}", file=sys.stderr)
         return error.status
     except (torch.OutOfMemoryError, MemoryError) as error:
         words = str(error).partition(". ")[0] or "out of memory"
-        sentence = f"{parsed.subcommand}: {words}; try a lower --batch-size or --crop"
+        lower = "--window" if parsed.subcommand in USES else "--batch-size or --crop"
+        sentence = f"{parsed.subcommand}: {words}; try a lower {lower}"
         print(f"lovasz: error: {sentence}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -75,6 +77,20 @@ def run(argv: Sequence[str]) -> int:
             raise
         print(f"lovasz: error: {parsed.subcommand}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _do(name: str, given: dict[str, Any], console: Console) -> int:
+    """Do what a sub-command asks for with the options that are given."""
+    if name == "train":
+        with left_in_order():
+            return _train(TrainConfig(**given), console)
+    if name == "weights":
+        return weights(WeightsConfig(**given), console)
+    if name in USES:
+        return use(name, given, console)
+    if processes().size > 1:
+        raise UserError("compare: expected one process, got torchrun; --jobs is for several")
+    return _compare(CompareConfig(**given), console)
 
 
 def _parser() -> ArgumentParser:
@@ -101,6 +117,7 @@ def _parser() -> ArgumentParser:
     command.add_argument("data", help=_DATA)
     command.add_class_arguments(WeightsConfig, skip={"data"})
     commands.add_subcommand("weights", command, help="count the labels and weigh the classes")
+    add_uses(commands)
     return parser
 
 

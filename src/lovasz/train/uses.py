@@ -1,0 +1,63 @@
+"""The commands that use a trained network: `lovasz predict`, `evaluate` and `export`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser
+
+from lovasz.train.errors import UserError
+from lovasz.train.evaluation import EvaluateConfig, evaluation
+from lovasz.train.export import ExportConfig, export
+from lovasz.train.predict import PredictConfig, predict
+from lovasz.train.processes import processes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_KINDS: dict[str, tuple[type, str]] = {
+    "predict": (PredictConfig, "predict masks of images with a trained network"),
+    "evaluate": (EvaluateConfig, "evaluate a trained network on images with masks"),
+    "export": (ExportConfig, "write a trained network as one file"),
+}
+USES = tuple(_KINDS)
+_RUN = "Folder of a run, or its checkpoint.pt. (type: str)"
+_IMAGES = 'Image files, folders with all below them, or patterns as "photos/**/*.jpg". (type: str)'
+_DATA = (
+    "landcover, scenes or a folder with images and masks; by default that of the run (type: str)"
+)
+
+
+def add_uses(commands: Any) -> None:
+    """Add the sub-commands with their options."""
+    for name, (kind, text) in _KINDS.items():
+        command = ArgumentParser(description=(kind.__doc__ or "").split("\n\n    Args:")[0])
+        command.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
+        command.add_argument("run", help=_RUN)
+        if name == "predict":
+            command.add_argument("images", nargs="+", help=_IMAGES)
+        if name == "evaluate":
+            command.add_argument("data", nargs="?", help=_DATA)
+        positional = {"predict": {"images"}, "evaluate": {"data"}}.get(name, set())
+        command.add_class_arguments(kind, skip={"run", *positional})
+        commands.add_subcommand(name, command, help=text)
+
+
+def use(name: str, given: dict[str, Any], console: Console) -> int:
+    """Do what a sub-command asks for; returns the exit status.
+
+    Args:
+        name: One of USES.
+        given: The options that the user has given.
+        console: Where to print.
+
+    Raises:
+        UserError: If something does not fit.
+    """
+    if processes().size > 1:
+        raise UserError(f"{name}: expected one process, got torchrun")
+    if name == "predict":
+        return predict(PredictConfig(**given), console)
+    if name == "evaluate":
+        return evaluation(given, console)
+    return export(ExportConfig(**given), console)
