@@ -22,6 +22,11 @@ def quiet(done, total, loss, miou) -> None:
     pass
 
 
+# How often a run of three epochs asks in each: after 3 steps, and in the evaluation of 3 images before
+# each of them and its 4 windows.
+EPOCH = 3 + 15
+
+
 class StopAfter:
     """Asks to stop once it has been asked a number of times."""
 
@@ -65,10 +70,11 @@ def run(config):
     evaluate_run(config, data, never)
 
 
-# Each epoch asks after 3 steps and before 2 batches of evaluation: in the middle of the first and
-# of the second epoch, after the last step before the evaluation, in the middle of the evaluation,
-# three times, in the last epoch.
-@pytest.mark.parametrize("stops", [[1], [5], [2], [4], [1, 1, 6], [12]])
+# In the middle of the first and of the second epoch, after the last step before the evaluation, in
+# the middle of the evaluation, three times, in the last epoch.
+@pytest.mark.parametrize(
+    "stops", [[1], [EPOCH], [2], [EPOCH - 5], [1, 1, EPOCH + 1], [2 * EPOCH + 2]]
+)
 @pytest.mark.parametrize("loss", ["cross-entropy", "both-windowed"])
 def test_resume_is_bit_for_bit(train_config, tmp_path, stops, loss):
     straight = train_config(loss=loss)
@@ -94,7 +100,7 @@ def test_resume_with_what_depends_on_the_epoch_is_bit_for_bit(train_config, tmp_
     straight = train_config(**changes)
     run(straight)
     broken = train_config(**changes, out=str(tmp_path / "broken"))
-    for times in (5, 1):
+    for times in (EPOCH, 1):
         with pytest.raises(Interrupted):
             train(broken, load_data(broken), quiet, StopAfter(times))
     run(broken)
@@ -167,7 +173,7 @@ def test_resume_restores_random_numbers_of_dropout(train_config, tmp_path, monke
     run(straight)
     broken = train_config(**options, out=str(tmp_path / "broken"))
     with pytest.raises(Interrupted):
-        train(broken, load_data(broken), quiet, StopAfter(5))
+        train(broken, load_data(broken), quiet, StopAfter(EPOCH))
     run(broken)
     assert_same(outcome(broken), outcome(straight))
 

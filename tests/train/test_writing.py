@@ -22,7 +22,7 @@ from lovasz.train.events import Events
 from lovasz.train.loop import train
 from lovasz.train.writing import replacing, write_json
 from tests.train.test_cli import arguments
-from tests.train.test_loop import StopAfter, never, quiet
+from tests.train.test_loop import EPOCH, StopAfter, never, quiet
 
 FULL = Path("/dev/full")  # every byte that is written to it finds the disk full
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
@@ -54,7 +54,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(options, capsys, na
 def test_a_full_disk_leaves_the_files_before(train_config, name):
     config = train_config()
     with pytest.raises(Interrupted):
-        train(config, load_data(config), quiet, StopAfter(5))
+        train(config, load_data(config), quiet, StopAfter(EPOCH))
     path = Path(config.out) / name
     before = path.read_bytes()
     path.with_name(f"{name}.tmp").symlink_to(FULL)
@@ -93,7 +93,7 @@ def test_tensorboard_has_each_epoch_once_after_kills_and_resumes(train_config):
         raise MemoryError
 
     # in the second epoch, in the evaluation after it and in the third epoch
-    for stop in (StopAfter(5), StopAfter(6), StopAfter(1)):
+    for stop in (StopAfter(EPOCH), StopAfter(3), StopAfter(EPOCH)):
         with pytest.raises(Interrupted):
             train(config, load_data(config), quiet, stop)
     with pytest.raises(MemoryError):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lovasz.core.options import Options, Upsample
 from lovasz.kernels.upsampling import at_target
+from lovasz.losses._first_calls import LOOKED_AT
 from lovasz.losses._inputs import prepare
-from lovasz.losses._logits import LOOKED_AT
 from lovasz.losses._subclasses import plain
 
 # Their scores may be probabilities, which they are told by an argument.
