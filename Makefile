@@ -8,7 +8,7 @@ PEERS ?= keras==3.15.1 nnunetv2==2.8.1 segmentation-models-pytorch==0.6.0 kornia
   pytorch-toolbelt==0.8.0 catalyst==22.4 mmsegmentation==1.2.2 mmdet==3.3.0 mmdet3d==1.4.0 mmengine==0.10.7
 # The frameworks of the examples. Those that ask for torchvision, or for much that is not needed, are installed
 # alone; the second line is what these import.
-STACKS ?= accelerate==1.15.0 ipykernel keras==3.15.1 lightning==2.6.6 nbclient transformers==5.24.0 \
+STACKS ?= accelerate==1.15.0 ipykernel keras==3.15.1 lightning==2.6.6 nbclient onnx==1.23.2 onnxruntime==1.32.0 onnxscript==0.7.2 transformers==5.24.0 \
   acvl-utils addict batchgeneratorsv2 ftfy nibabel opencv-python-headless prettytable seaborn termcolor yapf
 STACKS_ALONE ?= dynamic-network-architectures==0.4.4 mmcv-lite==2.1.0 mmengine==0.10.7 mmsegmentation==1.2.2 nnunetv2==2.8.1
 BIN := $(VENV)/bin
@@ -159,8 +159,9 @@ build/stacks/.made: $(VENV)/.test Makefile
 
 # What frameworks warn of is theirs.
 STACK_TESTS := -m pytest --numprocesses auto --dist loadfile --override-ini filterwarnings= -q tests/stacks
+ONNX_TESTS := tests/train/test_export.py tests/train/test_using_page.py
 stacks: build/stacks/.made
-	LOVASZ_STACKS=1 build/stacks/bin/python $(STACK_TESTS)
+	LOVASZ_STACKS=1 LOVASZ_SLOW=1 build/stacks/bin/python $(STACK_TESTS) $(ONNX_TESTS)
 
 stacks-torchvision:
 	$(PYTHON) -m venv build/stacks-torchvision

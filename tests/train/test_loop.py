@@ -22,8 +22,8 @@ def quiet(done, total, loss, miou) -> None:
     pass
 
 
-# How often a run of three epochs asks in each: after 3 steps, and in the evaluation of 3 images before
-# each of them and its 4 windows.
+# How often a run asks in an epoch: after 3 steps, and in the evaluation of 3 images before each of
+# them and of its 4 windows.
 EPOCH = 3 + 15
 
 
