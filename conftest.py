@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 
@@ -10,6 +11,8 @@ from hypothesis import HealthCheck, settings
 # What imports a framework that may be missing; tests/stacks imports it where it is there.
 INTEGRATIONS = ("mmseg.py", "_mmseg_head.py", "mmdet3d.py", "pointcept.py", "nnunet*")
 collect_ignore_glob = [f"src/lovasz/integrations/{name}" for name in INTEGRATIONS]
+if importlib.util.find_spec("jax") is None:
+    collect_ignore_glob += ["src/lovasz/jax/*"]
 
 # What is drawn is the same in every run, so that a failure belongs to the change that is tested.
 # `pytest tests/test_any_input.py --hypothesis-profile=long` draws anew, for an hour.

@@ -27,7 +27,7 @@ STRANGERS = {
 # strangers to each other.
 FLOORS = [
     ["core.set_functions", "core.links", "core.native", "core.upsampling"],
-    ["core.known_results"],
+    ["core.known_results", "core.contents"],
     ["core.compiled"],
     ["core.regions"],
     ["core.options", "core.shapes", "core.extension"],
@@ -133,6 +133,17 @@ FLOORS = [
     ["integrations.nnunet_trainers"],
     ["integrations.transformers"],
     ["integrations"],
+    ["jax.precision"],
+    ["jax.reading", "jax.floats", "jax.window"],
+    ["jax.pixels", "jax.contents", "jax.inputs"],
+    ["jax.cross_entropy"],
+    ["jax.counting"],
+    ["jax.sorting"],
+    ["jax.compiled"],
+    ["jax.operators"],
+    ["jax._loss"],
+    ["jax.softmax", "jax.sigmoid", "jax.hinge"],
+    ["jax"],
     [""],
     ["train"],
 ]

@@ -21,6 +21,8 @@ from __future__ import annotations
 MULTICLASS = ("softmax", "probabilities")
 MULTILABEL = ("sigmoid", "channel_probabilities", "hinge", "elu")
 UNBOUNDED = ("hinge", "elu")
+# By the activation of the margin.
+MARGINS = {"relu": "hinge", "elu": "elu"}
 PROBABILITIES = ("probabilities", "channel_probabilities")
 # Losses that cross-entropy can be added to: those of logits, which have probabilities.
 LOGITS = ("softmax", "sigmoid", *UNBOUNDED)

@@ -7,6 +7,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from lovasz.core.contents import PROBABILITY_TOLERANCE, no_probability, wrong_labels
 from lovasz.core.links import MULTICLASS, function_of
 from lovasz.kernels.precision import to_compute
 
@@ -15,8 +16,7 @@ SPARE_LABEL = -(2**62)
 # That of pixels whose label is none, where no number could be told: within compiled code.
 NO_LABEL = SPARE_LABEL + 1
 
-# Probabilities may leave [0, 1] by the rounding of a 16-bit softmax, and so may soft labels.
-PROBABILITY_TOLERANCE = 1e-2
+# Soft labels may leave [0, 1] as probabilities may.
 LABEL_TOLERANCE = PROBABILITY_TOLERANCE
 
 
@@ -48,11 +48,9 @@ def raise_for_labels(
     labels, valid = split_target(target, ignore_index)
     bad = labels[bad_labels(labels, valid, link, classes)]
     ignored = None if ignore_index == SPARE_LABEL else ignore_index
-    allowed = f"in [0, {classes - 1}]" if link in MULTICLASS else "0 or 1"
     number = "one that is neither whole nor one-hot" if bad[0] == NO_LABEL else int(bad[0])
     raise ValueError(
-        f"{function_of(link, cross_entropy)}: expected every label to be {allowed} or equal to"
-        f" ignore_index={ignored}, got {number} (and {len(bad) - 1} more outside)"
+        wrong_labels(link, cross_entropy, classes, ignored, number, len(bad) - 1)
     )
 
 
@@ -83,9 +81,4 @@ def raise_for_probabilities(scores: Tensor, valid: Tensor, link: str) -> None:
     """
     beyond = valid & outside(scores) & ~scores.isnan()
     if bool(beyond.any()):
-        name = function_of(link)
-        raise ValueError(
-            f"{name}: expected probabilities in [0, 1] (use"
-            f" {name.removesuffix('_from_probabilities')} for logits),"
-            f" got {float(scores[beyond][0]):g}"
-        )
+        raise ValueError(no_probability(link, float(scores[beyond][0])))

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lovasz.core.links import MARGINS
 from lovasz.core.options import (
     DEFAULT_BINS,
     Averaging,
@@ -35,8 +36,6 @@ __all__ = [
     "cross_entropy_lovasz_hinge",
     "lovasz_hinge",
 ]
-
-LINKS = {"relu": "hinge", "elu": "elu"}
 
 
 def lovasz_hinge(
@@ -112,7 +111,7 @@ def lovasz_hinge(
         Blaschko, CVPR 2018, arXiv 1705.08790, section 3.1. On consistency: Finocchiaro, Frongillo,
         Nueve, *The structured abstain problem and the Lovász hinge*, arXiv 2203.08645.
     """
-    check_choice("lovasz_hinge", "activation", activation, tuple(LINKS))
+    check_choice("lovasz_hinge", "activation", activation, tuple(MARGINS))
     options = Options(
         classes=classes,
         ignore_index=ignore_index,
@@ -136,7 +135,7 @@ def lovasz_hinge(
         multilabel=multilabel,
         symmetric=symmetric,
     )
-    return loss("lovasz_hinge", LINKS[activation], logits, target, options)
+    return loss("lovasz_hinge", MARGINS[activation], logits, target, options)
 
 
 def binary_cross_entropy_lovasz_hinge(
@@ -205,7 +204,7 @@ def binary_cross_entropy_lovasz_hinge(
         Blaschko, CVPR 2018, arXiv 1705.08790.
     """
     name = "binary_cross_entropy_lovasz_hinge"
-    check_choice(name, "activation", activation, tuple(LINKS))
+    check_choice(name, "activation", activation, tuple(MARGINS))
     options = Options(
         classes=classes,
         ignore_index=ignore_index,
@@ -230,7 +229,7 @@ def binary_cross_entropy_lovasz_hinge(
         lovasz_factor=lovasz_weight,
         names=Names(weight="lovasz_class_weight"),
     )
-    return loss(name, LINKS[activation], logits, target, options)
+    return loss(name, MARGINS[activation], logits, target, options)
 
 
 def cross_entropy_lovasz_hinge(

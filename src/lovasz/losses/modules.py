@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lovasz.core.links import MARGINS
 from lovasz.core.options import (
     DEFAULT_BINS,
     Averaging,
@@ -17,7 +18,7 @@ from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.losses._classes import ClassWeights
 from lovasz.losses._module import Loss
 from lovasz.losses.distributed import Group
-from lovasz.losses.hinge import LINKS, binary_cross_entropy_lovasz_hinge, lovasz_hinge
+from lovasz.losses.hinge import binary_cross_entropy_lovasz_hinge, lovasz_hinge
 from lovasz.losses.sigmoid import binary_cross_entropy_lovasz_sigmoid, lovasz_sigmoid
 from lovasz.losses.softmax import cross_entropy_lovasz_softmax, lovasz_softmax
 
@@ -307,7 +308,7 @@ class LovaszHingeLoss(Loss):
         upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
-        check_choice(type(self).__name__, "activation", activation, tuple(LINKS))
+        check_choice(type(self).__name__, "activation", activation, tuple(MARGINS))
         super().__init__(
             activation=activation,
             multilabel=multilabel,
@@ -461,7 +462,7 @@ class BinaryCrossEntropyLovaszHingeLoss(Loss):
         upsample: Upsample | None = None,
         align_corners: bool = False,
     ) -> None:
-        check_choice(type(self).__name__, "activation", activation, tuple(LINKS))
+        check_choice(type(self).__name__, "activation", activation, tuple(MARGINS))
         super().__init__(
             cross_entropy_weight=cross_entropy_weight,
             lovasz_weight=lovasz_weight,

@@ -1,0 +1,46 @@
+"""How scores and labels are to be read: what every operator knows of them when it is compiled."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from lovasz.core.links import MULTICLASS
+from lovasz.jax.precision import Array
+
+
+class Reading(NamedTuple):
+    """Of scores (N, C, L) or (N, L, C), and labels (N, L), or (N, C, L) for multilabel."""
+
+    link: str  # see ``core.links``
+    class_axis: int  # of the scores, 1 or 2
+    ignore_index: int | None
+    per_image: bool  # one group for each image, or one for all
+    bins: int  # of a histogram; 0 counts nothing
+    cross_entropy: bool = False  # whether to add it up
+    smoothing: float = 0.0  # label smoothing of the cross-entropy
+
+    def groups(self, images: int) -> int:
+        """Number of groups, G."""
+        return images if self.per_image else 1
+
+    @property
+    def multiclass(self) -> bool:
+        """Whether a pixel has one label, and not one for each channel."""
+        return self.link in MULTICLASS
+
+    def by_pixel(self, numbers: Array) -> Array:
+        """Numbers (N, L) of pixels, or (N, C, L) of channels, to go with scores."""
+        if numbers.ndim == 2:
+            return jnp.expand_dims(numbers, self.class_axis)
+        return numbers if self.class_axis == 1 else jnp.swapaxes(numbers, 1, 2)
+
+    def by_class(self, numbers: Array) -> Array:
+        """Numbers (C,), or (G, C) of groups, to go with scores."""
+        numbers = numbers if numbers.ndim == 2 else numbers[None]
+        return jnp.expand_dims(numbers, 3 - self.class_axis)
+
+    def by_group(self, numbers: Array) -> Array:
+        """Sums (G,) of numbers that go with scores."""
+        return numbers.sum((1, 2)) if self.per_image else numbers.sum().reshape(1)
