@@ -15,6 +15,7 @@
 namespace {
 
 std::atomic<ParallelFor> parallel_for{nullptr};
+thread_local ParallelFor lent = nullptr;
 std::atomic<const lovasz_kernels *> chosen{nullptr};
 
 #if defined(LOVASZ_X86_LEVELS)
@@ -162,11 +163,11 @@ const lovasz_kernels &kernels() {
 }
 
 void run(int32_t threads, int64_t tasks, ParallelFunction function, void *context) {
-  ParallelFor torch = parallel_for.load(std::memory_order_relaxed);
-  if (torch == nullptr || threads <= 1 || tasks <= 1) {
+  ParallelFor loop = lent != nullptr ? lent : parallel_for.load(std::memory_order_relaxed);
+  if (loop == nullptr || threads <= 1 || tasks <= 1) {
     function(0, tasks, context);
   } else {
-    torch(0, tasks, 1, function, context);
+    loop(0, tasks, 1, function, context);
   }
 }
 
@@ -175,6 +176,8 @@ void lovasz_set_parallel_for(void *address) {
   std::memcpy(&function, &address, sizeof function);
   parallel_for = function;
 }
+
+void lovasz_lend_parallel_for(void *address) { std::memcpy(&lent, &address, sizeof lent); }
 
 const char *lovasz_level(void) { return kernels().name; }
 

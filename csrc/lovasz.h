@@ -1,7 +1,8 @@
 // The C interface of the CPU kernels: what Python calls through ctypes.
 //
 // Nothing of torch is included or linked. Tensors arrive as pointers and strides (in elements), and
-// the threads are torch's own, through the address of its exported `torch_parallel_for`.
+// the threads are those of who calls: torch's own through the address of its exported
+// `torch_parallel_for`, or for JAX, through jax_ffi.cpp, XLA's.
 #pragma once
 
 #include <stdint.h>
@@ -13,7 +14,7 @@
 #endif
 
 // Changes with everything that a binding has to know: a struct, an enumeration, a function.
-#define LOVASZ_ABI 5
+#define LOVASZ_ABI 6
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
@@ -179,6 +180,8 @@ LOVASZ_API const int64_t *lovasz_layout(int64_t *count);
 
 // Address of torch_parallel_for, or null for one thread.
 LOVASZ_API void lovasz_set_parallel_for(void *address);
+// A loop of the same kind for calls of this thread alone, before that one; null takes it back.
+LOVASZ_API void lovasz_lend_parallel_for(void *address);
 // Instruction-set level in use: baseline, v3 or v4. To choose one by its name, or "best": 0 if this
 // processor lacks it.
 LOVASZ_API const char *lovasz_level(void);

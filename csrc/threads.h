@@ -16,7 +16,7 @@ using ParallelFor = int32_t (*)(int64_t begin, int64_t end, int64_t grain, Paral
 // The kernels of the level in use.
 const lovasz_kernels &kernels();
 
-// Calls function on parts of [0, tasks), on torch's threads.
+// Calls function on parts of [0, tasks), on the threads of who calls the library.
 void run(int32_t threads, int64_t tasks, ParallelFunction function, void *context);
 
 template <class Work>

@@ -133,7 +133,7 @@ FLOORS = [
     ["integrations.nnunet_trainers"],
     ["integrations.transformers"],
     ["integrations"],
-    ["jax.precision"],
+    ["jax.precision", "jax.library"],
     ["jax.reading", "jax.floats", "jax.window"],
     ["jax.pixels", "jax.contents", "jax.inputs"],
     ["jax.cross_entropy"],

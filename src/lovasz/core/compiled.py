@@ -60,8 +60,8 @@ def _load() -> ctypes.CDLL | None:
 
 def _warn(reason: str) -> None:
     warnings.warn(
-        f"lovasz: {reason}; on the CPU the losses run in plain PyTorch, with the same results and"
-        " many times slower",
+        f"lovasz: {reason}; on the CPU the losses run in plain PyTorch, or jax.numpy, with the same"
+        " results and many times slower",
         RuntimeWarning,
         stacklevel=4,
     )

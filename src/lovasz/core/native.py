@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
-ABI = 5
+ABI = 6
 
-_NAMES = {"win32": "_kernels.dll", "darwin": "_kernels.dylib"}
+_SUFFIXES = {"win32": ".dll", "darwin": ".dylib"}
 
 
 class Strided(ctypes.Structure):
@@ -159,10 +159,15 @@ def find() -> Path | None:
     """Where the library is: where ``LOVASZ_LIBRARY`` says, or as it was installed, or nowhere."""
     if chosen := os.environ.get("LOVASZ_LIBRARY"):
         return Path(chosen)
-    # An editable installation keeps the library elsewhere than beside this file.
-    spec = importlib.util.find_spec("lovasz._kernels")
+    return installed("_kernels")
+
+
+def installed(name: str) -> Path | None:
+    """Where a library of this package is, or None."""
+    # An editable installation keeps it elsewhere than beside this file.
+    spec = importlib.util.find_spec(f"lovasz.{name}")
     origins = [spec.origin] if spec is not None and spec.origin else []
-    beside = Path(__file__).parents[1] / _NAMES.get(sys.platform, "_kernels.so")
+    beside = (Path(__file__).parents[1] / name).with_suffix(_SUFFIXES.get(sys.platform, ".so"))
     return next((path for path in (*map(Path, origins), beside) if path.exists()), None)
 
 
@@ -194,6 +199,8 @@ def _declare(library: ctypes.CDLL) -> None:
     inputs = ctypes.POINTER(Inputs)
     library.lovasz_set_parallel_for.argtypes = (pointer,)
     library.lovasz_set_parallel_for.restype = None
+    library.lovasz_lend_parallel_for.argtypes = (pointer,)
+    library.lovasz_lend_parallel_for.restype = None
     library.lovasz_level.restype = ctypes.c_char_p
     library.lovasz_choose_level.argtypes = (ctypes.c_char_p,)
     library.lovasz_clouds.argtypes = (
