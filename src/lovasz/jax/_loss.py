@@ -155,8 +155,8 @@ def _counted(
     active = active if mask is None else active & mask
     extended = _of_active(extended, active, o)
     losses = extended.losses
-    if pooled:  # a share of what all devices have in common, so that their sum is the loss
-        losses = losses / lax.psum(1, axis_name)
+    if pooled:  # what all devices have in common is the first one's, so that their sum is it too
+        losses = jnp.where(lax.axis_index(axis_name) == 0, losses, 0.0)
     losses, summed = operators.connect(
         r, scores, losses, sums[0], extended.slopes, lse, inputs.labels, weight, class_weight
     )

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from lovasz.core.bins import centres
 from lovasz.core.set_functions import SetFunction, as_tversky
@@ -44,7 +45,21 @@ def _call(name: str, results: Any, *arrays: Array, **attributes: Any) -> Any:
     """A function of csrc/jax_ffi.cpp; of arrays that vmap has stacked up it takes each in turn."""
     shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in results]
     call = jax.ffi.ffi_call(f"lovasz_{name}", shapes, vmap_method="broadcast_all")
-    return call(*arrays, **attributes)
+    # JAX leaves it to callers of foreign functions to say what varies over axes of shard_map.
+    axes = frozenset().union(*map(_varying, arrays))
+    found = call(*(_vary(array, axes) for array in arrays), **attributes)
+    return [_vary(array, axes) for array in found]
+
+
+def _varying(array: Array) -> frozenset[Any]:
+    """Axes of `jax.shard_map` over which it varies."""
+    axes: frozenset[Any] = jax.typeof(array).manual_axis_type.varying
+    return axes
+
+
+def _vary(array: Array, axes: frozenset[Any]) -> Array:
+    missing = tuple(axes - _varying(array))
+    return lax.pcast(array, missing, to="varying") if missing else array
 
 
 def _reading(r: Reading) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def histogram(
         invalid = invalid + r.by_group(bad.astype(jnp.int32))
     sums = jnp.zeros(2, dtype)
     if r.cross_entropy:
-        sums = cross_entropy.sums_of(pixels, r, class_weight, pixel_weight)
+        sums = cross_entropy.sums_of(pixels, labels, r, class_weight, pixel_weight)
     words = no_lse(len(scores), dtype) if lse is None else lse.words()
     return Counts(_count(pixels, pixel_weight, r), words, invalid, sums)
 
@@ -158,7 +158,7 @@ def backward(
     gradient = pull_back(pixels, rising, r)
     if r.cross_entropy:
         gradient = gradient + cross_entropy_scale * cross_entropy.gradient_of(
-            pixels, r, class_weight
+            pixels, labels, r, class_weight
         )
     if pixel_weight is not None and slopes.ndim == 4:
         gradient = gradient * r.by_pixel(pixel_weight)

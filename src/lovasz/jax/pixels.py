@@ -127,12 +127,11 @@ def pull_back(pixels: Pixels, slopes: Array, r: Reading) -> Array:
     # The error of a positive falls as its score rises.
     rising = jnp.where(pixels.positive, -slopes, slopes)
     if r.link == "softmax":
-        p, axis = pixels.scores, r.class_axis
-        # Relative to the most probable class, so that no digits are lost where its p is nearly 1.
-        top = p == p.max(axis, keepdims=True)
-        of_top = jnp.where(top, rising, 0.0).sum(axis, keepdims=True)
-        rising = rising - of_top / top.sum(axis, keepdims=True)
-        return p * (rising - (p * rising).sum(axis, keepdims=True))
+        p = pixels.scores
+        # Relative to their mean, and then once more: where one p is nearly 1 the mean is nearly its
+        # own, and the digits are lost in the first difference alone.
+        rising = rising - r.over_classes(p, rising)
+        return p * (rising - r.over_classes(p, rising))
     if r.link in PROBABILITIES:
         return rising
     margin = jnp.where(pixels.positive, -pixels.scores, pixels.scores)
