@@ -134,7 +134,7 @@ FLOORS = [
     ["integrations.transformers"],
     ["integrations"],
     ["jax.precision", "jax.library"],
-    ["jax.reading", "jax.floats", "jax.window"],
+    ["jax.reading", "jax.floats", "jax.window", "jax.varying"],
     ["jax.pixels", "jax.contents", "jax.inputs"],
     ["jax.cross_entropy"],
     ["jax.counting"],

@@ -173,6 +173,7 @@ def _sorted(inputs: Inputs, r: Reading, mask: Array | None, o: Options) -> _Term
     """Losses of the classes from sorted errors."""
     scores, weight = inputs.scores, inputs.pixel_weight
     read = lax.stop_gradient(scores)
+    r = r._replace(plain=not operators.can_sort(read, o.set_function))
     extended, lse, invalid = operators.sort_and_extend(
         read, inputs.labels, weight, o.set_function, o.symmetric, r
     )

@@ -5,12 +5,12 @@ What they do not know goes to plain jax.numpy: float64 scores, and arrays withou
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from lovasz.core.bins import centres
 from lovasz.core.set_functions import SetFunction, as_tversky
@@ -19,6 +19,7 @@ from lovasz.jax.library import available
 from lovasz.jax.precision import Array
 from lovasz.jax.reading import Reading
 from lovasz.jax.sorting import Sorted
+from lovasz.jax.varying import vary_alike
 
 # As csrc/lovasz.h numbers them.
 _LINKS = ("softmax", "sigmoid", "hinge", "elu", "probabilities", "channel_probabilities")
@@ -45,21 +46,7 @@ def _call(name: str, results: Any, *arrays: Array, **attributes: Any) -> Any:
     """A function of csrc/jax_ffi.cpp; of arrays that vmap has stacked up it takes each in turn."""
     shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in results]
     call = jax.ffi.ffi_call(f"lovasz_{name}", shapes, vmap_method="broadcast_all")
-    # JAX leaves it to callers of foreign functions to say what varies over axes of shard_map.
-    axes = frozenset().union(*map(_varying, arrays))
-    found = call(*(_vary(array, axes) for array in arrays), **attributes)
-    return [_vary(array, axes) for array in found]
-
-
-def _varying(array: Array) -> frozenset[Any]:
-    """Axes of `jax.shard_map` over which it varies."""
-    axes: frozenset[Any] = jax.typeof(array).manual_axis_type.varying
-    return axes
-
-
-def _vary(array: Array, axes: frozenset[Any]) -> Array:
-    missing = tuple(axes - _varying(array))
-    return lax.pcast(array, missing, to="varying") if missing else array
+    return vary_alike(functools.partial(call, **attributes))(*arrays)
 
 
 def _reading(r: Reading) -> dict[str, Any]:

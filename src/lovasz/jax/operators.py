@@ -20,11 +20,13 @@ from lovasz.jax.counting import Counts, Extended
 from lovasz.jax.precision import Array
 from lovasz.jax.reading import Reading
 from lovasz.jax.sorting import Sorted
+from lovasz.jax.varying import vary_alike
 
 
 def _on_device(plain: Callable[..., Any], on_cpu: Callable[..., Any], *arrays: Any) -> Any:
     """One of two functions with the same results."""
-    return lax.platform_dependent(*arrays, cpu=on_cpu, default=plain)
+    ways = {"cpu": vary_alike(on_cpu), "default": vary_alike(plain)}
+    return lax.platform_dependent(*arrays, **ways)
 
 
 @functools.partial(jax.jit, static_argnames=("r",))
@@ -94,6 +96,11 @@ def extend(
     )
 
 
+def can_sort(scores: Array, set_function: SetFunction) -> bool:
+    """Whether there are kernels that sort; if not `sort_and_extend` and `backward` are plain."""
+    return as_tversky(set_function) is not None and compiled.can_sort(scores)
+
+
 @functools.partial(jax.jit, static_argnames=("set_function", "symmetric", "r"))
 def sort_and_extend(
     scores: Array,
@@ -107,7 +114,7 @@ def sort_and_extend(
     arrays = (scores, labels, pixel_weight)
     options: dict[str, Any] = {"set_function": set_function, "symmetric": symmetric, "r": r}
     plain = functools.partial(sorting.sort_and_extend, **options)
-    if as_tversky(set_function) is None or not compiled.can_sort(scores):
+    if r.plain:
         return plain(*arrays)
     found: Sorted = _on_device(
         plain, functools.partial(compiled.sort_and_extend, **options), *arrays
@@ -131,7 +138,7 @@ def backward(
     arrays = (scores, labels, lse, slopes, factors, cross_entropy_scale)
     arrays = (*arrays, pixel_weight, class_weight)
     plain = functools.partial(counting.backward, r=r)
-    if not compiled.can_read(scores):
+    if r.plain or not compiled.can_read(scores):
         return plain(*arrays)
     found: Array = _on_device(plain, functools.partial(compiled.backward, r=r), *arrays)
     return found

@@ -14,7 +14,7 @@ from lovasz.core.bins import LARGEST_ERROR
 from lovasz.core.links import PROBABILITIES, UNBOUNDED
 from lovasz.core.contents import PROBABILITY_TOLERANCE
 from lovasz.jax import floats
-from lovasz.jax.precision import Array, compute_dtype, to_words
+from lovasz.jax.precision import Array, compute_dtype
 from lovasz.jax.reading import Reading
 
 
@@ -45,9 +45,14 @@ class LogSumExp(NamedTuple):
         return LogSumExp(most.squeeze(axis), jnp.log1p(others))
 
     def words(self) -> Array:
-        """Both parts (N, L, 2), as words if they are float32."""
+        """Both parts (N, L, 2), as words if they are float32.
+
+        What they are the same implementation reads: those of the kernels hold one float64.
+        """
         parts = jnp.stack((self.most, self.rest), -1)
-        return to_words(parts) if parts.dtype == jnp.float32 else parts
+        if parts.dtype == jnp.float32:  # of one dtype with those of the kernels
+            return lax.bitcast_convert_type(parts, jnp.uint32)
+        return parts
 
     @staticmethod
     def from_words(words: Array) -> LogSumExp:

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 Array: TypeAlias = jax.Array
 
@@ -31,9 +30,10 @@ def compute_dtype(scores: Array) -> jnp.dtype:
     return jnp.dtype("float64" if scores.dtype == jnp.float64 else "float32")
 
 
-def to_words(numbers: Array) -> Array:
-    """Numbers of 64 bits, or pairs of 32 on the last axis, as pairs of words (..., 2) uint32."""
-    return lax.bitcast_convert_type(numbers, jnp.uint32)
+def to_words(counts: Array) -> Array:
+    """Counts (...) int64 as words (..., 2) uint32, the lower first; only `wide`."""
+    # Not by their bits in memory: not every device has integers of 64.
+    return jnp.stack((counts & 0xFFFFFFFF, counts >> 32), -1).astype(jnp.uint32)
 
 
 def counts_as_words(counts: Array) -> Array:
@@ -44,7 +44,8 @@ def counts_as_words(counts: Array) -> Array:
 
 def int64_of(words: Array) -> Array:
     """Counts from their words; only `wide`."""
-    return lax.bitcast_convert_type(words, jnp.int64)
+    wide = words.astype(jnp.int64)
+    return (wide[..., 1] << 32) | wide[..., 0]
 
 
 def is_weight(pixel_weight: Array) -> Array:

@@ -21,6 +21,7 @@ class Reading(NamedTuple):
     bins: int  # of a histogram; 0 counts nothing
     cross_entropy: bool = False  # whether to add it up
     smoothing: float = 0.0  # label smoothing of the cross-entropy
+    plain: bool = False  # whether no kernel is to read it, but plain jax.numpy alone
 
     def groups(self, images: int) -> int:
         """Number of groups, G."""
@@ -54,4 +55,5 @@ class Reading(NamedTuple):
 
     def by_group(self, numbers: Array) -> Array:
         """Sums (G,) of numbers that go with scores."""
-        return numbers.sum((1, 2)) if self.per_image else numbers.sum().reshape(1)
+        axes = (1, 2) if self.per_image else None
+        return numbers.sum(axes, dtype=numbers.dtype).reshape(-1)

@@ -6,6 +6,7 @@ The loss of the data set instead of the batch, as ``lovasz.Window`` has it for P
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ class Remembered(NamedTuple):
     active: Array  # (1, C) bool, classes that count
 
 
+@functools.partial(jax.jit, static_argnames=("unit", "absent"))
 def add(window: Window, counts: Array, unit: int, valid: Array, absent: bool) -> Remembered:
     """The window that ends with a batch.
 
