@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow interpret targets emulate lint docs wheel sanitize portable any-input versions peers stacks stacks-torchvision bench clean
+.PHONY: help demo test slow interpret targets emulate lint docs wheel sanitize portable any-input versions peers stacks stacks-torchvision jax bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
@@ -38,6 +38,7 @@ help:
 	@echo "make peers     compare losses with those of the libraries whose names they have"
 	@echo "make stacks    run the examples for other frameworks against them"
 	@echo "make stacks-torchvision  the same for those that need torchvision (downloads of several GB)"
+	@echo "make jax       run the tests of the losses for JAX against it"
 	@echo "make bench     measure speed and memory on this machine (half an hour)"
 	@echo "make clean     remove what the above made"
 
@@ -170,6 +171,20 @@ stacks-torchvision:
 	  segmentation-models-pytorch==0.6.0 terratorch==1.2.11 torchgeo==0.8.1
 	build/stacks-torchvision/bin/python -m pip install --disable-pip-version-check --quiet --no-deps .
 	LOVASZ_STACKS=1 build/stacks-torchvision/bin/python $(STACK_TESTS)
+
+# Kernels of its own, which are built with the headers that JAX brings.
+JAX ?= jax==0.10.2 jaxlib==0.10.2 optax==0.2.8 flax==0.12.8
+build/jax/.made: $(VENV)/.test Makefile $(KERNELS)
+	$(BIN)/python -m venv build/jax
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+	  > $$(build/jax/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
+	build/jax/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(JAX)
+	build/jax/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall \
+	  --config-settings=build-dir=build/jax-kernels --editable .
+	@touch $@
+
+jax: build/jax/.made
+	LOVASZ_WARNINGS=error build/jax/bin/python -m pytest --numprocesses auto --dist loadscope -q tests/jax src/lovasz/jax
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json

@@ -1,4 +1,5 @@
-// The kernels as foreign functions of XLA, for JAX: buffers and attributes in, calls of lovasz.h out.
+// The kernels as foreign functions of XLA, for JAX: buffers and attributes in, calls of lovasz.h
+// out.
 //
 // A small library of its own beside _kernels, so that those who use PyTorch load what they always
 // did. It gets the kernels' functions by address: a second copy of them would be as large as the
@@ -158,8 +159,9 @@ struct Inputs {
   int64_t groups;
   std::vector<int64_t> fixed_weight;
 
-  Inputs(const Reading &r, ffi::AnyBuffer scores, ffi::AnyBuffer labels, ffi::AnyBuffer pixel_weight,
-         ffi::AnyBuffer class_weight, void *lse, int64_t index, int64_t parts) {
+  Inputs(const Reading &r, ffi::AnyBuffer scores, ffi::AnyBuffer labels,
+         ffi::AnyBuffer pixel_weight, ffi::AnyBuffer class_weight, void *lse, int64_t index,
+         int64_t parts) {
     const size_t class_axis = static_cast<size_t>(r.class_axis);
     read.images = size_of(scores, 3, 0);
     read.classes = size_of(scores, 3, class_axis);
@@ -210,9 +212,7 @@ struct Inputs {
     read.fixed_weight = fixed_weight.data();
   }
 
-  bool ignored(int64_t i) const {
-    return read.has_ignore_index && label(i) == read.ignore_index;
-  }
+  bool ignored(int64_t i) const { return read.has_ignore_index && label(i) == read.ignore_index; }
   int64_t label(int64_t i) const {
     switch (read.label_type) {
       case LOVASZ_UINT8:
@@ -354,8 +354,8 @@ ffi::Error backward(ffi::ThreadPool threads, Any scores, Any labels, Any lse, An
   for (int64_t i = 0; i < parts; ++i) {
     const Inputs inputs(r, scores, labels, pixel_weight, class_weight, part<void>(lse, i, parts), i,
                         parts);
-    const lovasz_strided out = inputs.strided(part<void>(*gradient, i, parts),
-                                              static_cast<size_t>(r.class_axis));
+    const lovasz_strided out =
+        inputs.strided(part<void>(*gradient, i, parts), static_cast<size_t>(r.class_axis));
     const int status = kernels.backward(&inputs.read, part<float>(slopes, i, parts), by_pixel,
                                         part<float>(factors, i, parts),
                                         *part<float>(scale, i, parts), nullptr, &out, lent.threads);

@@ -1,10 +1,12 @@
 """Install each wheel in an empty environment without a compiler, and run a loss in it.
 
 ``python tests/check_wheel.py FOLDER...``: the environment sees first no torch, then that of the
-running interpreter, not this package, and a PATH that holds nothing. The images of landcover come
+running interpreter, not this package, and a PATH that holds nothing. Where the interpreter has JAX, a
+loss of `lovasz.jax` runs there without torch. The images of landcover come
 with a wheel of their own; the source distribution says what to do where there is no compiler.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -40,6 +42,19 @@ assert (level is None) == any("no compiled kernels" in str(w.message) for w in c
 print("runs with", level or "plain PyTorch, and says so")
 """
 
+JAX = """
+import sys, warnings
+sys.modules["torch"] = None
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import jax, jax.numpy as jnp
+    from lovasz.jax import library, lovasz_softmax
+    assert {folder!r} in library.__file__, library.__file__
+    value = jax.grad(lovasz_softmax)(jnp.ones((64, 5)), jnp.zeros(64, jnp.int32))
+assert library.available() != any("no compiled kernels" in str(w.message) for w in caught)
+print("in JAX with", "the kernels" if library.available() else "plain jax.numpy, and says so")
+"""
+
 IMAGES = """
 import lovasz
 from lovasz.train.data.landcover import load_landcover
@@ -71,11 +86,14 @@ class Environment:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
         subprocess.run([*pip, "--target", str(self.packages), str(wheel)], check=True)
 
-    def see_torch(self) -> None:
-        """Look for packages in the environment of the running interpreter too."""
-        import torch
-
-        (self.packages / "zz_torch.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
+    def see(self, name: str) -> bool:
+        """Look for packages where the running interpreter has one, if it has."""
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            return False
+        folder = Path(spec.origin).parents[1]
+        (self.packages / f"zz_{name}.pth").write_text(f"{folder}\n")
+        return True
 
     def run(self, code: str) -> str:
         """What the code prints."""
@@ -104,7 +122,9 @@ def check(wheel: Path, pure: bool, images: Path) -> None:
         environment = Environment(folder)
         environment.install(wheel)
         environment.run(WITHOUT_TORCH)
-        environment.see_torch()
+        if environment.see("jax"):
+            print(f"{wheel.name} runs", environment.run(JAX))
+        environment.see("torch")
         printed = environment.run(CODE)
         print(f"{wheel.name} ({wheel.stat().st_size // 1024} kB) {printed}")
         if pure != ("plain PyTorch" in printed):

@@ -6,6 +6,8 @@ Numbers of plain Python, so that each library makes its own arrays of them.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 INF, NAN = math.inf, math.nan
@@ -19,7 +21,7 @@ class Case(NamedTuple):
     logits: list[list[list[float]]]  # [image][pixel][class]
     labels: list[list[int]]
     loss: float  # NaN where it has to be NaN
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
     flat: bool = False  # the gradient is 0 everywhere
 
 

@@ -33,11 +33,15 @@ def test_case(implementation, case, method):
 
 @METHODS
 @pytest.mark.parametrize("label", WRONG_LABELS)
-def test_a_label_out_of_range_is_an_error_outside_and_nan_inside_of_jit(implementation, method, label):
+def test_a_label_out_of_range_is_an_error_outside_and_nan_inside_of_jit(
+    implementation, method, label
+):
     logits, labels = jnp.zeros((2, 4, 3)), jnp.zeros((2, 4), jnp.int32).at[1, 2].set(label)
     with pytest.raises(ValueError, match=rf"lovasz_softmax: expected every label .* got {label} "):
         jax.grad(lovasz_softmax)(logits, labels, method=method)
-    assert jnp.isnan(jax.jit(lovasz_softmax, static_argnames="method")(logits, labels, method=method))
+    assert jnp.isnan(
+        jax.jit(lovasz_softmax, static_argnames="method")(logits, labels, method=method)
+    )
 
 
 def test_numbers_that_are_no_probabilities(implementation):

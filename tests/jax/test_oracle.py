@@ -37,7 +37,12 @@ def test_loss_and_gradient(implementation, options, method):
     if ours is not None:
         options["set_function"] = ours
     value, gradient = jax.value_and_grad(lovasz_softmax)(
-        jnp.asarray(LOGITS, jnp.float32), LABELS, ignore_index=9, method=method, bins=BINS, **options
+        jnp.asarray(LOGITS, jnp.float32),
+        LABELS,
+        ignore_index=9,
+        method=method,
+        bins=BINS,
+        **options,
     )
     most = float(theirs(3, 10, 3))  # Δ of everything is at most so much
     bound = 4 * most * error_bound(BINS) if method == "histogram" else 0

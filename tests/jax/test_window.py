@@ -63,8 +63,8 @@ def test_the_first_batch_has_its_own_loss(implementation):
 @COMPILED
 def test_a_class_is_forgotten(implementation):
     window = Window.init(3, 0.5, bins=256)
-    for logits, labels in zip(np.tile(LOGITS, (6, 1, 1)), np.tile(LABELS[1:2], (30, 1)), strict=True):
-        labels = LABELS[0] if not window.batches else labels
+    for i in range(30):
+        logits, labels = LOGITS[i % 5], LABELS[min(i, 1)]
         (loss, window), _ = step(logits, labels, window)
     assert not window.counts[2, 1].any()
     assert jnp.isfinite(loss)

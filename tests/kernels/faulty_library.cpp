@@ -13,6 +13,7 @@ static void *real(const char *name) {
 
 FORWARD(const int64_t *, lovasz_layout, (int64_t *a), (a))
 FORWARD(void, lovasz_set_parallel_for, (void *a), (a))
+FORWARD(void, lovasz_lend_parallel_for, (void *a), (a))
 FORWARD(const char *, lovasz_level, (void), ())
 FORWARD(int, lovasz_choose_level, (const char *a), (a))
 FORWARD(int, lovasz_clouds,

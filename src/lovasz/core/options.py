@@ -31,7 +31,7 @@ METHODS: tuple[str, ...] = get_args(Method)
 class CrossEntropy(NamedTuple):
     """A cross-entropy to be added, defined as torch defines it."""
 
-    factor: float = 1.0
+    factor: float | Array = 1.0
     weight: Array | Sequence[float] | None = None  # (C,) of classes, or positives of multilabel
     smoothing: float = 0.0  # label smoothing; 0 for multilabel
 
@@ -71,7 +71,9 @@ class Options(NamedTuple):
     target_weight: Array | Sequence[float] | None = None
     label_smoothing: float = 0.0
     cross_entropy: CrossEntropy | None = None
-    lovasz_factor: float | None = 1.0  # None: a loss without a Lovász loss, of which nothing counts
+    lovasz_factor: float | Array | None = (
+        1.0  # None: a loss without a Lovász loss, of which nothing counts
+    )
     region: Region | None = None
     region_factor: float = 1.0
     names: Names = Names()

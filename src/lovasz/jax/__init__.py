@@ -10,19 +10,20 @@ On the CPU the compiled kernels compute them, as they do for PyTorch; on other d
 jax.numpy does, by counting too. Nothing here needs PyTorch.
 """
 
+import re
 from importlib import import_module
 
 
 def _check_jax() -> None:
     """No dependency of the package says that JAX has to be there, nor how new."""
-    expected = "lovasz.jax: expected jax 0.10 or newer (pip install 'lovasz[jax]')"
+    expected = "lovasz.jax: expected jax 0.10.2 or newer (pip install 'lovasz[jax]')"
     try:
         version = str(import_module("jax").__version__)
     except ModuleNotFoundError as error:
         if error.name != "jax":  # it is there, and lacks something itself
             raise
         raise ImportError(f"{expected}, got: {error}") from error
-    if tuple(int(part) for part in version.split(".")[:2]) < (0, 10):
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < (0, 10, 2):
         raise ImportError(f"{expected}, got {version}")
 
 

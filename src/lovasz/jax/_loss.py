@@ -87,6 +87,7 @@ def loss(
     value = _reduce(terms, weight, o, places.axis_name)
     if o.cross_entropy is not None:
         assert terms.cross_entropy is not None  # asked for above
+        assert o.lovasz_factor is not None  # there is always a Lovász loss
         value = o.cross_entropy.factor * terms.cross_entropy + o.lovasz_factor * value
     value = value.astype(dtype)
     return value if window is None else (value, window)
@@ -157,9 +158,10 @@ def _counted(
     losses = extended.losses
     if pooled:  # what all devices have in common is the first one's, so that their sum is it too
         losses = jnp.where(lax.axis_index(axis_name) == 0, losses, 0.0)
-    losses, summed = operators.connect(
+    connected: tuple[Array, Array] = operators.connect(
         r, scores, losses, sums[0], extended.slopes, lse, inputs.labels, weight, class_weight
     )
+    losses, summed = connected
     total = sums[1]
     if axis_name is not None:
         summed, total = lax.psum((summed, total), axis_name)
@@ -182,10 +184,10 @@ def _sorted(inputs: Inputs, r: Reading, mask: Array | None, o: Options) -> _Term
     active = active if mask is None else active & mask
     losses, slopes, _ = _of_active(extended, active, o)
     nothing = jnp.zeros((), losses.dtype)
-    losses, _ = operators.connect(
+    connected: tuple[Array, Array] = operators.connect(
         r, scores, losses, nothing, slopes, lse, inputs.labels, weight, None
     )
-    return _Terms(losses, active, invalid, None)
+    return _Terms(connected[0], active, invalid, None)
 
 
 def _of_active(extended: Extended, active: Array, o: Options) -> Extended:
@@ -245,8 +247,7 @@ def _class_weight(
             ) from error
         if not (np.isfinite(weight) & (weight >= 0)).all():
             raise ValueError(
-                f"{name}: expected {argument} to be finite and not negative, got"
-                f" {weight.tolist()}"
+                f"{name}: expected {argument} to be finite and not negative, got {weight.tolist()}"
             )
     if weight.shape != (classes,):
         raise ValueError(

@@ -5,8 +5,8 @@ That is outside of compiled and mapped functions, on the CPU. Elsewhere they mak
 
 from __future__ import annotations
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from lovasz.core.contents import PROBABILITY_TOLERANCE, no_probability, wrong_labels
 from lovasz.core.links import PROBABILITIES
@@ -22,7 +22,7 @@ def raise_for_contents(
 
     A NaN is not raised for: it makes the loss NaN, as it does for logits.
     """
-    if any(isinstance(array, jax.core.Tracer) for array in (scores, labels, invalid)):
+    if any(isinstance(array, Tracer) for array in (scores, labels, invalid)):
         return
     if any(device.platform != "cpu" for device in invalid.devices()) or not np.any(invalid):
         return

@@ -9,11 +9,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from lovasz.core.bins import centres
 from lovasz.core.extension import extend_histogram
-from lovasz.core.links import UNBOUNDED
 from lovasz.core.set_functions import SetFunction
 from lovasz.jax import cross_entropy
 from lovasz.jax.pixels import LogSumExp, Pixels, bins_of, count_invalid, load, no_lse, pull_back

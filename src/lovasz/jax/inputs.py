@@ -48,9 +48,7 @@ def prepare(
     labels = _array(name, "labels", labels)
     shapes.check_floating(name, scores_name, scores)
     if shapes.dtype_name(labels) not in shapes.INTEGRAL:
-        raise TypeError(
-            f"{name}: expected labels of an integer dtype or bool, got {labels.dtype}"
-        )
+        raise TypeError(f"{name}: expected labels of an integer dtype or bool, got {labels.dtype}")
     axis = _class_axis(name, scores_name, link, scores, axis)
     _check_labels(name, scores_name, link, scores, labels, axis)
     _check_images(name, scores_name, scores, axis, per_image)
@@ -89,13 +87,13 @@ def _class_axis(
     if not is_integer(axis):
         none = "" if link in MULTICLASS else ", or None for one channel"
         raise TypeError(f"{name}: expected axis to be an integer{none}, got {axis!r}")
-    assert axis is not None
+    assert isinstance(axis, int)
     if not -scores.ndim <= axis < scores.ndim:
         raise ValueError(
             f"{name}: expected {scores_name} with an axis {axis} of classes, got shape"
             f" {scores.shape}"
         )
-    return axis % scores.ndim
+    return axis % int(scores.ndim)
 
 
 def _check_labels(

@@ -23,8 +23,12 @@ from lovasz.jax.sorting import Sorted
 from lovasz.jax.varying import vary_alike
 
 
-def _on_device(plain: Callable[..., Any], on_cpu: Callable[..., Any], *arrays: Any) -> Any:
-    """One of two functions with the same results."""
+def _choose(
+    kernels: bool, plain: Callable[..., Any], on_cpu: Callable[..., Any], *arrays: Any
+) -> Any:
+    """One of two functions with the same results, the second where there are kernels."""
+    if not kernels:
+        return plain(*arrays)
     ways = {"cpu": vary_alike(on_cpu), "default": vary_alike(plain)}
     return lax.platform_dependent(*arrays, **ways)
 
@@ -38,12 +42,14 @@ def histogram(
     r: Reading,
 ) -> Counts:
     """Count the errors of every class in bins, and add up the cross-entropy if asked for."""
+    plain, on_cpu = (functools.partial(way.histogram, r=r) for way in (counting, compiled))
     arrays = (scores, labels, pixel_weight, class_weight)
-    plain = functools.partial(counting.histogram, r=r)
-    if not compiled.can_read(scores):
-        return plain(*arrays)
-    found: Counts = _on_device(plain, functools.partial(compiled.histogram, r=r), *arrays)
+    found: Counts = _choose(_readable(scores, r), plain, on_cpu, *arrays)
     return found
+
+
+def _readable(scores: Array, r: Reading) -> bool:
+    return not r.plain and compiled.can_read(scores)
 
 
 @functools.partial(jax.jit, static_argnames=("set_function", "unit", "link", "dtype"))
@@ -56,10 +62,9 @@ def _extend(
         "unbounded": link in UNBOUNDED,
         "dtype": dtype,
     }
-    plain = functools.partial(counting.extend, **options)
-    if as_tversky(set_function) is None or not compiled.can_extend(counts, dtype):
-        return plain(counts)
-    found: Extended = _on_device(plain, functools.partial(compiled.extend, **options), counts)
+    plain, on_cpu = (functools.partial(way.extend, **options) for way in (counting, compiled))
+    kernels = as_tversky(set_function) is not None and compiled.can_extend(counts, dtype)
+    found: Extended = _choose(kernels, plain, on_cpu, counts)
     return found
 
 
@@ -85,11 +90,11 @@ def extend(
         nothing = jnp.zeros(counts.shape[:2], dtype)
         present = jnp.zeros((2, *counts.shape[:2]), jnp.bool_)
         return Extended(nothing, jnp.zeros(counts.shape[:4], dtype), present)
-    extended = _extend(counts, set_function, unit, link, dtype)
+    extended: Extended = _extend(counts, set_function, unit, link, dtype)
     if not symmetric:
         return extended
     # The complement has the same errors: its positives are the negatives.
-    other = _extend(jnp.flip(counts, 2), set_function, unit, link, dtype)
+    other: Extended = _extend(jnp.flip(counts, 2), set_function, unit, link, dtype)
     return extended._replace(
         losses=(extended.losses + other.losses) / 2,
         slopes=(extended.slopes + jnp.flip(other.slopes, 2)) / 2,
@@ -111,14 +116,10 @@ def sort_and_extend(
     r: Reading,
 ) -> Sorted:
     """Losses of the classes and slopes by pixel (N, C, L), without bins."""
-    arrays = (scores, labels, pixel_weight)
     options: dict[str, Any] = {"set_function": set_function, "symmetric": symmetric, "r": r}
-    plain = functools.partial(sorting.sort_and_extend, **options)
-    if r.plain:
-        return plain(*arrays)
-    found: Sorted = _on_device(
-        plain, functools.partial(compiled.sort_and_extend, **options), *arrays
-    )
+    ways = (sorting, compiled)
+    plain, on_cpu = (functools.partial(way.sort_and_extend, **options) for way in ways)
+    found: Sorted = _choose(_readable(scores, r), plain, on_cpu, scores, labels, pixel_weight)
     return found
 
 
@@ -135,12 +136,10 @@ def backward(
     r: Reading,
 ) -> Array:
     """Derivative by the scores; arguments as for ``counting.backward``."""
+    plain, on_cpu = (functools.partial(way.backward, r=r) for way in (counting, compiled))
     arrays = (scores, labels, lse, slopes, factors, cross_entropy_scale)
-    arrays = (*arrays, pixel_weight, class_weight)
-    plain = functools.partial(counting.backward, r=r)
-    if r.plain or not compiled.can_read(scores):
-        return plain(*arrays)
-    found: Array = _on_device(plain, functools.partial(compiled.backward, r=r), *arrays)
+    weights = (pixel_weight, class_weight)
+    found: Array = _choose(_readable(scores, r), plain, on_cpu, *arrays, *weights)
     return found
 
 

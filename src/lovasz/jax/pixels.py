@@ -11,8 +11,8 @@ from jax import lax
 
 from lovasz.core import bins
 from lovasz.core.bins import LARGEST_ERROR
-from lovasz.core.links import PROBABILITIES, UNBOUNDED
 from lovasz.core.contents import PROBABILITY_TOLERANCE
+from lovasz.core.links import PROBABILITIES, UNBOUNDED
 from lovasz.jax import floats
 from lovasz.jax.precision import Array, compute_dtype
 from lovasz.jax.reading import Reading

@@ -39,19 +39,22 @@ def sort_and_extend(
     invalid = count_invalid(scores, labels, lse, pixels, r)
     valid = jnp.broadcast_to(pixels.valid, pixels.errors.shape)
     if pixel_weight is not None:
-        by_pixel = r.by_pixel(pixel_weight)
-        bad = ~is_weight(by_pixel) & pixels.valid
+        bad = r.by_pixel(~is_weight(pixel_weight)) & pixels.valid
         invalid = invalid + r.by_group(bad.astype(jnp.int32))
     words = no_lse(len(scores), dtype) if lse is None else lse.words()
     with wide():
         count, unit = valid.astype(jnp.int64), 1
         if pixel_weight is not None:
             unit = SCALE
-            count = jnp.where(valid, jnp.broadcast_to(to_fixed(by_pixel), valid.shape), 0)
-        rows = tuple(_rows(values, r) for values in (pixels.errors, pixels.positive, count))
-        losses, slopes = _extend_rows(*rows, unit, set_function, symmetric)
-        of_class = jnp.where(rows[1], rows[2], 0)
-        present = jnp.stack(((rows[2] > 0).any(-1), (of_class > 0).any(-1)))
+            count = jnp.where(
+                valid, jnp.broadcast_to(to_fixed(r.by_pixel(pixel_weight)), valid.shape), 0
+            )
+        errors, positive, own = (
+            _rows(values, r) for values in (pixels.errors, pixels.positive, count)
+        )
+        losses, slopes = _extend_rows(errors, positive, own, unit, set_function, symmetric)
+        counts = own > 0
+        present = jnp.stack((counts.any(-1), (counts & positive).any(-1)))
         losses, slopes = losses.astype(dtype), slopes.astype(dtype)
     images, length = scores.shape[0], scores.shape[3 - r.class_axis]
     if not r.per_image:

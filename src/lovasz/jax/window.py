@@ -20,7 +20,7 @@ from lovasz.jax.precision import SCALE, Array, int64_of, to_words, wide
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Window:
-    r"""Decayed counts of the batches seen so far: a tree of arrays, to be carried from step to step.
+    r"""Decayed counts of the batches seen so far: arrays to be carried from step to step.
 
     After batch t with the counts $c_t$ (of negatives and positives of every class, by bin of error)
 

@@ -49,9 +49,7 @@ def raise_for_labels(
     bad = labels[bad_labels(labels, valid, link, classes)]
     ignored = None if ignore_index == SPARE_LABEL else ignore_index
     number = "one that is neither whole nor one-hot" if bad[0] == NO_LABEL else int(bad[0])
-    raise ValueError(
-        wrong_labels(link, cross_entropy, classes, ignored, number, len(bad) - 1)
-    )
+    raise ValueError(wrong_labels(link, cross_entropy, classes, ignored, number, len(bad) - 1))
 
 
 def raise_for_soft_labels(
