@@ -19,6 +19,7 @@ COMMANDS = {
     "regions": "time and memory of losses by sums, against F.cross_entropy, nnU-Net and MONAI",
     "soft-study": "training with soft labels: smoothed, and of a teacher",
     "compat": "time of compat and of losses of probabilities against the published algorithm",
+    "jax": "time of the losses for JAX against optax's cross-entropy and a sort, on the CPU",
     "gpu": "time and memory on a CUDA or ROCm device",
     "gpu-session": "tests, sanitizers, times and tuning on a device, one after the other",
     "gpu-code": "instructions of the GPU kernels, without a device",

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import clouds, gpu_chunks, regions_table, soft, soft_table, upsampling_table
+from benchmarks import clouds, gpu_chunks, jax, regions_table, soft, soft_table, upsampling_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -15,6 +15,7 @@ GPU = ROOT / "docs" / "gpu-kernels.md"
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
 UPSAMPLING = ROOT / "docs" / "upsampling.md"
 SOFT = ROOT / "docs" / "soft-labels.md"
+JAX = ROOT / "docs" / "jax.md"
 METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
@@ -230,6 +231,7 @@ def main(arguments: list[str]) -> None:
         ("upsampling memory", "upsampling", upsampling_table.memory_table, UPSAMPLING),
         ("regions", "regions", regions_table.times_table, PERFORMANCE),
         ("regions memory", "regions", regions_table.memory_table, PERFORMANCE),
+        ("jax", "jax", jax.table, JAX),
         ("soft study", "soft-study", soft_table.table, SOFT),
     )
     for name, source, render, file in tables:

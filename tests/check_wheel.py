@@ -1,9 +1,9 @@
 """Install each wheel in an empty environment without a compiler, and run a loss in it.
 
 ``python tests/check_wheel.py FOLDER...``: the environment sees first no torch, then that of the
-running interpreter, not this package, and a PATH that holds nothing. Where the interpreter has JAX, a
-loss of `lovasz.jax` runs there without torch. The images of landcover come
-with a wheel of their own; the source distribution says what to do where there is no compiler.
+running interpreter, not this package, and a PATH that holds nothing. Where the interpreter has JAX,
+a loss of ``lovasz.jax`` runs before there is torch. The images of landcover come with a wheel of
+their own; the source distribution says what to do where there is no compiler.
 """
 
 import importlib.util

@@ -40,9 +40,8 @@ def _register() -> bool:
     path = native.installed("_jax_ffi")
     if path is None:
         _warn(
-            "this installation has no compiled kernels for JAX (install lovasz again where jax is"
-            " installed already: pip install --force-reinstall --no-deps --no-cache-dir"
-            " --no-binary lovasz lovasz)"
+            "this installation has no compiled kernels for JAX (install lovasz again from source"
+            " where jax is installed: they are built with its headers)"
         )
         return False
     try:
