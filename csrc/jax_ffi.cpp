@@ -285,7 +285,7 @@ ffi::Error extend(ffi::ThreadPool threads, Any counts, Any centres, Out losses, 
   const Lent lent(threads);
   const int64_t bins = size_of(counts, 2, 0);
   const int64_t rows = static_cast<int64_t>(losses->element_count());
-  const int64_t parts = stacked(counts, 5), own = rows / parts;
+  const int64_t parts = stacked(counts, 5), own = parts == 0 ? 0 : rows / parts;
   std::vector<double> wide(static_cast<size_t>(own));
   for (int64_t i = 0; i < parts; ++i) {
     lovasz_extension extension{};

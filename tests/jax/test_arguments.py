@@ -13,6 +13,16 @@ from lovasz.jax import (
     lovasz_softmax_from_probabilities,
 )
 
+
+class WithoutHash:
+    """A set function that is compared by its contents."""
+
+    __hash__ = None
+
+    def __call__(self, fn, fp, positives):
+        return fn + fp
+
+
 LOGITS, LABELS = jnp.zeros((2, 5, 3)), jnp.zeros((2, 5), jnp.int32)
 
 SHAPES = [
@@ -109,6 +119,7 @@ TYPES = [
         lovasz_softmax, LOGITS, LABELS, {"set_function": "jaccard"},
         r"expected set_function to be a callable .*, got 'jaccard' \(pass lovasz.jaccard\)",
     ),
+    (lovasz_softmax, LOGITS, LABELS, {"set_function": WithoutHash()}, "that has a hash, because"),
     (
         lovasz_softmax, LOGITS, LABELS, {"set_function": lovasz.dice},
         r"got the function dice that makes one",

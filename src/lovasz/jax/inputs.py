@@ -207,6 +207,13 @@ def check_set_function(name: str, set_function: SetFunction) -> None:
     no_function = not callable(set_function) or isinstance(set_function, type)
     if no_function or makes_set_functions(set_function):
         raise TypeError(f"{wanted}, got {instead_of(set_function)}")
+    try:
+        hash(set_function)
+    except TypeError as error:
+        raise TypeError(
+            f"{wanted} that has a hash, because functions are compiled for it, got"
+            f" {instead_of(set_function)}"
+        ) from error
     counts = ([0.0, 1.0, 2.0], [0.0, 0.0, 3.0], [2.0, 2.0, 2.0])
     with wide(), jax.ensure_compile_time_eval():
         try:
