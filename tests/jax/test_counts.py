@@ -49,3 +49,16 @@ def test_implementations_differ_in_few_counts():
     assert tables[0].sum() == tables[1].sum() == 100_000
     assert abs(tables[0] - tables[1]).sum() <= 2 * 20
     assert abs(np.cumsum(tables[0] - tables[1], -1)).max() <= 2  # in the bin beside it
+
+
+def test_slopes_are_looked_up_part_by_part(monkeypatch):
+    rng = np.random.default_rng(0)
+    scores = jnp.asarray(rng.normal(size=(2, 50, 3)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 3, (2, 50)))
+    slopes = jnp.asarray(rng.normal(size=(1, 3, 2, 64)), jnp.float32)
+    r = Reading("softmax", 2, None, False, 64)
+    lse = counting.histogram(scores, labels, None, None, r).lse
+    arrays = (scores, labels, lse, slopes, jnp.ones((1, 3)), jnp.zeros(()), None, None, r)
+    want = counting.backward(*arrays)
+    monkeypatch.setattr(counting, "_LOOKED_UP", 64)  # parts of 300, and a rest
+    np.testing.assert_array_equal(counting.backward(*arrays), want)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from lovasz.core.bins import centres
 from lovasz.core.extension import extend_histogram
@@ -26,6 +27,9 @@ from lovasz.jax.precision import (
     wide,
 )
 from lovasz.jax.reading import Reading
+
+# At once, of slopes.
+_LOOKED_UP = 2**20
 
 
 class Counts(NamedTuple):
@@ -120,6 +124,18 @@ def extend(
     return Extended(losses, slopes, jnp.stack((sides.any(-1), sides[..., 1])))
 
 
+def _look_up(table: Array, cell: Array) -> Array:
+    """Entries of a table, part by part: else XLA looks them up anew in whatever reads them."""
+    parts = -(-cell.size // _LOOKED_UP)
+    if parts < 2:
+        return table.at[cell].get(mode="promise_in_bounds")
+    padded = jnp.pad(cell.reshape(-1), (0, parts * _LOOKED_UP - cell.size))
+    found = lax.map(
+        lambda part: table.at[part].get(mode="promise_in_bounds"), padded.reshape(parts, -1)
+    )
+    return found.reshape(-1)[: cell.size].reshape(cell.shape)
+
+
 def backward(
     scores: Array,
     labels: Array,
@@ -152,7 +168,7 @@ def backward(
     else:
         table = (slopes * factors[..., None, None]).reshape(-1)
         cell = _rows(pixels, r) * r.bins + bins_of(pixels, r)
-        rising = table.at[cell].get(mode="promise_in_bounds")
+        rising = _look_up(table, cell)
     gradient = pull_back(pixels, rising, r)
     if r.cross_entropy:
         gradient = gradient + cross_entropy_scale * cross_entropy.gradient_of(
