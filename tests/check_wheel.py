@@ -122,7 +122,7 @@ def check(wheel: Path, pure: bool, images: Path) -> None:
         environment = Environment(folder)
         environment.install(wheel)
         environment.run(WITHOUT_TORCH)
-        if environment.see("jax"):
+        if environment.see("jax") and environment.see("numpy"):
             print(f"{wheel.name} runs", environment.run(JAX))
         environment.see("torch")
         printed = environment.run(CODE)
