@@ -44,7 +44,7 @@ def extend_histogram(
         xp: the module of the array library.
         counts: (G, C, 2, B) float64, pixels; [:, :, 0] negatives and [:, :, 1] positives in bins of
             ascending error.
-        centres: (B,) float64, the error that each bin stands for.
+        centres: (B,) float64, the error that each bin stands for; or (G, C, B), one for each class.
         set_function: Δ(fn, fp, positives).
         mass: (G, C) float64, sums of soft labels: Δ(min(fn, mass), fp, mass) is extended. None
             for hard labels, where it is the number of positives.
@@ -71,7 +71,7 @@ def extend_histogram(
         2,
     )
     increase = set_function(F1, B1, positives) - set_function(F0, B0, positives)
-    losses = (increase * xp.flip(centres, (-1,))).sum(-1)
+    losses = xp.sum(increase * xp.flip(centres, (-1,)), -1)
     return Extension(losses, _beside(xp, xp.flip(slopes, (-1,)), counts))
 
 

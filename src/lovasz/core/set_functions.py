@@ -28,8 +28,9 @@ SetFunction: TypeAlias = Callable[[Array, Array, Array], Array]
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    # 0/0 is the empty set of an absent class, which costs nothing.
-    return numerator / (denominator + (denominator <= 0))
+    # 0/0 is the empty set of an absent class, which costs nothing. The power is 1 at 0 and 0 at all
+    # other counts; not every library adds a bool to a number.
+    return numerator / (denominator + 0.0**denominator)
 
 
 def jaccard(fn: Array, fp: Array, positives: Array) -> Array:
