@@ -11,8 +11,14 @@ from hypothesis import HealthCheck, settings
 # What imports a framework that may be missing; tests/stacks imports it where it is there.
 INTEGRATIONS = ("mmseg.py", "_mmseg_head.py", "mmdet3d.py", "pointcept.py", "nnunet*")
 collect_ignore_glob = [f"src/lovasz/integrations/{name}" for name in INTEGRATIONS]
-if importlib.util.find_spec("jax") is None:
-    collect_ignore_glob += ["src/lovasz/jax/*"]
+FRAMEWORKS = {
+    "jax": ["jax/*"],
+    "tensorflow": ["tensorflow/*", "compat/lovasz_losses_tf.py"],
+    "keras": ["keras/*"],
+}
+for framework, modules in FRAMEWORKS.items():
+    if importlib.util.find_spec(framework) is None:
+        collect_ignore_glob += [f"src/lovasz/{module}" for module in modules]
 
 # What is drawn is the same in every run, so that a failure belongs to the change that is tested.
 # `pytest tests/test_any_input.py --hypothesis-profile=long` draws anew, for an hour.

@@ -4,6 +4,7 @@ Each module has the signatures of one of them, names, order and defaults, so tha
 import is all that moving takes:
 
 - `lovasz.compat.lovasz_losses`: the file of the paper's authors,
+- `lovasz.compat.lovasz_losses_tf`: their file for TensorFlow,
 - `lovasz.compat.smp`: segmentation-models-pytorch,
 - `lovasz.compat.mmseg`, `lovasz.compat.mmdet3d`: mmsegmentation, mmdetection3d,
 - `lovasz.compat.pointcept`: Pointcept,
