@@ -113,7 +113,7 @@ FLOORS = [
     ["data"],
     ["tensorflow.arrays", "tensorflow.inputs"],
     ["tensorflow.counting", "tensorflow.cross_entropy"],
-    ["tensorflow.loss"],
+    ["tensorflow._loss"],
     ["tensorflow.softmax", "tensorflow.sigmoid", "tensorflow.hinge"],
     ["tensorflow"],
     ["compat._shared", "compat._files"],

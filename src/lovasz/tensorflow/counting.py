@@ -18,7 +18,7 @@ from lovasz.core.extension import extend_histogram
 from lovasz.core.links import MULTICLASS, PROBABILITIES, UNBOUNDED
 from lovasz.core.options import Options
 from lovasz.tensorflow import arrays
-from lovasz.tensorflow.inputs import SCALE, TOLERANCE, Pixels
+from lovasz.tensorflow.inputs import SCALE, Pixels, beyond
 
 
 class Errors(NamedTuple):
@@ -173,10 +173,9 @@ def extend(
 def _are_bad(errors: Errors, pixels: Pixels, o: Options) -> tf.Tensor:
     """Groups with a score that is no number, or whose error cannot be counted, (G, 1) bool."""
     found = errors.errors
+    bad = found != found  # noqa: PLR0124 (what is no number)
     if pixels.link in PROBABILITIES:
-        good = (errors.scores >= -TOLERANCE) & (errors.scores <= 1 + TOLERANCE)
+        bad = bad | beyond(errors.scores)
     elif pixels.link in UNBOUNDED and o.method == "histogram":
-        good = found < bins.LARGEST_ERROR
-    else:
-        good = found == found  # noqa: PLR0124 (what a number is)
-    return tf.reduce_any(~good & pixels.valid, (1, 2))[:, None]
+        bad = bad | (found >= bins.LARGEST_ERROR)
+    return tf.reduce_any(bad & pixels.valid, (1, 2))[:, None]

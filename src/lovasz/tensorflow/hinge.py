@@ -12,7 +12,7 @@ from lovasz.core.options import (
     Reduction,
 )
 from lovasz.core.set_functions import SetFunction, jaccard
-from lovasz.tensorflow.loss import TensorLike, loss
+from lovasz.tensorflow._loss import TensorLike, loss
 
 
 def lovasz_hinge(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from lovasz.core.contents import PROBABILITY_TOLERANCE, no_probability, wrong_labels
 from lovasz.core.links import MULTICLASS, PROBABILITIES
 from lovasz.core.options import Options, is_integer
 from lovasz.core.shapes import FLOATING, INTEGRAL, WHOLE
@@ -17,8 +18,6 @@ from lovasz.core.shapes import FLOATING, INTEGRAL, WHOLE
 # What a pixel of weight 1 counts where pixels have weights, the same as in torch.
 SCALE = 2**20
 LARGEST_WEIGHT = 2.0**16
-# Probabilities may leave [0, 1] by the rounding of a 16-bit softmax.
-TOLERANCE = 1e-2
 # The label of pixels whose label is no whole number.
 _NO_LABEL = -(2**62)
 
@@ -69,7 +68,7 @@ def read(
         valid = valid & (weight != 0)
     last = classes - 1 if link in MULTICLASS else 1
     bad = valid & ((labels < 0) | (labels > last))
-    _complain_of_labels(name, labels, bad, last, link, o)
+    _complain_of_labels(labels, bad, classes, link, o)
     bad = bad | (bad_weight & valid)
     if link in MULTICLASS:
         index = tf.range(classes, dtype=tf.int64)
@@ -77,8 +76,8 @@ def read(
         bad, weight = bad[..., None], None if weight is None else weight[..., None]
     else:
         positive = (labels == 1) & valid
-    if link in PROBABILITIES:
-        _complain_of_probabilities(name, scores, valid)
+    if link in PROBABILITIES and (found := _first(scores, valid & beyond(scores))) is not None:
+        raise ValueError(no_probability(link, float(found)))
     # What is ignored may hold anything; its gradient is 0.
     if weight is not None or o.ignore_index is not None:
         scores = tf.where(valid, scores, tf.zeros_like(scores))
@@ -196,27 +195,19 @@ def _complain_of_weights(name: str, weight: tf.Tensor, bad: tf.Tensor) -> None:
 
 
 def _complain_of_labels(
-    name: str, labels: tf.Tensor, bad: tf.Tensor, last: int, link: str, o: Options
+    labels: tf.Tensor, bad: tf.Tensor, classes: int, link: str, o: Options
 ) -> None:
     if (found := _first(labels, bad)) is None:
         return
-    allowed = f"in [0, {last}]" if link in MULTICLASS else "0 or 1"
     number = "one that is no whole number" if found == _NO_LABEL else int(found)
     others = int(tf.math.count_nonzero(bad)) - 1
-    raise ValueError(
-        f"{name}: expected every label to be {allowed} or equal to ignore_index={o.ignore_index},"
-        f" got {number} (and {others} more outside)"
-    )
+    mixed = o.cross_entropy is not None
+    raise ValueError(wrong_labels(link, mixed, classes, o.ignore_index, number, others))
 
 
-def _complain_of_probabilities(name: str, scores: tf.Tensor, valid: tf.Tensor) -> None:
-    """NaN is not complained of: it makes the loss NaN, as it does for logits."""
-    beyond = valid & ((scores < -TOLERANCE) | (scores > 1 + TOLERANCE))
-    if (found := _first(scores, beyond)) is not None:
-        raise ValueError(
-            f"{name}: expected probabilities in [0, 1] (use"
-            f" {name.removesuffix('_from_probabilities')} for logits), got {found:g}"
-        )
+def beyond(scores: tf.Tensor) -> tf.Tensor:
+    """Which probabilities are none; NaN is not among them."""
+    return (scores < -PROBABILITY_TOLERANCE) | (scores > 1 + PROBABILITY_TOLERANCE)
 
 
 def _shown(shape: tf.TensorShape) -> str:
