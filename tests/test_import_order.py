@@ -150,6 +150,12 @@ FLOORS = [
     ["jax._loss"],
     ["jax.softmax", "jax.sigmoid", "jax.hinge"],
     ["jax"],
+    ["keras.on_torch", "keras.on_jax", "keras.on_tensorflow"],
+    ["keras.functions", "keras.options"],
+    ["keras.labels"],
+    ["keras.base"],
+    ["keras.losses", "keras.mixtures", "keras.metrics"],
+    ["keras"],
     [""],
     ["train"],
 ]

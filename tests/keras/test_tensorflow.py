@@ -279,7 +279,7 @@ def test_nothing_that_counts_is_a_zero_with_a_gradient(how, method):
     logits, labels = numbers()
     for options in ({}, {"per_image": True}, {"classes": "all"}):
         value, gradient = with_gradient(
-            lambda x, options=options: losses.cross_entropy_lovasz_softmax(
+            lambda x, options=options: losses.lovasz_softmax(
                 x, np.full_like(labels, IGNORE), ignore_index=IGNORE, method=method, **options
             ),
             np.full_like(logits, np.nan),
@@ -395,7 +395,7 @@ def test_options_have_the_names_and_defaults_of_torch(name):
     own = inspect.signature(getattr(losses, name)).parameters
     of_torch = inspect.signature(getattr(lovasz, name)).parameters
     for option, parameter in own.items():
-        if option not in ("labels", "axis", "method"):  # the last is new with cross-entropy
+        if option not in ("labels", "axis"):
             assert parameter.default == of_torch[option].default, option
 
 

@@ -161,7 +161,6 @@ def binary_cross_entropy_lovasz_sigmoid(
     pixel_weight: TensorLike | None = None,
     per_image: bool = False,
     set_function: SetFunction = jaccard,
-    method: Method = "histogram",
     bins: int = DEFAULT_BINS,
 ) -> tf.Tensor:
     r"""Binary cross-entropy and the Lovász loss of the sigmoid together.
@@ -208,7 +207,6 @@ def binary_cross_entropy_lovasz_sigmoid(
         pixel_weight=pixel_weight,
         per_image=per_image,
         set_function=set_function,
-        method=method,
         bins=bins,
         symmetric=symmetric,
         cross_entropy=CrossEntropy(cross_entropy_weight, pos_weight),

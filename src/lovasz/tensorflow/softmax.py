@@ -196,7 +196,6 @@ def cross_entropy_lovasz_softmax(
     pixel_weight: TensorLike | None = None,
     per_image: bool = False,
     set_function: SetFunction = jaccard,
-    method: Method = "histogram",
     bins: int = DEFAULT_BINS,
 ) -> tf.Tensor:
     r"""Cross-entropy and the Lovász-Softmax loss together.
@@ -246,7 +245,6 @@ def cross_entropy_lovasz_softmax(
         pixel_weight=pixel_weight,
         per_image=per_image,
         set_function=set_function,
-        method=method,
         bins=bins,
         cross_entropy=CrossEntropy(cross_entropy_weight, weight, label_smoothing),
         lovasz_factor=lovasz_weight,
