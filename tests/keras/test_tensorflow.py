@@ -359,7 +359,7 @@ def wrong(sentence, kind=ValueError, name="lovasz_softmax", scores=X, labels=Y, 
 
 WRONG = [
     wrong(r"every label to be in \[0, 4\] or .*=None, got 8 \(and 7 more outside\)$", labels=Y + 7),
-    wrong("got one that is no whole number", labels=Y + 0.5),
+    wrong("got one that is neither whole nor one-hot", labels=Y + 0.5),
     wrong(r"of shape \(2, 4\) to match logits \(2, 4, 5\), got \(1, 4\)$", labels=Y[:1]),
     wrong("expected labels of an integer dtype, .* got string$", TypeError, labels=Y.astype(str)),
     wrong("expected labels of an integer dtype for 300", TypeError, scores=np.zeros((8, 300)),

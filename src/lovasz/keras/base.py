@@ -43,7 +43,7 @@ class SegmentationLoss(keras.losses.Loss):
             A scalar.
         """
         value = self._loss(y_true, y_pred, sample_weight)
-        return functions().of_replica(ops.cast(value, self.dtype))
+        return functions.of_replica(ops.cast(value, self.dtype))
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The loss of a batch whose pixels all count the same."""
@@ -77,7 +77,7 @@ class SegmentationLoss(keras.losses.Loss):
             for key, value in self.config.items()
             if key not in ("from_logits", "multilabel", "axis")
         }
-        function = getattr(functions(), self.function)
+        function = getattr(functions, self.function)
         places = {"axis": pixels.axis, "pixel_weight": pixels.weight}
         try:
             return function(pixels.scores, pixels.labels, **places, **options)

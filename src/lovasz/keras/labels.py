@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from lovasz.core.contents import PROBABILITY_TOLERANCE
-from lovasz.core.shapes import FLOATING, dtype_name
+from lovasz.core.shapes import FLOATING
 from lovasz.keras.functions import functions
 
-# The label of pixels that have none of an integer; losses and metrics take it for one out of range.
-NO_LABEL = -(2**31) + 1
+_LARGEST_WEIGHT = 2**16
 
 
 class Pixels(NamedTuple):
@@ -121,7 +121,7 @@ def beyond(name: str, probabilities: Any, valid: Any) -> Any:
     """
     low, high = -PROBABILITY_TOLERANCE, 1 + PROBABILITY_TOLERANCE
     wrong = ((probabilities < low) | (probabilities > high)) & valid
-    if functions().readable(wrong) and bool(ops.any(wrong)):
+    if functions.readable(wrong) and bool(ops.any(wrong)):
         found = ops.convert_to_numpy(probabilities)[ops.convert_to_numpy(wrong)][0]
         raise ValueError(
             f"{name}: expected probabilities in [0, 1] (pass from_logits=True for logits), got"
@@ -134,7 +134,7 @@ def _hottest(y_true: Any, axis: int, ignore_class: int | None) -> tuple[Any, Any
     """Classes of one-hot labels, and where there is anything but a 1 and zeros."""
     hot = y_true == 1
     wrong = ops.any((y_true != 0) & ~hot, axis) | (ops.sum(ops.cast(hot, "int32"), axis) != 1)
-    labels = ops.cast(ops.argmax(ops.cast(hot, "int32"), axis), "int32")
+    labels = ops.cast(ops.argmax(ops.cast(hot, "int32"), axis), functions.LABELS)
     if ignore_class not in (None, 0, 1):  # in all channels of a pixel
         left_out = ops.all(y_true == ignore_class, axis)
         labels, wrong = ops.where(left_out, ignore_class, labels), wrong & ~left_out
@@ -143,10 +143,10 @@ def _hottest(y_true: Any, axis: int, ignore_class: int | None) -> tuple[Any, Any
 
 def _whole(y_true: Any) -> tuple[Any, Any]:
     """Labels of an integer dtype, and where floats are not whole; None for no floats."""
-    if dtype_name(y_true) not in FLOATING:
+    if keras.backend.standardize_dtype(y_true.dtype) not in FLOATING:
         return y_true, None
     wrong = ~((ops.floor(y_true) == y_true) & (ops.abs(y_true) < 2.0**31))  # NaN too
-    return ops.cast(ops.where(wrong, 0.0, y_true), "int32"), wrong
+    return ops.cast(ops.where(wrong, 0.0, y_true), functions.LABELS), wrong
 
 
 def _told(name: str, y_true: Any, labels: Any, wrong: Any, weight: Any) -> Any:
@@ -160,14 +160,14 @@ def _told(name: str, y_true: Any, labels: Any, wrong: Any, weight: Any) -> Any:
         weight: of the pixels, of which those of weight 0 may have any label; or None.
     """
     counted = wrong if weight is None else wrong & (weight != 0)
-    if functions().readable(wrong) and bool(ops.any(counted)):
+    if functions.readable(wrong) and bool(ops.any(counted)):
         found = ops.convert_to_numpy(y_true)[ops.convert_to_numpy(counted)][0].tolist()
         raise ValueError(
             f"{name}: expected one-hot labels, a 1 and zeros for each pixel, got {found}"
             if isinstance(found, list)
             else f"{name}: expected whole numbers as labels, got {found:g}"
         )
-    return ops.where(wrong, NO_LABEL, labels)
+    return ops.where(wrong, functions.NO_LABEL, labels)
 
 
 def _spread(name: str, weights: tuple[Any, Any], labels: Any) -> Any:
@@ -190,6 +190,10 @@ def _spread(name: str, weights: tuple[Any, Any], labels: Any) -> Any:
                 f"{name}: expected {argument} with a number for each image or each label of shape"
                 f" {_shown(labels)}, got shape {tuple(numbers.shape)}"
             )
+        good = (own >= 0) & (own <= _LARGEST_WEIGHT)  # NaN is neither
+        if functions.readable(good) and not bool(ops.all(good)):
+            found = float(ops.convert_to_numpy(own)[~ops.convert_to_numpy(good)][0])
+            raise ValueError(f"{name}: expected {argument} to be in [0, 65536], got {found:g}")
         own = ops.broadcast_to(own, ops.shape(labels))
         weight = own if weight is None else weight * own
     return weight

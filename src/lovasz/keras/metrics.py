@@ -16,7 +16,7 @@ from lovasz.core.options import (
     check_ignore_index,
     is_number,
 )
-from lovasz.core.shapes import FLOATING, dtype_name
+from lovasz.core.shapes import FLOATING
 from lovasz.keras.base import registered
 from lovasz.keras.functions import functions
 from lovasz.keras.labels import Pixels, beyond, classes_of, masks_of
@@ -204,7 +204,7 @@ class DatasetIoU(keras.metrics.Metric):
         if self.ignore_class is not None:
             valid = labels != self.ignore_class
         wrong = valid & (wrong | (labels < 0) | (labels > last) | (predicted > last))
-        if functions().readable(wrong) and bool(ops.any(wrong)):
+        if functions.readable(wrong) and bool(ops.any(wrong)):
             self._complain(labels, predicted, wrong)
         used = valid & ~wrong
         if self.multilabel:
@@ -221,7 +221,7 @@ class DatasetIoU(keras.metrics.Metric):
 
     def _decided(self, y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
         """Predictions and labels of one shape, int32, and where predictions are none."""
-        scored = dtype_name(y_pred) in FLOATING
+        scored = keras.backend.standardize_dtype(y_pred.dtype) in FLOATING
         none = (None, None)
         if self.multilabel:
             pixels = masks_of("DatasetIoU", y_true, y_pred, none, multilabel=True)
@@ -234,8 +234,8 @@ class DatasetIoU(keras.metrics.Metric):
             self._check_number(pixels.scores.shape[self.axis])
             predicted = ops.argmax(pixels.scores, self.axis)
             wrong = ops.any(ops.isnan(pixels.scores), self.axis)
-            return ops.cast(predicted, "int32"), ops.cast(pixels.labels, "int32"), wrong
-        predicted, labels = pixels.scores, ops.cast(pixels.labels, "int32")
+            return ops.cast(predicted, "int32"), ops.cast(pixels.labels, functions.LABELS), wrong
+        predicted, labels = pixels.scores, ops.cast(pixels.labels, functions.LABELS)
         wrong = ops.zeros_like(labels, dtype="bool")
         if scored:
             wrong = self._unfit(pixels, labels)

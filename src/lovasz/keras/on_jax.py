@@ -17,6 +17,8 @@ from lovasz.jax import (
 )
 
 __all__ = [
+    "LABELS",
+    "NO_LABEL",
     "binary_cross_entropy_lovasz_sigmoid",
     "cross_entropy_lovasz_softmax",
     "lovasz_hinge",
@@ -27,6 +29,8 @@ __all__ = [
     "of_replica",
     "readable",
 ]
+
+LABELS, NO_LABEL = "int32", -(2**31) + 1
 
 
 def readable(tensor: jax.Array) -> bool:

@@ -15,9 +15,11 @@ from lovasz.tensorflow import (
     lovasz_softmax,
     lovasz_softmax_from_probabilities,
 )
-from lovasz.tensorflow.inputs import readable
+from lovasz.tensorflow.inputs import NO_LABEL, readable
 
 __all__ = [
+    "LABELS",
+    "NO_LABEL",
     "binary_cross_entropy_lovasz_sigmoid",
     "cross_entropy_lovasz_softmax",
     "lovasz_hinge",
@@ -28,6 +30,8 @@ __all__ = [
     "of_replica",
     "readable",
 ]
+
+LABELS = "int64"
 
 
 def of_replica(loss: Any) -> Any:

@@ -10,8 +10,25 @@ from typing import Any
 
 from torch import Tensor
 
+from lovasz.kernels.contents import NO_LABEL
 from lovasz.losses import hinge, sigmoid, softmax
 from lovasz.losses._tracing import is_traced
+
+__all__ = [
+    "LABELS",
+    "NO_LABEL",
+    "binary_cross_entropy_lovasz_sigmoid",
+    "cross_entropy_lovasz_softmax",
+    "lovasz_hinge",
+    "lovasz_sigmoid",
+    "lovasz_sigmoid_from_probabilities",
+    "lovasz_softmax",
+    "lovasz_softmax_from_probabilities",
+    "of_replica",
+    "readable",
+]
+
+LABELS = "int64"
 
 
 def readable(tensor: Tensor) -> bool:

@@ -19,7 +19,7 @@ from lovasz.core.shapes import FLOATING, INTEGRAL, WHOLE
 SCALE = 2**20
 LARGEST_WEIGHT = 2.0**16
 # The label of pixels whose label is no whole number.
-_NO_LABEL = -(2**62)
+NO_LABEL = -(2**62)
 
 
 class Pixels(NamedTuple):
@@ -174,7 +174,7 @@ def _whole(labels: tf.Tensor) -> tf.Tensor:
         return tf.cast(labels, tf.int64)
     labels = tf.cast(labels, tf.float64)
     whole = (tf.abs(labels) < 2.0**53) & (tf.floor(labels) == labels)
-    return tf.where(whole, tf.cast(tf.where(whole, labels, 0.0), tf.int64), _NO_LABEL)
+    return tf.where(whole, tf.cast(tf.where(whole, labels, 0.0), tf.int64), NO_LABEL)
 
 
 def readable(tensor: tf.Tensor) -> bool:
@@ -199,7 +199,7 @@ def _complain_of_labels(
 ) -> None:
     if (found := _first(labels, bad)) is None:
         return
-    number = "one that is no whole number" if found == _NO_LABEL else int(found)
+    number = "one that is neither whole nor one-hot" if found == NO_LABEL else int(found)
     others = int(tf.math.count_nonzero(bad)) - 1
     mixed = o.cross_entropy is not None
     raise ValueError(wrong_labels(link, mixed, classes, o.ignore_index, number, others))
