@@ -8,7 +8,7 @@ PEERS ?= keras==3.15.1 nnunetv2==2.8.1 segmentation-models-pytorch==0.6.0 kornia
   pytorch-toolbelt==0.8.0 catalyst==22.4 mmsegmentation==1.2.2 mmdet==3.3.0 mmdet3d==1.4.0 mmengine==0.10.7
 # The frameworks of the examples. Those that ask for torchvision, or for much that is not needed, are installed
 # alone; the second line is what these import.
-STACKS ?= accelerate==1.15.0 ipykernel keras==3.15.1 lightning==2.6.6 nbclient onnx==1.23.2 onnxruntime==1.32.0 onnxscript==0.7.2 transformers==5.24.0 \
+STACKS ?= accelerate==1.15.0 ipykernel lightning==2.6.6 nbclient onnx==1.23.2 onnxruntime==1.32.0 onnxscript==0.7.2 transformers==5.24.0 \
   acvl-utils addict batchgeneratorsv2 ftfy nibabel opencv-python-headless prettytable seaborn termcolor yapf
 STACKS_ALONE ?= dynamic-network-architectures==0.4.4 mmcv-lite==2.1.0 mmengine==0.10.7 mmsegmentation==1.2.2 nnunetv2==2.8.1
 BIN := $(VENV)/bin
@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow interpret targets emulate lint docs wheel sanitize portable any-input versions peers stacks stacks-torchvision jax bench clean
+.PHONY: help demo test slow interpret targets emulate lint docs wheel sanitize portable any-input versions peers stacks stacks-torchvision jax keras keras-torch keras-jax keras-tensorflow bench clean
 
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
@@ -39,6 +39,7 @@ help:
 	@echo "make stacks    run the examples for other frameworks against them"
 	@echo "make stacks-torchvision  the same for those that need torchvision (downloads of several GB)"
 	@echo "make jax       run the tests of the losses for JAX against it"
+	@echo "make keras     run the tests for Keras on its three backends, and for TensorFlow"
 	@echo "make bench     measure speed and memory on this machine (half an hour)"
 	@echo "make clean     remove what the above made"
 
@@ -187,6 +188,22 @@ build/jax/.made: $(VENV)/.test Makefile $(KERNELS)
 
 jax: build/jax/.made
 	LOVASZ_WARNINGS=error build/jax/bin/python -m pytest --numprocesses auto --dist loadscope -q tests/jax src/lovasz/jax
+
+KERAS ?= keras==3.15.1 tensorflow-cpu==2.21.0 jax==0.10.2
+build/keras/.made: $(VENV)/.test Makefile
+	$(BIN)/python -m venv build/keras
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+	  > $$(build/keras/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
+	build/keras/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(KERAS)
+	@touch $@
+
+# Keras fixes its backend when it is imported.
+keras: build/keras/.made
+	$(MAKE) --no-print-directory --jobs 2 --output-sync keras-tensorflow keras-jax keras-torch
+
+keras-torch keras-jax keras-tensorflow: keras-%: build/keras/.made
+	KERAS_BACKEND=$* build/keras/bin/python -m pytest --override-ini filterwarnings= -q tests/keras src/lovasz/keras \
+	  $(if $(filter tensorflow,$*),src/lovasz/tensorflow src/lovasz/compat/lovasz_losses_tf.py)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks speed --memory --output benchmarks/results/speed.json

@@ -7,6 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+# It has no public name; a mask that was not looked for would be lost without a word.
+from keras.src.backend import get_keras_mask
+
 from lovasz.keras.functions import functions
 from lovasz.keras.labels import Pixels, classes_of, masks_of
 from lovasz.keras.options import NAMES, check, in_words_of_keras, restored, saved
@@ -69,7 +72,7 @@ class SegmentationLoss(keras.losses.Loss):
         raise NotImplementedError
 
     def _loss(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
-        mask = getattr(y_pred, "_keras_mask", None)
+        mask = get_keras_mask(y_pred)
         y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
         pixels = self.read(y_true, y_pred, (sample_weight, mask))
         options = {

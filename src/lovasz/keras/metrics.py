@@ -113,18 +113,18 @@ class DatasetIoU(keras.metrics.Metric):
                 f" {list(class_names)}"
             )
         self.num_classes = int(num_classes)
-        self.classes = classes if isinstance(classes, str) else list(classes)
+        self.classes = classes if isinstance(classes, str) else tuple(classes)
         self.ignore_class = ignore_class
         self.multilabel = multilabel
         self.threshold = float(threshold)
         self.from_logits = from_logits
         self.axis = axis
-        self.class_names = None if class_names is None else list(class_names)
-        self._chosen = self._mask()
-        # Hits, predicted and labelled pixels of each class.
+        self.class_names = None if class_names is None else tuple(class_names)
+        self._chosen()  # told here if there are not so many classes
+        # Hits, predicted, labelled and all pixels of each class.
         options = {"initializer": "zeros", "dtype": "int32"}
-        self.low = self.add_variable(shape=(3, self.num_classes), name="low", **options)
-        self.high = self.add_variable(shape=(3, self.num_classes), name="high", **options)
+        self.low = self.add_variable(shape=(4, self.num_classes), name="low", **options)
+        self.high = self.add_variable(shape=(4, self.num_classes), name="high", **options)
         self.invalid = self.add_variable(shape=(), name="invalid", **options)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -150,9 +150,10 @@ class DatasetIoU(keras.metrics.Metric):
     def by_class(self) -> Any:
         """IoU of each class, (C,); NaN for those that do not count."""
         low, high = (ops.cast(word, self.dtype) for word in self._words())
-        hits, union, labelled = ops.unstack(high * _WORD + low, 3)
+        hits, union, labelled, pixels = ops.unstack(high * _WORD + low, 4)
         iou = ops.where(union > 0, hits / ops.maximum(union, 1), 1.0)
-        counting = labelled > 0 if self.classes == "present" else self._chosen
+        counting = (labelled if self.classes == "present" else pixels) > 0
+        counting = counting & self._chosen()
         counting = counting & (ops.convert_to_tensor(self.invalid) == 0)
         return ops.where(counting, iou, float("nan"))
 
@@ -173,31 +174,34 @@ class DatasetIoU(keras.metrics.Metric):
         """What the metric is made from."""
         names = ["num_classes", "classes", "ignore_class", "multilabel", "threshold", "from_logits"]
         names += ["axis", "class_names"]
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        own = {name: getattr(self, name) for name in names}
+        lists = {name: list(value) for name, value in own.items() if isinstance(value, tuple)}
+        return {**super().get_config(), **own, **lists}
 
-    def _mask(self) -> list[bool]:
-        """Which classes may count."""
-        if isinstance(self.classes, str):
-            first = 1 if self.classes == "foreground" else 0
-            return [index >= first for index in range(self.num_classes)]
-        if max(self.classes) >= self.num_classes:
+    def _chosen(self) -> Any:
+        """Which classes may count, (C,) bool."""
+        first = 1 if self.classes == "foreground" else 0
+        listed: Sequence[int] = range(first, self.num_classes)
+        if not isinstance(self.classes, str):
+            listed = self.classes
+        if max(listed, default=0) >= self.num_classes:
             raise ValueError(
                 f"DatasetIoU: expected classes to hold indices from 0 to {self.num_classes - 1},"
-                f" got {self.classes}"
+                f" got {list(listed)}"
             )
-        return [index in self.classes for index in range(self.num_classes)]
+        return ops.convert_to_tensor([index in listed for index in range(self.num_classes)])
 
     def _words(self) -> tuple[Any, Any]:
-        """Low and high words of hits, unions and labelled pixels, (3, C)."""
+        """Low and high words of hits, unions, labelled and all pixels, (4, C)."""
 
         def with_unions(word: Any) -> Any:
-            hits, predicted, labelled = ops.unstack(ops.convert_to_tensor(word), 3)
-            return ops.stack((hits, predicted + labelled - hits, labelled))
+            hits, predicted, labelled, pixels = ops.unstack(ops.convert_to_tensor(word), 4)
+            return ops.stack((hits, predicted + labelled - hits, labelled, pixels))
 
         return with_unions(self.low), with_unions(self.high)
 
     def _count(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-        """Hits, predicted and labelled pixels (3, C) int32, and how many could not be counted."""
+        """Pixels as `low` and `high` hold them, (4, C) int32, and how many could not be counted."""
         predicted, labels, wrong = self._decided(y_true, y_pred)
         last = 1 if self.multilabel else self.num_classes - 1
         valid = ops.ones_like(labels, dtype="bool")
@@ -209,18 +213,19 @@ class DatasetIoU(keras.metrics.Metric):
         used = valid & ~wrong
         if self.multilabel:
             found, true = used & (predicted == 1), used & (labels == 1)
-            axes = tuple(range(len(labels.shape) - 1))
-            sums = [ops.sum(ops.cast(x, "int32"), axes) for x in (found & true, found, true)]
+            axes, kinds = tuple(range(len(labels.shape) - 1)), (found & true, found, true, used)
+            sums = [ops.sum(ops.cast(kind, "int32"), axes) for kind in kinds]
         else:
             hit = used & (predicted == labels)
             sums = [
                 self._histogram(ops.where(chosen, classes, self.num_classes))
                 for chosen, classes in ((hit, labels), (used, predicted), (used, labels))
             ]
+            sums.append(ops.broadcast_to(ops.sum(sums[2]), (self.num_classes,)))
         return ops.stack(sums), ops.sum(ops.cast(wrong, "int32"))
 
     def _decided(self, y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
-        """Predictions and labels of one shape, int32, and where predictions are none."""
+        """Predictions and labels of one shape and dtype, and where predictions are none."""
         scored = keras.backend.standardize_dtype(y_pred.dtype) in FLOATING
         none = (None, None)
         if self.multilabel:
@@ -234,13 +239,17 @@ class DatasetIoU(keras.metrics.Metric):
             self._check_number(pixels.scores.shape[self.axis])
             predicted = ops.argmax(pixels.scores, self.axis)
             wrong = ops.any(ops.isnan(pixels.scores), self.axis)
-            return ops.cast(predicted, "int32"), ops.cast(pixels.labels, functions.LABELS), wrong
+            return (
+                ops.cast(predicted, functions.LABELS),
+                ops.cast(pixels.labels, functions.LABELS),
+                wrong,
+            )
         predicted, labels = pixels.scores, ops.cast(pixels.labels, functions.LABELS)
         wrong = ops.zeros_like(labels, dtype="bool")
         if scored:
             wrong = self._unfit(pixels, labels)
             predicted = pixels.scores >= self._limit()
-        return ops.cast(predicted, "int32"), labels, wrong
+        return ops.cast(predicted, functions.LABELS), labels, wrong
 
     def _limit(self) -> float:
         """The score from which on a mask is predicted."""
@@ -258,7 +267,7 @@ class DatasetIoU(keras.metrics.Metric):
 
     def _histogram(self, classes: Any) -> Any:
         """How often each class is there; ``num_classes`` stands for none."""
-        flat = ops.reshape(classes, (-1,))
+        flat = ops.cast(ops.reshape(classes, (-1,)), "int32")
         number = self.num_classes + 1
         return ops.segment_sum(ops.ones_like(flat), flat, num_segments=number)[:-1]
 
