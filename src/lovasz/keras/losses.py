@@ -27,6 +27,9 @@ class LovaszSoftmax(OfClasses):
     (N,), or for each pixel, (N, \*): how much a pixel counts in Δ, in [0, 65536]; those of weight 0
     are ignored.
 
+    The loss is NaN if a score that is not ignored is no number, and in compiled code or on another
+    device than the CPU if a label is out of range. It is 0 where nothing counts.
+
     Args:
         from_logits: whether ``y_pred`` are logits, or probabilities, as a network that ends in a
             softmax returns. Prefer logits: they keep more digits.
@@ -46,10 +49,6 @@ class LovaszSoftmax(OfClasses):
         bins: number of bins of the histogram method, from 2 to 2**20.
         name: of the loss in a model.
         dtype: that scores are computed with; None: ``keras.config.floatx()``.
-
-    Returns:
-        A scalar. NaN if a score that is not ignored is no number, and in compiled code or on
-        another device than the CPU if a label is out of range.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.
@@ -131,9 +130,6 @@ class LovaszSigmoid(OfMasks):
         classes: which channels count: "all", the default, also those without a pixel, whose largest
             false positive is the loss; "present", those with a pixel; or a list.
 
-    Returns:
-        A scalar.
-
     Raises:
         TypeError: for arguments of a wrong type or dtype.
         ValueError: for shapes and values that do not fit.
@@ -201,9 +197,6 @@ class LovaszHinge(OfMasks):
         method: "histogram" counts the errors in bins of their own: the loss of a channel is off by
             at most ``lovasz.relative_bound(bins)`` times 1/64 + L, and NaN for errors of 65,535 and
             more. "sort" is exact for any.
-
-    Returns:
-        A scalar.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.

@@ -38,9 +38,6 @@ class CrossEntropyLovaszSoftmax(OfClasses):
         label_smoothing: of the cross-entropy, in [0, 1].
         lovasz_class_weight: of the Lovász-Softmax loss, a number for each class. None: all 1.
 
-    Returns:
-        A scalar; 0 where every pixel is ignored.
-
     Raises:
         TypeError: for arguments of a wrong type or dtype.
         ValueError: for shapes and values that do not fit; on the CPU outside of compiled code also
@@ -131,9 +128,6 @@ class BinaryCrossEntropyLovaszSigmoid(OfMasks):
         lovasz_weight: factor of the Lovász loss, finite and not negative.
         pos_weight: of the ones in the binary cross-entropy, a number for each channel. None: all 1.
         lovasz_class_weight: of the Lovász loss, a number for each channel. None: all 1.
-
-    Returns:
-        A scalar; 0 where everything is ignored.
 
     Raises:
         TypeError: for arguments of a wrong type or dtype.
