@@ -7,6 +7,12 @@ import numpy as np
 
 BACKEND = os.environ["KERAS_BACKEND"]
 assert keras.backend.backend() == BACKEND
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    # Two devices, for replicas; TensorFlow wants to know before its first operation.
+    (_cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(_cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 def with_gradient(loss, y_true, y_pred, sample_weight=None):
@@ -24,8 +30,6 @@ def with_gradient(loss, y_true, y_pred, sample_weight=None):
         both = jax.value_and_grad(lambda scores: loss(y_true, scores, sample_weight))
         value, gradient = both(jax.numpy.asarray(y_pred))
         return float(value), np.asarray(gradient)
-    import tensorflow as tf
-
     with tf.GradientTape() as tape:
         scores = tf.constant(y_pred)
         tape.watch(scores)
@@ -43,6 +47,4 @@ def compiled(loss):
         import jax
 
         return jax.jit(loss)
-    import tensorflow as tf
-
     return tf.function(loss, jit_compile=True, autograph=False)

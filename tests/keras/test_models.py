@@ -124,6 +124,33 @@ def test_a_compiled_model_is_saved_with_its_loss_and_metric(data, weights, tmp_p
     assert names | {"loss"} == got.keys()
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="replicas of tf.distribute")
+def test_replicas_take_the_mean_of_their_losses(data, weights):
+    import tensorflow as tf
+
+    loss = CrossEntropyLovaszSoftmax(from_logits=True, ignore_class=255)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = network(weights)
+        model.compile(
+            keras.optimizers.SGD(RATE),
+            loss=loss,
+            metrics=[DatasetIoU(4, ignore_class=255)],
+            jit_compile=False,
+        )
+    images, labels = data
+    with tf.GradientTape() as tape:
+        parts = [loss(labels[part], model(images[part])) for part in (slice(2), slice(2, 4))]
+        mean = (parts[0] + parts[1]) / 2
+    slopes = tape.gradient(mean, [variable.value for variable in model.trainable_variables])
+    one = DatasetIoU(4, ignore_class=255)
+    one.update_state(labels, model(images))
+    history = model.fit(images, labels, batch_size=4, shuffle=False, verbose=0).history
+    assert history["loss"][0] == pytest.approx(float(mean), abs=1e-6)
+    assert history["dataset_iou"][0] == pytest.approx(float(one.result()), abs=1e-6)
+    for before, slope, after in zip(weights, slopes, model.get_weights(), strict=True):
+        np.testing.assert_allclose(after, before - RATE * slope.numpy(), atol=1e-6)
+
+
 def test_a_mask_of_a_layer_leaves_points_out(weights):
     """Of sequences that Masking says end early."""
     points = np.random.default_rng(3).random((2, 6, 3), dtype="float32") + 0.1
