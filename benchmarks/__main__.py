@@ -30,6 +30,7 @@ COMMANDS = {
     "ranks": "the loss of the global batch of several processes against that of their own",
     "window": "windowed Lovász-Softmax at small batch sizes, a training study",
     "momenta": "the window study at several momenta, one table",
+    "inference": "memory and time of labels of an image of 192 million pixels",
     "decisions": "deciding for the IoU against argmax, a training study, and its cost",
     "tables": "the tables and plots of the docs, from the results",
     "picture": "the picture of the README, from a finished make demo",

@@ -14,6 +14,7 @@ from benchmarks import (
     compat,
     deep_supervision,
     gpu,
+    inference,
     multilabel,
     ranks,
     regions,
@@ -28,6 +29,13 @@ from benchmarks import (
     upsampling,
     upsampling_table,
 )
+
+
+def test_inference_runs(capsys):
+    inference.main(["--size", "90", "120", "--classes", "3", "--window", "16"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["logits_bytes"] == 4 * 90 * 120 * 3
+    assert found["seconds"] > 0
 
 
 def test_speed_runs_and_writes_its_table(tmp_path):
