@@ -125,7 +125,7 @@ def test_a_folder_with_a_run_is_not_overwritten(options, capsys):
     assert "already holds a run; continue it with --resume" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train", "compare"])
+@pytest.mark.parametrize("command", ["train", pytest.param("compare", marks=pytest.mark.slow)])
 def test_ctrl_c_leaves_checkpoint_and_report_and_says_how_to_resume(options, tmp_path, command):
     options["epochs"] = 500
     extra = [] if command == "train" else ["--learning_rates=[0.01]", "--jobs=1", "--seeds=[0,1]"]

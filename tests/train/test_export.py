@@ -150,7 +150,7 @@ def test_errors_of_the_user_are_one_sentence(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(
         export_onnx, "find_spec", lambda name: None if name == "onnx" else found(name)
     )
-    with pytest.raises(UserError, match="ONNX needs onnx: run pip install "):
+    with pytest.raises(UserError, match=r"ONNX needs onnx( and onnxscript)?: run pip install "):
         export(ExportConfig(run=str(trained), out=str(tmp_path / "x.onnx")), screen())
     (tmp_path / "file").touch()
     monkeypatch.setattr(module, "export_program", lambda *_: (None, Sizes(12, None)))

@@ -74,6 +74,7 @@ def kernels(state):
     return {name: weight for name, weight in state["model"].items() if weight.ndim > 1}
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_taken_ends_both_at_once(options, alone):
     began = time.monotonic()
     code, _, said = finish(start(TOGETHER, options | {"out": str(alone), "seed": 1}))
@@ -112,6 +113,7 @@ def stopped(options, rows, *words):
     return log.read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(options):
     long = options | {"out": options["out"] + "-stopped", "epochs": 2000}
     before = stopped(long, 2)

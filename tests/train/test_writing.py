@@ -220,3 +220,8 @@ def test_bars_show_names_as_they_are():
     console.print(shown.get_renderable())
     assert "[/b] :car:" in console.file.getvalue()
     assert "[red]1" in console.file.getvalue()
+
+
+def test_files_of_events_are_in_the_order_of_their_names(tmp_path):
+    names = [Events(tmp_path, 0).path.name for _ in range(12)]
+    assert sorted(names) == names

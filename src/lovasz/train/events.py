@@ -41,7 +41,8 @@ class Events:
 
     def __init__(self, folder: Path, after: int) -> None:
         host, number = socket.gethostname(), next(_numbers)
-        name = f"events.out.tfevents.{int(time.time()):010d}.{host}.{os.getpid()}.{number}"
+        # TensorBoard reads files in the order of their names.
+        name = f"events.out.tfevents.{int(time.time()):010d}.{host}.{os.getpid()}.{number:06d}"
         self.path = folder / name
         self._write(Event(file_version="brain.Event:2"))
         if after:
