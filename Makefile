@@ -187,7 +187,7 @@ build/jax/.made: $(VENV)/.test Makefile $(KERNELS)
 	@touch $@
 
 jax: build/jax/.made
-	LOVASZ_WARNINGS=error build/jax/bin/python -m pytest --numprocesses auto --dist loadscope -q tests/jax src/lovasz/jax
+	LOVASZ_JAX=1 LOVASZ_WARNINGS=error build/jax/bin/python -m pytest --numprocesses auto --dist loadscope -q tests/jax src/lovasz/jax
 
 KERAS ?= keras==3.15.1 tensorflow-cpu==2.21.0 jax==0.10.2
 build/keras/.made: $(VENV)/.test Makefile
