@@ -69,9 +69,11 @@ test: $(VENV)/.test
 slow: $(VENV)/.test
 	LOVASZ_SLOW=1 $(PYTEST) -q -m slow
 
+# Some of it: make interpret INTERPRETED="soft or clouds"
+INTERPRETED =
 interpret: $(VENV)/.test
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(PYTEST) -q benchmarks/tests/interpreted_tuning.py \
-	  $(wildcard tests/kernels/triton/interpreted*.py)
+	  $(wildcard tests/kernels/triton/interpreted*.py) $(if $(INTERPRETED),-k "$(INTERPRETED)")
 
 # For other devices than the H100 that make test compiles for.
 targets: $(VENV)/.test
@@ -128,7 +130,8 @@ portable: $(VENV)/.test
 	$(PIP) cmake
 	$(BIN)/cmake -S . -B build/portable -DLOVASZ_PORTABLE=ON
 	$(BIN)/cmake --build build/portable --parallel
-	LOVASZ_LIBRARY=$(CURDIR)/build/portable/_kernels.so $(PYTEST) tests/kernels --ignore tests/kernels/triton -q
+	LOVASZ_LIBRARY=$(CURDIR)/build/portable/_kernels.so $(PYTEST) tests/kernels --ignore tests/kernels/triton -q \
+	  -k "not opcheck and not compiles"
 
 any-input: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_any_input.py -q --hypothesis-profile=long
