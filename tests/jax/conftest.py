@@ -1,25 +1,18 @@
-"""Two devices, both implementations, and nothing where JAX is missing.
+"""Two devices, and both implementations.
 
-`make jax` (LOVASZ_JAX=1) runs all of it, with compiled kernels. `make test` has plain jax.numpy
-alone, and time for two files.
+`make jax` (LOVASZ_JAX=1) runs all of it. In `make test` tests/test_jax.py runs some of it in plain
+jax.numpy (LOVASZ_JAX=plain), in a process of its own: JAX does not bear forks.
 """
 
-import importlib.util
 import os
-from pathlib import Path
 
 import pytest
 
-WHOLE = os.environ.get("LOVASZ_JAX") == "1"
-FOR_ALL = ("test_oracle.py", "test_arguments.py")
+ASKED = os.environ.get("LOVASZ_JAX")
 
-if importlib.util.find_spec("jax") is None:
+if ASKED is None:
     collect_ignore_glob = ["*"]
 else:
-    if not WHOLE:
-        files = (path.name for path in Path(__file__).parent.glob("test_*.py"))
-        collect_ignore = [name for name in files if name not in FOR_ALL]
-
     # Before JAX looks for devices; a mesh needs more than one.
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
@@ -32,7 +25,7 @@ else:
         for function in JITTED:
             function.clear_cache()
 
-    @pytest.fixture(scope="module", params=["compiled", "plain"] if WHOLE else ["plain"])
+    @pytest.fixture(scope="module", params=["plain"] if ASKED == "plain" else ["compiled", "plain"])
     def implementation(request):
         """The compiled kernels, and plain jax.numpy as on other devices."""
         with pytest.MonkeyPatch.context() as patch:
@@ -44,7 +37,7 @@ else:
             yield request.param
         forget()
 
-    if not WHOLE:
+    if ASKED == "plain":
 
         @pytest.fixture(scope="session", autouse=True)
         def _plain():

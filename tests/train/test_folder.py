@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lovasz.train import commands
 from lovasz.train.commands import run
 from lovasz.train.errors import UserError
 from lovasz.train.folder import locked
@@ -16,7 +17,11 @@ from tests.train.test_cli import arguments
 
 @pytest.mark.parametrize("command", ["train", "compare"])
 @pytest.mark.parametrize("again", [[], ["--resume"]])
-def test_a_second_run_into_a_folder_is_refused(options, capsys, command, again):
+def test_a_second_run_into_a_folder_is_refused(options, capsys, monkeypatch, command, again):
+    def look(*_):
+        raise AssertionError("before it has looked at any file")
+
+    monkeypatch.setattr(commands, "load_data", look)
     out = Path(options["out"])
     with locked(out):
         (out / "config.yaml").write_text("{}")

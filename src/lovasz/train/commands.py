@@ -20,7 +20,7 @@ from lovasz.train.config import CompareConfig, Config, TrainConfig
 from lovasz.train.data import checked, load_data
 from lovasz.train.errors import DivergedError, UserError
 from lovasz.train.evaluate import Interrupted
-from lovasz.train.folder import claimed
+from lovasz.train.folder import check_free, claimed
 from lovasz.train.loop import test, train
 from lovasz.train.losses import check_options
 from lovasz.train.model import build_model
@@ -132,6 +132,8 @@ def _underscored(word: str) -> str:
 
 
 def _train(config: TrainConfig, console: Console) -> int:
+    if processes().first:
+        check_free(config)
     show = counted(console)
     data = load_data(config, show)
     check_options(config, [config.loss])  # a wrong option shows before the folder is claimed
@@ -170,6 +172,7 @@ def _train_and_test(config: TrainConfig, data: DataSet, console: Console) -> boo
 
 
 def _compare(config: CompareConfig, console: Console) -> int:
+    check_free(config)
     show = counted(console)
     data = checked(load_data(config, show), show)
     first = config.run(config.losses[0], config.learning_rates[0], config.seeds[0])

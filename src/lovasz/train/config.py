@@ -214,11 +214,11 @@ def options(config: Config) -> dict[str, Any]:
     return kept
 
 
-def claim_folder(config: Config) -> Path:
-    """Make `out` ready for a run: write its config.yaml, or check it when the run is resumed.
+def check_folder(config: Config) -> None:
+    """Refuse `out` if it holds another run, or none to resume.
 
     Raises:
-        UserError: If `out` holds another run, or none to resume.
+        UserError: Then.
     """
     out = Path(config.out)
     path = out / "config.yaml"
@@ -228,7 +228,18 @@ def claim_folder(config: Config) -> Path:
         raise UserError(
             f"out: {out} already holds a run; continue it with --resume or name another folder"
         )
-    else:
+
+
+def claim_folder(config: Config) -> Path:
+    """Make `out` ready for a run: write its config.yaml, or check it when the run is resumed.
+
+    Raises:
+        UserError: If `out` holds another run, or none to resume.
+    """
+    check_folder(config)
+    out = Path(config.out)
+    path = out / "config.yaml"
+    if not config.resume:
         try:
             out.mkdir(parents=True, exist_ok=True)
             text = yaml.safe_dump(options(config), sort_keys=False, allow_unicode=True)

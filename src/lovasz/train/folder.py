@@ -8,13 +8,28 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from lovasz.train.config import claim_folder
+from lovasz.train.config import check_folder, claim_folder
 from lovasz.train.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lovasz.train.config import Config
+
+
+def check_free(config: Config) -> None:
+    """Refuse at once what `claimed` would refuse after the files have been looked at.
+
+    Raises:
+        UserError: As `claimed` does.
+    """
+    out = Path(config.out)
+    if not out.is_dir():
+        if config.resume:
+            check_folder(config)  # which says that there is nothing to resume
+        return
+    with locked(out):
+        check_folder(config)
 
 
 @contextmanager
@@ -24,10 +39,7 @@ def claimed(config: Config) -> Iterator[Path]:
     Raises:
         UserError: If a run is going on there, it holds another run, or none to resume.
     """
-    out = Path(config.out)
-    if config.resume and not out.is_dir():
-        claim_folder(config)  # which says that there is nothing to resume
-    with locked(out):
+    with locked(Path(config.out)):
         yield claim_folder(config)
 
 
