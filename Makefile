@@ -98,9 +98,9 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 # On Linux auditwheel says of which systems' libraries a wheel can do, and names it after them. The
-# wheel without kernels is built where no compiler is found. After `make jax` wheels have the kernels for
-# JAX, and are tried with it.
-wheel: export LOVASZ_JAX_INCLUDE = $(abspath $(wildcard build/jax/lib/python3*/site-packages/jaxlib/include))
+# wheel without kernels is built where no compiler is found. Where JAX is there wheels have the kernels for
+# it, and after `make jax` they are tried with it.
+wheel: export LOVASZ_JAX_INCLUDE = $(abspath $(wildcard $(VENV)/lib/python3*/site-packages/jaxlib/include))
 wheel: $(VENV)/.test
 	$(PIP) build
 	rm -rf dist
@@ -185,6 +185,7 @@ build/jax/.made: $(VENV)/.test Makefile $(KERNELS)
 	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
 	  > $$(build/jax/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
 	build/jax/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(JAX)
+	LOVASZ_JAX_INCLUDE=$$(build/jax/bin/python -c "import jax; print(jax.ffi.include_dir())") \
 	build/jax/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall \
 	  --config-settings=build-dir=build/jax-kernels --editable .
 	@touch $@
