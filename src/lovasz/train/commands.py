@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ArgumentParser
 from rich.table import Table
 
 from lovasz import __version__
+from lovasz.train.arguments import command_of
 from lovasz.train.compare import compare, cores
 from lovasz.train.config import CompareConfig, Config, TrainConfig
 from lovasz.train.data import checked, load_data
@@ -105,17 +106,12 @@ def _parser() -> ArgumentParser:
         "compare": (CompareConfig, "train the same network with several losses and seeds"),
     }
     for name, (kind, text) in kinds.items():
-        command = ArgumentParser(description=(kind.__doc__ or "").split("\n\n    Args:")[0])
-        command.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
-        command.add_class_arguments(kind, skip={"resume"})
+        command = command_of(kind, {}, {"resume"})
         command.add_argument(
             "--resume", action="store_true", help="Continue the run in `out` where it stopped."
         )
         commands.add_subcommand(name, command, help=text)
-    command = ArgumentParser(description=(WeightsConfig.__doc__ or "").split("\n\n    Args:")[0])
-    command.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
-    command.add_argument("data", help=_DATA)
-    command.add_class_arguments(WeightsConfig, skip={"data"})
+    command = command_of(WeightsConfig, {"data": {"help": _DATA}}, set())
     commands.add_subcommand("weights", command, help="count the labels and weigh the classes")
     add_uses(commands)
     return parser
@@ -190,7 +186,7 @@ def _compare(config: CompareConfig, console: Console) -> int:
 
 def _introduce(console: Console, data: DataSet) -> None:
     for line in (data.title, *data.notes):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     if data.evaluated == "val":
         console.print("There is no test part: results are those of the validation part.")
 

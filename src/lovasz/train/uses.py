@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ActionConfigFile, ArgumentParser
-
+from lovasz.train.arguments import command_of
 from lovasz.train.errors import UserError
 from lovasz.train.evaluation import EvaluateConfig, evaluation
 from lovasz.train.export import ExportConfig, export
@@ -31,16 +30,12 @@ _DATA = (
 def add_uses(commands: Any) -> None:
     """Add the sub-commands with their options."""
     for name, (kind, text) in _KINDS.items():
-        command = ArgumentParser(description=(kind.__doc__ or "").split("\n\n    Args:")[0])
-        command.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
-        command.add_argument("run", help=_RUN)
+        positional: dict[str, dict[str, Any]] = {"run": {"help": _RUN}}
         if name == "predict":
-            command.add_argument("images", nargs="+", help=_IMAGES)
+            positional["images"] = {"nargs": "+", "help": _IMAGES}
         if name == "evaluate":
-            command.add_argument("data", nargs="?", help=_DATA)
-        positional = {"predict": {"images"}, "evaluate": {"data"}}.get(name, set())
-        command.add_class_arguments(kind, skip={"run", *positional})
-        commands.add_subcommand(name, command, help=text)
+            positional["data"] = {"nargs": "?", "help": _DATA}
+        commands.add_subcommand(name, command_of(kind, positional, set()), help=text)
 
 
 def use(name: str, given: dict[str, Any], console: Console) -> int:
