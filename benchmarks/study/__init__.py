@@ -1,0 +1,1 @@
+"""The study: losses and decisions compared on several data sets, with equal tuning."""
