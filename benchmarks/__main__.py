@@ -32,6 +32,7 @@ COMMANDS = {
     "momenta": "the window study at several momenta, one table",
     "inference": "memory and time of labels of an image of 192 million pixels",
     "decisions": "deciding for the IoU against argmax, a training study, and its cost",
+    "study": "losses and decisions on several data sets, with equal tuning: a training study",
     "tables": "the tables and plots of the docs, from the results",
     "picture": "the picture of the README, from a finished make demo",
 }

@@ -31,7 +31,7 @@ class Task:
         network: Makes the network with weights from torch's global random numbers. Its logits
             (N, C, *) may have a lower resolution than the labels.
         batches: Endless training batches for a seed.
-        part: The images of "val" or "test", one at a time, as (1, features, *) and (1, *).
+        part: The images of "val" or "test" in order, a few at a time if they are of one size.
         upsample: How logits are interpolated to the labels; None where they have their resolution.
     """
 
