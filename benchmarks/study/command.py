@@ -25,15 +25,16 @@ from benchmarks.study.rows import (
     setting_of,
     write,
 )
-from benchmarks.study.tasks import TASKS, load
+from benchmarks.study.tasks import COMPARED, TASKS, load
 from benchmarks.study.training import Setting, run
+from benchmarks.study.variants import TITLES as VARIANTS
 
 
 def main(arguments: list[str]) -> None:
     """Train what is missing; write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks study", description=__doc__)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--losses", nargs="+", default=list(TITLES), choices=list(TITLES))
+    parser.add_argument("--tasks", nargs="+", default=COMPARED, choices=list(TASKS))
+    parser.add_argument("--losses", nargs="+", default=list(TITLES), choices=[*TITLES, *VARIANTS])
     parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--steps", type=int, help="of each training; by default by task")

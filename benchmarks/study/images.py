@@ -105,7 +105,7 @@ def families() -> Task:
     )
 
 
-def digits() -> Task:
+def digits(*, steps: int = 1000, batch_size: int = 8) -> Task:
     """The composed scenes of the trainer."""
     return image_task(
         load_scenes(),
@@ -113,5 +113,6 @@ def digits() -> Task:
         about="handwritten digits (scikit-learn) pasted on clutter, each class three quarters as"
         " frequent as the one before it",
         crop=64,
-        steps=1000,
+        steps=steps,
+        batch_size=batch_size,
     )

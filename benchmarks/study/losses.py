@@ -33,8 +33,8 @@ TITLES = {
 SMOOTHING = 0.1
 
 
-def make(name: str, task: Task) -> Loss:
-    """A loss that has seen no batch yet.
+def compared(task: Task) -> dict[str, Loss]:
+    """The losses that users choose from, each one new.
 
     The Dice loss is that of nnU-Net: sums over the batch, all classes. Smoothed labels have 0.9 for
     the right class and 0.1 over all, in both parts of a sum.
@@ -44,7 +44,7 @@ def make(name: str, task: Task) -> Loss:
     alone = partial(lovasz_softmax, **common)
     smooth = {"label_smoothing": SMOOTHING, "lovasz_label_smoothing": SMOOTHING}
     jml = {"lovasz_weight": 0.0, "region": JaccardMetric(), "classes": "present"}
-    losses: dict[str, Loss] = {
+    return {
         "cross-entropy": partial(both, lovasz_weight=0.0),
         "dice": partial(cross_entropy_dice, **common),
         "lovasz": alone,
@@ -54,4 +54,3 @@ def make(name: str, task: Task) -> Loss:
         "jml": partial(both, **jml, **smooth),
         "soft": partial(both, **smooth),
     }
-    return losses[name]

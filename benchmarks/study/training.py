@@ -10,10 +10,11 @@ from itertools import islice
 import torch
 from torch import nn
 
-from benchmarks.study.losses import Loss, make
+from benchmarks.study.losses import Loss, compared
 from benchmarks.study.scores import scores_of
 from benchmarks.study.task import Task
 from benchmarks.study.tasks import load
+from benchmarks.study.variants import variants
 from lovasz.train.config import TrainConfig
 from lovasz.train.optimizer import build_optimizer, set_learning_rate
 
@@ -39,7 +40,8 @@ def run(setting: Setting) -> dict:
     task = load(setting.task)
     torch.manual_seed(setting.seed)
     network = task.network()
-    finite = train(network, task, make(setting.loss, task), setting)
+    loss = {**compared(task), **variants(task)}[setting.loss]
+    finite = train(network, task, loss, setting)
     scores = scores_of(network.eval(), task) if finite else {"val": None}
     return {**asdict(setting), **scores, "seconds": round(time.process_time() - started, 1)}
 
