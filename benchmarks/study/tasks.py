@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 
-from benchmarks.study import garments, images
+from benchmarks.study import garments, images, points
 from benchmarks.study.task import Task
 
 TASKS: dict[str, Callable[[], Task]] = {
@@ -13,6 +13,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "families": images.families,
     "digits": images.digits,
     "garments": garments.garments,
+    "points": points.points,
     # The cell of docs/window.md in which a window costs a point.
     "digits16": partial(images.digits, steps=900, batch_size=16),
 }

@@ -1,5 +1,6 @@
 """The data sets of the study out of packages: reading, dividing and drawing them."""
 
+import importlib.util
 import io
 import sys
 import tarfile
@@ -9,12 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.study import garments, packages
+from benchmarks.study import garments, packages, points
 from benchmarks.study.packages import Package, fetch
 
 WHEEL = Package("wheel", "things", "1.0")
 SDIST = Package("sdist", "things", "1.0")
 DEB = Package("deb", "things", "1.0")
+
+LASPY = importlib.util.find_spec("laspy") is not None
+
+
+def absent(module, monkeypatch):
+    """As if a module were not installed."""
+    monkeypatch.setitem(sys.modules, module, None)
 
 
 def zipped(contents):
@@ -183,3 +191,88 @@ def test_the_photos_are_those_of_fashion_mnist():
     images, classes = garments.photos("t10k")
     assert images.shape == (10_000, 28, 28)
     assert np.bincount(classes).tolist() == [1000] * 10
+
+
+def fake_cloud(count=1500):
+    """Points with every class and noise everywhere, the class in the intensity."""
+    random = np.random.default_rng(1)
+    labels = random.choice([0, 1, 2, 3, 4, 255], count).astype(np.uint8)
+    xyz = random.uniform(0, (60, 40, 10), (count, 3))
+    return points.Cloud(xyz, 100.0 * labels, labels)
+
+
+def test_points(monkeypatch):
+    monkeypatch.setattr(points, "CHUNK", 64)
+    cloud = fake_cloud()
+    task = points.point_task(cloud)
+    check(task, 35)
+    for part in ("val", "test"):
+        labels = torch.cat([y.flatten() for _, y in task.part(part)]).bincount(minlength=256)
+        want = np.concatenate([piece.labels for piece in points.divided(cloud)[part]])
+        assert labels.tolist() == np.bincount(want, minlength=256).tolist()
+
+
+def test_points_are_divided_by_strips():
+    cloud = fake_cloud()
+    pieces = points.divided(cloud)
+    whole = [piece for part in pieces.values() for piece in part]
+    assert sum(len(piece.labels) for piece in whole) == len(cloud.labels)
+    assert len(np.unique(np.concatenate([piece.xyz for piece in whole]), axis=0)) == 1500
+    edges = [(piece.xyz[:, 0].min(), piece.xyz[:, 0].max()) for piece in pieces["val"]]
+    assert np.allclose(edges, [(18, 24), (42, 48)], atol=0.2)
+    fewer = points.thinned(pieces["train"])
+    assert len(fewer) == 4 * 3
+    assert all(
+        0.5 < len(few.labels) / len(pieces["train"][k % 3].labels) < 1
+        for k, few in enumerate(fewer)
+    )
+
+
+def test_features_of_points_know_shapes_and_no_direction():
+    random = np.random.default_rng(0)
+    flat = np.column_stack([random.uniform(0, 20, (2000, 2)), np.zeros(2000)])
+    line = np.column_stack([np.full((300, 2), 40.0), np.linspace(0, 30, 300)])
+    xyz = np.concatenate([flat, line])
+    cloud = points.Cloud(xyz, np.ones(len(xyz)), np.zeros(len(xyz), np.uint8))
+    features = points.neighbourhoods(cloud)
+    assert features.shape == (2300, 2 + 3 * 11)
+    linear, planar, scattered, steep = features[:, 2:6].T
+    assert np.median(planar[:2000]) > 0.5
+    assert steep[:2000].min() > 0.99
+    assert linear[2000:].min() > 0.99
+    assert scattered.max() < 1e-3
+    assert np.allclose(features[2000:, 1], line[:, 2])
+    turn = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
+    turned = points.Cloud(xyz @ turn.T, cloud.intensity, cloud.labels)
+    # Equally distant neighbours may come in another order on the line, where all sets are alike.
+    assert np.allclose(points.neighbourhoods(turned)[:2000], features[:2000], atol=1e-6)
+
+
+def test_classes_are_read_from_las_files(tmp_path):
+    laspy = pytest.importorskip("laspy")
+    file = laspy.create(point_format=6, file_version="1.4")
+    file.xyz = np.arange(21.0).reshape(7, 3)
+    file.intensity = np.arange(7)
+    file.classification = np.array([2, 3, 4, 5, 6, 7, 1])
+    file.write(tmp_path / "points.las")
+    cloud = points.read((tmp_path / "points.las").read_bytes())
+    assert cloud.labels.tolist() == [0, 1, 2, 3, 4, 255, 255]
+    assert cloud.intensity.tolist() == list(range(7))
+    assert np.allclose(cloud.xyz, np.arange(21).reshape(7, 3) - [0, 1, 2], atol=0.01)
+
+
+def test_points_say_what_they_need(monkeypatch):
+    absent("laspy", monkeypatch)
+    with pytest.raises(SystemExit, match=r"python -m pip install 'laspy\[lazrs\]'"):
+        points.read(b"")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    points.PACKAGE.file is None or not LASPY, reason="laspy or its package is not there"
+)
+def test_the_points_are_those_of_laspy():
+    task = points.points()
+    check(task, 35)
+    counts = torch.cat([y.flatten() for _, y in task.part("test")]).bincount(minlength=256)
+    assert counts[:5].tolist() == [1916, 28, 167, 2178, 1369]
