@@ -1,5 +1,6 @@
 """The data sets of the study out of packages: reading, dividing and drawing them."""
 
+import gzip
 import importlib.util
 import io
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.study import garments, packages, points
+from benchmarks.study import garments, packages, points, volumes
 from benchmarks.study.packages import Package, fetch
 
 WHEEL = Package("wheel", "things", "1.0")
@@ -18,6 +19,7 @@ SDIST = Package("sdist", "things", "1.0")
 DEB = Package("deb", "things", "1.0")
 
 LASPY = importlib.util.find_spec("laspy") is not None
+NIBABEL = importlib.util.find_spec("nibabel") is not None
 
 
 def absent(module, monkeypatch):
@@ -276,3 +278,70 @@ def test_the_points_are_those_of_laspy():
     check(task, 35)
     counts = torch.cat([y.flatten() for _, y in task.part("test")]).bincount(minlength=256)
     assert counts[:5].tolist() == [1916, 28, 167, 2178, 1369]
+
+
+@pytest.fixture
+def small_volumes(monkeypatch):
+    """Patches of 8 voxels of a volume of 20 × 60 × 20, whose image numbers its voxels."""
+    monkeypatch.setattr(volumes, "PATCH", 8)
+    monkeypatch.setattr(volumes, "BOX", (slice(2, 18), slice(0, 16)))
+    slabs = {"train": [(0, 16), (48, 60)], "val": [(20, 28)], "test": [(32, 44)]}
+    monkeypatch.setattr(volumes, "SLABS", slabs)
+    monkeypatch.setattr(volumes, "disturbed", lambda image: image.astype(np.float32))
+    image = np.arange(20 * 60 * 20).reshape(20, 60, 20)
+    return image, (image % 4).astype(np.uint8)
+
+
+def test_volumes(small_volumes, monkeypatch):
+    task = volumes.volume_task(*small_volumes)
+    check(task, 1)
+    monkeypatch.setattr(volumes, "PATCH", 16)
+    image = next(volumes.volume_task(*small_volumes).part("val"))[0]
+    assert image.shape == (1, 1, 16, 8, 16)
+
+
+def test_volumes_are_divided_and_covered_once(small_volumes):
+    task = volumes.volume_task(*small_volumes)
+    seen = {part: torch.cat([x.flatten() for x, _ in task.part(part)]) for part in ("val", "test")}
+    seen["train"] = torch.cat([x.flatten() for x, _ in drawn(task, 0, 20)]).unique()
+    assert len(seen["val"]) == len(seen["val"].unique()) == 16 * 8 * 16
+    together = torch.cat([values.unique() for values in seen.values()])
+    assert len(together) == len(together.unique())
+
+
+def test_the_image_is_disturbed_the_same_way_every_time():
+    flat = np.full((20, 30, 20), 100, np.uint8)
+    image = volumes.disturbed(flat)
+    assert image.dtype == np.float32
+    assert np.array_equal(image, volumes.disturbed(flat))
+    near = image[1:] - image[:-1]
+    assert near.std() == pytest.approx(20 * 2**0.5, rel=0.05)
+    coarse = image.reshape(2, 10, 3, 10, 2, 10).mean((1, 3, 5))
+    assert 3 < coarse.std() < 30
+
+
+def test_what_nibabel_reads():
+    nibabel = pytest.importorskip("nibabel")
+    values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    content = gzip.compress(nibabel.Nifti1Image(values, np.eye(4)).to_bytes())
+    assert np.array_equal(volumes.read(content), values)
+
+
+def test_volumes_say_what_they_need(monkeypatch):
+    absent("nibabel", monkeypatch)
+    with pytest.raises(SystemExit, match="python -m pip install nibabel"):
+        volumes.read(b"")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    volumes.PACKAGE.file is None or not NIBABEL, reason="nibabel or the package is not there"
+)
+def test_the_volume_is_that_of_nilearn():
+    files = packages.fetch(volumes.PACKAGE, *map(volumes.MEMBER.format, ("t1", "gm", "wm")))
+    t1, grey, white = map(volumes.read, files)
+    labels = volumes.tissues(t1, grey, white)
+    shares = np.bincount(labels.flatten()) / labels.size
+    assert shares == pytest.approx([0.783, 0.018, 0.126, 0.073], abs=0.001)
+    assert labels[volumes.BOX[0], :, volumes.BOX[1]].astype(bool).sum() == labels.astype(bool).sum()
+    check(volumes.volume_task(t1, labels), 1)
