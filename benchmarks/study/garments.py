@@ -31,7 +31,7 @@ def garments() -> Task:
         about="photos of garments (Fashion-MNIST, MIT) pasted on synthetic clutter, each class"
         " three quarters as frequent as the one before it; no photo is in two parts",
         crop=64,
-        steps=1200,
+        steps=1000,
     )
 
 
