@@ -77,7 +77,7 @@ def described(rows: list[dict[str, Tensor]]) -> dict[str, float]:
         found[f"norm {name}"] = norms.mean().item()
         # 1 where all steps agree, 0 where they are noise.
         found[f"agreement {name}"] = (mean / norms.square().mean().sqrt()).item()
-        found[f"spread {name}"] = (norms.std() / norms.mean()).item()
+        found[f"spread {name}"] = (norms.std(correction=0) / norms.mean()).item()
     for first, second in (("cross-entropy", "batch"), ("cross-entropy", "window")):
         cosines = [torch.cosine_similarity(row[first], row[second], dim=0) for row in rows]
         found[f"cosine {first}, {second}"] = torch.stack(cosines).mean().item()
