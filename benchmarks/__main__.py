@@ -31,8 +31,9 @@ COMMANDS = {
     "window": "windowed Lovász-Softmax at small batch sizes, a training study",
     "momenta": "the window study at several momenta, one table",
     "inference": "memory and time of labels of an image of 192 million pixels",
-    "decisions": "deciding for the IoU against argmax, a training study, and its cost",
+    "decisions": "what deciding for the IoU costs, against argmax",
     "study": "losses and decisions on several data sets, with equal tuning: a training study",
+    "gradients": "gradients of the two losses of a sum, with and without a window",
     "tables": "the tables and plots of the docs, from the results",
     "picture": "the picture of the README, from a finished make demo",
 }

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.study import command, gradients, tasks, training
+from benchmarks import gradients
+from benchmarks.study import command, tasks, training
 from benchmarks.study.cells import cells_of, paired
 from benchmarks.study.choice import chosen, search, wanted
 from benchmarks.study.images import image_task
