@@ -14,10 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -25,8 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from benchmarks.runs import append, read_lines, workers
 from benchmarks.soft_table import TITLES, table
 from benchmarks.speed import ROOT, about
+from benchmarks.study.scores import Calibration
 from lovasz import JaccardMetric, cross_entropy_lovasz_softmax
 from lovasz.train.config import TrainConfig
 from lovasz.train.data import DataSet, load_data
@@ -42,7 +43,6 @@ TEACHER = "teacher"
 CHANNELS = {TEACHER: [48, 96, 160, 192]}  # of the others that of the network by default
 SMOOTHING = 0.1
 WARMUP = 0.05
-CALIBRATION_BINS = 15
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -161,21 +161,15 @@ def probabilities(network: nn.Module, normal: Tensor) -> Tensor:
 
 @torch.no_grad()
 def calibration_error(network: nn.Module, data: DataSet, batch_size: int) -> float:
-    """Expected calibration error of the labels: |accuracy − confidence| by bins of confidence."""
+    """Of the test part, as `Calibration` defines it."""
     network.eval()
     part = data.parts["test"]
-    # Number, hits, and confidences of the pixels of each bin.
-    sums = torch.zeros(3, CALIBRATION_BINS, dtype=torch.float64)
+    calibration = Calibration()
     for start in range(0, len(part), batch_size):
         pairs = [part[index] for index in range(start, min(start + batch_size, len(part)))]
         images, labels = (torch.stack(each) for each in zip(*pairs, strict=True))
-        confidence, predicted = probabilities(network, data.statistics.normalise(images)).max(1)
-        bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1).flatten()
-        hits = (predicted == labels).flatten()
-        values = (torch.ones_like(confidence).flatten(), hits, confidence.flatten())
-        for row, value in zip(sums, values, strict=True):
-            row.index_add_(0, bins, value.double())
-    return float((sums[1] - sums[2]).abs().sum() / sums[0].sum())
+        calibration.update(probabilities(network, data.statistics.normalise(images)), labels)
+    return calibration.error()
 
 
 def teacher_file(folder: Path, seed: int, epochs: int) -> Path:
@@ -192,16 +186,6 @@ def load_teacher(folder: Path, setting: Setting, classes: int) -> nn.Module | No
     path = teacher_file(folder, setting.seed, setting.teacher_epochs)
     network.load_state_dict(torch.load(path, weights_only=True))
     return network.to(memory_format=torch.channels_last).eval()
-
-
-def read(path: Path) -> dict[Setting, dict]:
-    """The runs in the file; a line that was cut off is left out."""
-    found = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        if line.endswith("}"):
-            row = json.loads(line)
-            found[Setting(**{name: row[name] for name in Setting.__annotations__})] = row
-    return found
 
 
 def settings(options: argparse.Namespace) -> tuple[list[Setting], list[Setting]]:
@@ -221,27 +205,16 @@ def work(options: argparse.Namespace, wanted: list[Setting]) -> None:
     """Do the runs that are not in the file yet."""
     options.folder.mkdir(parents=True, exist_ok=True)
     file = options.folder / "runs.jsonl"
-    left = [setting for setting in wanted if setting not in read(file)]
-    call = partial(run, options.folder)
-    if options.jobs == 1:
-        note(file, left, map(call, left))
-        return
-    with get_context("spawn").Pool(options.jobs) as pool:
-        note(file, left, pool.imap_unordered(call, left))
-
-
-def note(file: Path, left: list[Setting], rows: Iterable[dict]) -> None:
-    """Append each result as it comes."""
-    for number, row in enumerate(rows, start=1):
-        cut_off = file.exists() and not file.read_bytes().endswith(b"\n")
-        with file.open("a") as lines:
-            lines.write("\n" * cut_off + json.dumps(row) + "\n")
-        print(
-            f"{number}/{len(left)} {row['variant']} seed {row['seed']}: mIoU"
-            f" {100 * row['miou']:.1f}, calibration error {100 * row['ece']:.1f},"
-            f" {row['seconds']:.0f} s",
-            flush=True,
-        )
+    left = [setting for setting in wanted if setting not in read_lines(Setting, file)]
+    with workers(options.jobs, partial(run, options.folder)) as each:
+        for number, row in enumerate(each(left), start=1):
+            append(file, row)
+            print(
+                f"{number}/{len(left)} {row['variant']} seed {row['seed']}: mIoU"
+                f" {100 * row['miou']:.1f}, calibration error {100 * row['ece']:.1f},"
+                f" {row['seconds']:.0f} s",
+                flush=True,
+            )
 
 
 def summary(options: argparse.Namespace, done: dict[Setting, dict]) -> dict:
@@ -283,6 +256,6 @@ def main(arguments: list[str]) -> None:
     if not options.table:
         for wanted in settings(options):  # the teachers first
             work(options, wanted)
-    found = summary(options, read(options.folder / "runs.jsonl"))
+    found = summary(options, read_lines(Setting, options.folder / "runs.jsonl"))
     print(table(found))
     options.output.write_text(json.dumps(found, indent=1) + "\n")

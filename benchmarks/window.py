@@ -17,11 +17,11 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from torch import Tensor
 
+from benchmarks.runs import append, read_lines, workers
 from benchmarks.speed import ROOT, about
 from benchmarks.window_table import print_tables, summary
 from lovasz.train.config import TrainConfig
@@ -115,17 +115,6 @@ def run(setting: Setting) -> dict:
     }
 
 
-def read(path: Path) -> dict[Setting, dict]:
-    """The runs in the file; a line that was cut off is left out."""
-    found = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        if line.endswith("}"):
-            row = json.loads(line)
-            known = {name: row[name] for name in Setting.__annotations__ if name in row}
-            found[Setting(**known)] = row
-    return found
-
-
 def cells(options: argparse.Namespace) -> Iterator[partial[Setting]]:
     """Every data set, batch size and loss: a setting without rate and seed."""
     for batch_size in options.batch_sizes:
@@ -162,38 +151,23 @@ def chosen(options: argparse.Namespace, done: dict[Setting, dict]) -> list[list[
 def study(options: argparse.Namespace) -> None:
     """First all rates with the first seed, then the other seeds, one after the other."""
     work(options, [setting for cell in cells(options) for setting in searches(options, cell)])
-    by_seed = zip(*chosen(options, read(options.runs)), strict=True)
+    by_seed = zip(*chosen(options, read_lines(Setting, options.runs)), strict=True)
     work(options, [setting for row in by_seed for setting in row])
 
 
 def work(options: argparse.Namespace, settings: list[Setting]) -> None:
-    """Do the runs that are not in the file yet."""
-    done = read(options.runs)
+    """Do the runs that are not in the file yet, and append each result as it comes."""
+    done = read_lines(Setting, options.runs)
     left = [setting for setting in settings if setting not in done]
-    options.runs.parent.mkdir(parents=True, exist_ok=True)
-    if options.jobs == 1:
-        note(options, left, map(run, left))
-        return
-    with get_context("spawn").Pool(options.jobs) as pool:
-        note(options, left, pool.imap_unordered(run, left))
-
-
-def note(options: argparse.Namespace, left: list[Setting], rows: Iterator[dict]) -> None:
-    """Append each result as it comes."""
-    for number, row in enumerate(rows, start=1):
-        with options.runs.open("a") as file:
-            file.write("\n" * cut_off(options.runs) + json.dumps(row) + "\n")
-        print(
-            f"{number}/{len(left)} {row['data']} batch {row['batch_size']} {row['loss']}"
-            f" lr {row['lr']:g} seed {row['seed']}: val {100 * row['val']:.1f}"
-            f" test {100 * row['test']:.1f}, {row['seconds']:.0f} s",
-            flush=True,
-        )
-
-
-def cut_off(path: Path) -> bool:
-    """Whether the last line was not written to its end."""
-    return path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with workers(options.jobs, run) as each:
+        for number, row in enumerate(each(left), start=1):
+            append(options.runs, row)
+            print(
+                f"{number}/{len(left)} {row['data']} batch {row['batch_size']} {row['loss']}"
+                f" lr {row['lr']:g} seed {row['seed']}: val {100 * row['val']:.1f}"
+                f" test {100 * row['test']:.1f}, {row['seconds']:.0f} s",
+                flush=True,
+            )
 
 
 def main(arguments: list[str]) -> None:
@@ -214,7 +188,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if not options.table:
         study(options)
-    done = read(options.runs)
+    done = read_lines(Setting, options.runs)
     rows = [[done[s] for s in settings if s in done] for settings in chosen(options, done)]
     found = {
         "about": about(),

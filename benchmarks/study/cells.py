@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from benchmarks.runs import setting_of
 from benchmarks.study.choice import CHOOSING, chosen
-from benchmarks.study.rows import setting_of
+from benchmarks.study.training import Setting
 
 #: The decision whose validation score chooses the rate for each decision of the test part.
 CHOSEN_BY = {name: name for name in CHOOSING} | {"unlabelled": "argmax", "image": "argmax"}
@@ -47,7 +48,7 @@ def cells_of(rows: Iterable[dict]) -> Cells:
     found: Cells = {}
     kept = sorted(rows, key=lambda row: (row["task"], row["loss"]))
     for (task, loss), group in groupby(kept, key=lambda row: (row["task"], row["loss"])):
-        known = {setting_of(row): row for row in group}
+        known = {setting_of(Setting, row): row for row in group}
         first = min(setting.seed for setting in known)
         grid = sorted((s for s in known if s.seed == first), key=lambda s: s.lr)
         for decision, by in CHOSEN_BY.items():

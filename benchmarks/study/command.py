@@ -8,23 +8,13 @@ loss, here or elsewhere.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
+from benchmarks.runs import append, read_lines, setting_of, workers
 from benchmarks.study.choice import RATES, SEEDS, wanted
 from benchmarks.study.losses import TITLES
-from benchmarks.study.rows import (
-    OUTPUT,
-    RUNS,
-    append,
-    read_committed,
-    read_lines,
-    setting_of,
-    write,
-)
+from benchmarks.study.rows import OUTPUT, RUNS, read_committed, write
 from benchmarks.study.tasks import COMPARED, TASKS, load
 from benchmarks.study.training import Setting, run
 from benchmarks.study.variants import TITLES as VARIANTS
@@ -45,7 +35,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
     rows = {} if options.anew else read_committed(options.output)
-    rows |= read_lines(options.runs)
+    rows |= read_lines(Setting, options.runs)
     if not options.write:
         work(options, rows)
     write(options.output, rows)
@@ -55,22 +45,12 @@ def work(options: argparse.Namespace, rows: dict[Setting, dict]) -> None:
     """Add what is missing to the rows and to the file."""
     tasks = {name: options.steps or load(name).steps for name in options.tasks}
     missing = partial(wanted, tasks, options.losses, options.rates, options.seeds, rows)
-    with workers(options.jobs) as each:
+    with workers(options.jobs, run) as each:
         while settings := missing():
             for number, row in enumerate(each(settings), start=1):
                 append(options.runs, row)
-                rows[setting_of(row)] = row
+                rows[setting_of(Setting, row)] = row
                 print(f"{number}/{len(settings)} {told(row)}", flush=True)
-
-
-@contextmanager
-def workers(jobs: int) -> Iterator:
-    """A function that runs settings, in so many processes."""
-    if jobs == 1:
-        yield partial(map, run)
-        return
-    with get_context("spawn").Pool(jobs) as pool:
-        yield partial(pool.imap_unordered, run)
 
 
 def told(row: dict) -> str:

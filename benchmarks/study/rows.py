@@ -1,11 +1,11 @@
-"""The rows of the study: one line each in a file of this machine, and those that are committed."""
+"""Where the rows of the study are: those of this machine, and those that are committed."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 
+from benchmarks.runs import setting_of
 from benchmarks.speed import ROOT, about
 from benchmarks.study.training import Setting
 
@@ -13,30 +13,10 @@ RUNS = ROOT / "runs" / "study" / "runs.jsonl"
 OUTPUT = ROOT / "benchmarks" / "results" / "study.json"
 
 
-def setting_of(row: dict) -> Setting:
-    """What the row is known by."""
-    return Setting(**{field.name: row[field.name] for field in fields(Setting)})
-
-
-def read_lines(path: Path) -> dict[Setting, dict]:
-    """The rows in a file of lines; one that was cut off is left out."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-    return {setting_of(row): row for row in rows}
-
-
-def append(path: Path, row: dict) -> None:
-    """Add a line, after the end of one that was cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cut_off = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
-    with path.open("a") as file:
-        file.write("\n" * bool(cut_off) + json.dumps(row) + "\n")
-
-
 def read_committed(path: Path) -> dict[Setting, dict]:
     """The rows of a file of results, if there is one."""
     found = json.loads(path.read_text())["rows"] if path.exists() else []
-    return {setting_of(row): row for row in found}
+    return {setting_of(Setting, row): row for row in found}
 
 
 def write(path: Path, rows: dict[Setting, dict]) -> None:

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from benchmarks import gradients
+from benchmarks.runs import append, read_lines
 from benchmarks.study import command, tasks, training
 from benchmarks.study.cells import cells_of, paired
 from benchmarks.study.choice import chosen, search, wanted
 from benchmarks.study.images import image_task
 from benchmarks.study.losses import TITLES, compared
-from benchmarks.study.rows import append, read_committed, read_lines, write
+from benchmarks.study.rows import read_committed, write
 from benchmarks.study.scores import Calibration, scores_of
 from benchmarks.study.tables import RENDERED
 from benchmarks.study.task import IGNORE, Task
@@ -160,7 +161,7 @@ def test_rows_are_written_in_an_order_of_their_own(tmp_path):
     rows = [row("jml", seed=1), row("both", seed=1), row("both", seed=0)]
     for each in rows:
         append(tmp_path / "runs.jsonl", each)
-    kept = read_lines(tmp_path / "runs.jsonl")
+    kept = read_lines(Setting, tmp_path / "runs.jsonl")
     write(tmp_path / "a.json", kept)
     write(tmp_path / "b.json", dict(reversed(kept.items())))
     assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()

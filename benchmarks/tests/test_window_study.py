@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks import momenta, window, window_table
+from benchmarks.runs import read_lines
 
 OPTIONS = [
     *("--data", "scenes", "--batch-sizes", "1", "4", "--losses", "both", "both-windowed"),
@@ -53,7 +54,7 @@ def test_what_is_done_is_not_done_again(study):
     assert asked[12] == asked[11]
     main("--table")
     assert len(asked) == 13
-    assert len(window.read(runs)) == 12
+    assert len(read_lines(window.Setting, runs)) == 12
 
 
 def test_other_steps_and_momenta_are_other_runs(study):
