@@ -6,7 +6,18 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import clouds, gpu_chunks, jax, regions_table, soft, soft_table, upsampling_table
+from benchmarks import (
+    clouds,
+    decisions,
+    gpu_chunks,
+    jax,
+    regions_table,
+    soft,
+    soft_table,
+    upsampling_table,
+)
+from benchmarks.study import questions
+from benchmarks.study.tables import RENDERED as STUDY
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -16,6 +27,9 @@ MATHEMATICS = ROOT / "docs" / "mathematics.md"
 UPSAMPLING = ROOT / "docs" / "upsampling.md"
 SOFT = ROOT / "docs" / "soft-labels.md"
 JAX = ROOT / "docs" / "jax.md"
+COMPARISON = ROOT / "docs" / "comparison.md"
+WINDOW = ROOT / "docs" / "window.md"
+DECISIONS = ROOT / "docs" / "decisions.md"
 METHODS = ("lovasz", "cross_entropy+lovasz", "exact")
 
 
@@ -233,6 +247,12 @@ def main(arguments: list[str]) -> None:
         ("regions memory", "regions", regions_table.memory_table, PERFORMANCE),
         ("jax", "jax", jax.table, JAX),
         ("soft study", "soft-study", soft_table.table, SOFT),
+        ("costs", "decisions", decisions.table, DECISIONS),
+        ("window in a sum", "window-in-a-sum", questions.window_table, WINDOW),
+        ("window by class", "window-in-a-sum", questions.class_differences, WINDOW),
+        ("gradients", "window-gradients", questions.gradient_table, WINDOW),
+        ("fed logits", "fed-logits", questions.fed_table, COMPARISON),
+        *((name, "study", render, COMPARISON) for name, render in STUDY.items()),
     )
     for name, source, render, file in tables:
         path = RESULTS / f"{source}.json"
@@ -245,5 +265,7 @@ def main(arguments: list[str]) -> None:
         file.write_text(head + start + "\n" + render(found) + "\n\n" + end + rest.partition(end)[2])
         if name == "scaling":
             plot(found, ROOT / "docs" / "scaling.svg")
+        if name == "fed logits":
+            questions.fed_picture(found, ROOT / "docs" / "fed-logits.svg")
         if name == "upsampling":
             upsampling_table.picture(found, ROOT / "docs" / "upsampling.svg")

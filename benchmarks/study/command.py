@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.runs import append, read_lines, setting_of, workers
 from benchmarks.study.choice import RATES, SEEDS, wanted
 from benchmarks.study.losses import TITLES
-from benchmarks.study.rows import OUTPUT, RUNS, read_committed, write
+from benchmarks.study.rows import OUTPUT, RUNS, Results, described, read_committed, write
 from benchmarks.study.tasks import COMPARED, TASKS, load
 from benchmarks.study.training import Setting, run
 from benchmarks.study.variants import TITLES as VARIANTS
@@ -34,11 +34,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, help="one line for each training")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
-    rows = {} if options.anew else read_committed(options.output)
-    rows |= read_lines(Setting, options.runs)
+    kept = Results({}, {}) if options.anew else read_committed(options.output)
+    rows = kept.rows | read_lines(Setting, options.runs)
     if not options.write:
         work(options, rows)
-    write(options.output, rows)
+    known = {name: described(load(name)) for name in options.tasks}
+    write(options.output, Results(rows, kept.tasks | known))
 
 
 def work(options: argparse.Namespace, rows: dict[Setting, dict]) -> None:

@@ -8,8 +8,7 @@ from statistics import fmean
 
 from benchmarks.study.cells import cells_of, paired
 from benchmarks.study.losses import TITLES
-from benchmarks.study.tables import table
-from benchmarks.study.tasks import load
+from benchmarks.study.tables import table, title
 from benchmarks.study.variants import TITLES as VARIANTS
 from benchmarks.window_table import shown
 
@@ -41,9 +40,9 @@ def window_table(found: dict) -> str:
             for way, cell in (("argmax", argmax), ("fitted", fitted))
         ]
         scores = [shown(list(cell.values("miou").values())) for cell in (argmax, fitted)]
-        title = "no window" if loss == WITHOUT else VARIANTS[loss]
+        name = "no window" if loss == WITHOUT else VARIANTS[loss]
         calibration = shown(list(argmax.calibration().values()))
-        rows.append([title, scores[0], differences[0], scores[1], differences[1], calibration])
+        rows.append([name, scores[0], differences[0], scores[1], differences[1], calibration])
     head = ["sum with cross-entropy", "argmax", "difference", "fitted offsets", "difference"]
     return table([*head, "calibration error"], rows)
 
@@ -53,7 +52,7 @@ def class_differences(found: dict, loss: str = "both-0.9") -> str:
     cells = cells_of(found["rows"])
     (task,) = {task for task, _, _ in cells}
     first, second = (cells[task, name, "argmax"].by_class() for name in (WITHOUT, loss))
-    names = load(task).classes
+    names = found["tasks"][task]["classes"]
     means = [
         [fmean(seed[k] or 0.0 for seed in seeds) for seeds in (first, second)]
         for k in range(len(names))
@@ -96,7 +95,7 @@ def fed_picture(found: dict, path: Path) -> None:
         axis.set_xticks(range(len(FED)), ["cross-\nentropy", "fed prob-\nabilities", "fed\nlogits"])
         axis.set_xlim(-0.5, len(FED) - 0.5)
         axis.set_ylim(0)
-        axis.set_title(load(task).title)
+        axis.set_title(title(found, task))
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("mIoU of the test part, %")
     axes[0].legend(fontsize=7)
@@ -120,5 +119,7 @@ def fed_table(found: dict) -> str:
             for way in ("argmax", "fitted")
         ]
         rows.append([{**TITLES, **VARIANTS}[loss], *numbers])
-    heads = [f"{load(task).title}, {way}" for task in tasks for way in ("argmax", "fitted offsets")]
+    heads = [
+        f"{title(found, task)}, {way}" for task in tasks for way in ("argmax", "fitted offsets")
+    ]
     return table(["loss", *heads], rows)

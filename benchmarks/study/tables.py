@@ -8,7 +8,7 @@ from statistics import fmean
 from benchmarks.study.cells import Cell, Cells, cells_of, paired
 from benchmarks.study.losses import TITLES
 from benchmarks.study.scores import DECISIONS
-from benchmarks.study.tasks import COMPARED, load
+from benchmarks.study.tasks import COMPARED
 from benchmarks.window_table import shown
 
 BASE = "cross-entropy"
@@ -26,7 +26,7 @@ def main_table(found: dict) -> str:
         "calibration error",
     ]
     return "\n\n".join(
-        f"**{load(task).title}** ({about_seeds(cells, task)})\n\n"
+        f"**{title(found, task)}** ({about_seeds(cells, task)})\n\n"
         + table(head, [main_row(cells, task, loss) for loss in losses_of(cells, task)])
         for task in tasks_of(cells)
     )
@@ -55,7 +55,7 @@ def difference_table(found: dict) -> str:
         for decision in ("argmax", "fitted"):
             numbers = [difference(cells, task, loss, decision) for task in tasks]
             lines.append([TITLES[loss], DECISIONS[decision].split(" on ")[0], *numbers])
-    return table(["loss", "decision", *(load(task).title for task in tasks)], lines)
+    return table(["loss", "decision", *(title(found, task) for task in tasks)], lines)
 
 
 def difference(cells: Cells, task: str, loss: str, decision: str) -> str:
@@ -72,14 +72,14 @@ def decision_table(found: dict) -> str:
     lines = []
     for task in tasks_of(cells):
         for loss in ("cross-entropy", "lovasz", "both"):
-            for decision, title in DECISIONS.items():
+            for decision, name in DECISIONS.items():
                 cell = cells.get((task, loss, decision))
                 if cell is not None:
                     numbers = [
-                        shown(list(cell.values(name).values()))
-                        for name in ("miou", "image_miou", "accuracy")
+                        shown(list(cell.values(score).values()))
+                        for score in ("miou", "image_miou", "accuracy")
                     ]
-                    lines.append([load(task).title, TITLES[loss], title, *numbers])
+                    lines.append([title(found, task), TITLES[loss], name, *numbers])
     head = ["data", "loss", "decision", "mIoU", "mean mIoU of the images", "pixel accuracy"]
     return table(head, lines)
 
@@ -99,9 +99,9 @@ def class_table(found: dict) -> str:
         means = [class_means(cell) for cell in kept]
         rows = [
             [name, *("" if m[k] is None else f"{100 * m[k]:.1f}" for m in means)]  # type: ignore[operator]
-            for k, name in enumerate(load(task).classes)
+            for k, name in enumerate(found["tasks"][task]["classes"])
         ]
-        tables.append(f"**{load(task).title}**\n\n" + table(heads, rows))
+        tables.append(f"**{title(found, task)}**\n\n" + table(heads, rows))
     return "\n\n".join(tables)
 
 
@@ -111,6 +111,11 @@ def class_means(cell: Cell) -> list[float | None]:
         None if None in values else fmean(v for v in values if v is not None)
         for values in zip(*cell.by_class(), strict=True)
     ]
+
+
+def title(found: dict, task: str) -> str:
+    """Of a task, as the file of results has it."""
+    return str(found["tasks"][task]["title"])
 
 
 def tasks_of(cells: Cells) -> list[str]:

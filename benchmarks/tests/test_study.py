@@ -16,7 +16,7 @@ from benchmarks.study.cells import cells_of, paired
 from benchmarks.study.choice import chosen, search, wanted
 from benchmarks.study.images import image_task
 from benchmarks.study.losses import TITLES, compared
-from benchmarks.study.rows import read_committed, write
+from benchmarks.study.rows import Results, read_committed, write
 from benchmarks.study.scores import Calibration, scores_of
 from benchmarks.study.tables import RENDERED
 from benchmarks.study.task import IGNORE, Task
@@ -154,7 +154,7 @@ def test_what_is_there_is_not_trained_again(task, tmp_path, monkeypatch, capsys)
     command.main([*files, *few])
     assert len(asked) == 9
     command.main([*files, *few, "--anew", "--runs", str(tmp_path / "others.jsonl"), "--write"])
-    assert read_committed(tmp_path / "study.json") == {}
+    assert read_committed(tmp_path / "study.json") == Results({}, {})
 
 
 def test_rows_are_written_in_an_order_of_their_own(tmp_path):
@@ -162,10 +162,12 @@ def test_rows_are_written_in_an_order_of_their_own(tmp_path):
     for each in rows:
         append(tmp_path / "runs.jsonl", each)
     kept = read_lines(Setting, tmp_path / "runs.jsonl")
-    write(tmp_path / "a.json", kept)
-    write(tmp_path / "b.json", dict(reversed(kept.items())))
+    tasks = {"landcover": {"title": "a", "about": "b", "classes": ["c"]}, "points": {}}
+    write(tmp_path / "a.json", Results(kept, tasks))
+    write(tmp_path / "b.json", Results(dict(reversed(kept.items())), tasks))
     assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
-    assert read_committed(tmp_path / "a.json") == kept
+    found = read_committed(tmp_path / "a.json")
+    assert found == Results(kept, {"landcover": tasks["landcover"]})
 
 
 def test_tables_compare_each_loss_at_its_own_rate():
@@ -178,7 +180,9 @@ def test_tables_compare_each_loss_at_its_own_rate():
     assert cells["landcover", "both", "argmax"].lr == 0.003
     first, second = (cells["landcover", loss, "argmax"] for loss in ("cross-entropy", "both"))
     assert paired(first.values("miou"), second.values("miou")) == pytest.approx([0.1] * 3)
-    rendered = {name: render({"rows": rows}) for name, render in RENDERED.items()}
+    about = {"title": "satellite", "about": "images", "classes": ["water", "mosaic"]}
+    found = {"rows": rows, "tasks": {"landcover": about}}
+    rendered = {name: render(found) for name, render in RENDERED.items()}
     assert "| cross-entropy + Lovász-Softmax | 41.0 ± 2.5 (0.003) | " in rendered["study"]
     assert "+10.0 ± 0.0" in rendered["study differences"]
 
