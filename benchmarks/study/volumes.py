@@ -87,7 +87,8 @@ def tissues(t1: np.ndarray, grey: np.ndarray, white: np.ndarray) -> np.ndarray:
     """
     rest = 255 - np.minimum(255, grey.astype(np.int64) + white)
     most = np.stack([rest, grey, white]).argmax(0)
-    return np.where(most == 0, t1 > 0, most + 1).astype(np.uint8)
+    labels: np.ndarray = np.where(most == 0, t1 > 0, most + 1).astype(np.uint8)
+    return labels
 
 
 def disturbed(image: np.ndarray) -> np.ndarray:
@@ -96,7 +97,8 @@ def disturbed(image: np.ndarray) -> np.ndarray:
     coarse = torch.from_numpy(random.normal(0, BIAS, (1, 1, *CELLS)))
     field = F.interpolate(coarse, image.shape, mode="trilinear", align_corners=True)[0, 0]
     noise = NOISE * random.standard_normal(image.shape, dtype=np.float32)
-    return (image * field.exp().numpy()).astype(np.float32) + noise
+    result: np.ndarray = (image * field.exp().numpy()).astype(np.float32) + noise
+    return result
 
 
 def _network() -> nn.Module:
