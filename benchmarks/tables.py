@@ -18,6 +18,7 @@ from benchmarks import (
 )
 from benchmarks.study import questions
 from benchmarks.study.tables import RENDERED as STUDY
+from benchmarks.study.tables import short_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -27,6 +28,7 @@ MATHEMATICS = ROOT / "docs" / "mathematics.md"
 UPSAMPLING = ROOT / "docs" / "upsampling.md"
 SOFT = ROOT / "docs" / "soft-labels.md"
 JAX = ROOT / "docs" / "jax.md"
+README = ROOT / "README.md"
 COMPARISON = ROOT / "docs" / "comparison.md"
 WINDOW = ROOT / "docs" / "window.md"
 DECISIONS = ROOT / "docs" / "decisions.md"
@@ -252,6 +254,7 @@ def main(arguments: list[str]) -> None:
         ("window by class", "window-in-a-sum", questions.class_differences, WINDOW),
         ("gradients", "window-gradients", questions.gradient_table, WINDOW),
         ("fed logits", "fed-logits", questions.fed_table, COMPARISON),
+        ("study short", "study", short_table, README),
         *((name, "study", render, COMPARISON) for name, render in STUDY.items()),
     )
     for name, source, render, file in tables:

@@ -12,6 +12,7 @@ from benchmarks.study.tasks import COMPARED
 from benchmarks.window_table import shown
 
 BASE = "cross-entropy"
+SHORT = ("cross-entropy", "dice", "lovasz", "both")  # of the README
 
 
 def main_table(found: dict) -> str:
@@ -143,7 +144,37 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def data_table(found: dict) -> str:
+    """What each task is."""
+    kept = found["tasks"]
+    rows = [
+        [kept[task]["title"], kept[task]["about"], str(len(kept[task]["classes"]))]
+        for task in COMPARED
+        if task in kept
+    ]
+    return table(["data", "what they are", "classes"], rows)
+
+
+def short_table(found: dict) -> str:
+    """Four losses on every task: mIoU under argmax, and with fitted offsets."""
+    cells = cells_of(found["rows"])
+    tasks = tasks_of(cells)
+    rows = []
+    for loss in SHORT:
+        numbers = [
+            " → ".join(
+                f"{100 * fmean(cells[task, loss, way].values('miou').values()):.1f}"
+                for way in ("argmax", "fitted")
+                if (task, loss, way) in cells
+            )
+            for task in tasks
+        ]
+        rows.append([TITLES[loss], *numbers])
+    return table(["", *(title(found, task) for task in tasks)], rows)
+
+
 RENDERED: dict[str, Callable[[dict], str]] = {
+    "study data": data_table,
     "study": main_table,
     "study differences": difference_table,
     "study decisions": decision_table,
