@@ -6,7 +6,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from lovasz.train.data import IGNORE, IMAGENET, DataSet, Statistics
-from lovasz.train.evaluate import Interrupted, Scores, evaluate, pictures
+from lovasz.train.evaluate import (
+    Interrupted,
+    Scores,
+    evaluate,
+    evaluate_each,
+    pictures,
+    pictures_each,
+)
 from lovasz.train.inference import predict_labels
 from lovasz.train.loop import make_fabric
 from tests import oracle
@@ -275,3 +282,52 @@ def test_pictures_of_images_of_other_channels_are_coloured(train_config, channel
     kept = pictures(make_fabric(train_config()), Brightness(), part, 12, statistics)
     assert kept["image0"].dtype == "uint8"
     assert kept["image0"][3, 4].tolist() == ([0, 255, 255] if channels == 4 else [0, 0, 0])
+
+
+class Levels(nn.Module):
+    """Two classes whose logits meet at the mean of the pixels."""
+
+    def forward(self, images):
+        return torch.cat([-images[:, :1], images[:, :1]], dim=1) / 2
+
+
+# Of classes 0 and 1 the second is chosen where the normalised image is above -1.
+OFFSETS = torch.tensor([0.25, 1.25])
+
+
+@pytest.mark.parametrize("shapes", [[(12, 12)] * 3, [(5, 9), (31, 20)]])
+def test_several_decisions_are_evaluated_in_one_pass(train_config, shapes):
+    config, fabric = train_config(), make_fabric(train_config())
+    random = torch.Generator().manual_seed(0)
+    part = [
+        (
+            torch.randint(0, 256, (1, *shape), generator=random, dtype=torch.uint8),
+            torch.randint(0, 2, shape, generator=random, dtype=torch.uint8),
+        )
+        for shape in shapes
+    ]
+    data = DataSet("", ["0", "1"], {"val": part}, statistics=Statistics((128.0,), (50.0,)))
+    how = {"part": "val", "config": config, "stop": lambda: False}
+    both = evaluate_each(fabric, Levels(), data, [None, OFFSETS], **how)
+    assert both[0].as_dict() == evaluate(fabric, Levels(), data, **how).as_dict()
+    for scores, threshold in zip(both, (128, 78), strict=True):
+        counts = [[0, 0], [0, 0]]
+        decided = [(image[0] > threshold).int() for image, _ in part]
+        truth = [labels for _, labels in part]
+        for found, labels in zip(decided, truth, strict=True):
+            for value, label in zip(
+                found.flatten().tolist(), labels.flatten().tolist(), strict=True
+            ):
+                counts[label][value] += 1
+        assert scores.confusion.tolist() == counts
+        rows = oracle.image_ious(
+            [found.flatten().tolist() for found in decided],
+            [labels.flatten().tolist() for labels in truth],
+            2,
+        )
+        expected = sum(sum(row.values()) / len(row) for row in rows) / len(rows)
+        assert scores.fine["miou_i"] == pytest.approx(expected)
+    shown = pictures_each(fabric, Levels(), part, config.crop, data.statistics, [None, OFFSETS])
+    for arrays, threshold in zip(shown, (128, 78), strict=True):
+        for k, (image, _) in enumerate(part):
+            assert (arrays[f"prediction{k}"] == (image[0].numpy() > threshold)).all()

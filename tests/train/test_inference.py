@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lovasz import Decision
 from lovasz.train.data import IMAGENET, Statistics
-from lovasz.train.inference import blocks, predict_labels, predict_probabilities
+from lovasz.train.inference import blocks, predict_each, predict_labels, predict_probabilities
 
 GREY = Statistics((100.5,), (50.0,))
 
@@ -187,3 +188,56 @@ def test_a_batch_larger_than_the_window_has_each_image_on_its_own():
 
     labels = predict_labels(Bright(), pixels, 16, IMAGENET)
     assert torch.equal(labels, (pixels[:, 0] > IMAGENET.mean[0]).to(torch.uint8))
+
+
+OFFSETS = torch.tensor([0.5, -1.25, 0.75])
+
+
+# One window, a smaller image, and strips along either axis.
+@pytest.mark.parametrize("size", [(12, 12), (7, 12), (64, 41), (9, 40)], ids=str)
+@pytest.mark.parametrize("lower", [1, 3])
+@torch.no_grad()
+def test_one_pass_gives_the_labels_of_several_decisions(size, lower):
+    calls = 0
+
+    class Counted(Place):
+        def forward(self, images):
+            nonlocal calls
+            calls += 1
+            return super().forward(images)
+
+    pixels, model, decision = image(2, 1, *size), Counted(12, lower=lower), Decision(3)
+    decision.offsets.copy_(OFFSETS)
+    plain = predict_labels(model, pixels, 12, GREY)
+    alone, calls = calls, 0
+    argmax, fitted, again = predict_each(model, pixels, 12, GREY, [None, OFFSETS, None])
+    assert calls == alone
+    assert torch.equal(argmax, plain)
+    assert torch.equal(again, plain)
+    whole = torch.empty(2, 3, *size)  # the enlarged logits of all windows
+    for number, rows, columns, logits in blocks(model, pixels, 12, GREY):
+        whole[number, :, rows, columns] = logits
+    assert (fitted.dtype, fitted.shape) == (torch.uint8, plain.shape)
+    assert torch.equal(fitted, decision(whole, dtype=torch.uint8))
+    assert not torch.equal(fitted, plain)
+    assert torch.equal(predict_labels(model, pixels, 12, GREY, offsets=OFFSETS), fitted)
+    assert torch.equal(predict_labels(model, pixels, 12, GREY, offsets=torch.zeros(3)), plain)
+    labels = torch.empty_like(plain)
+    table = predict_probabilities(model, pixels, 12, GREY, labels=labels, offsets=OFFSETS)
+    assert torch.equal(labels, fitted)
+    torch.testing.assert_close(table, whole.softmax(1))  # without the offsets
+
+
+def test_offsets_have_to_fit_and_decide_nothing_of_nan():
+    pixels = image(1, 1, 12, 12)
+    for predict in (predict_labels, predict_probabilities):
+        for wrong in (OFFSETS[:1], OFFSETS[:2]):
+            labels = torch.empty(1, 12, 12, dtype=torch.uint8)
+            options = {} if predict is predict_labels else {"labels": labels}
+            with pytest.raises(ValueError, match=r"one for each class of the network, 3, got [12]"):
+                predict(Place(12), pixels, 12, GREY, offsets=wrong, **options)
+    diverged = Place(12)
+    torch.nn.init.constant_(diverged.place, torch.nan)
+    for size in ((12, 12), (30, 9)):
+        labels = predict_labels(diverged, image(1, 1, *size), 12, GREY, offsets=OFFSETS)
+        assert not labels.any()

@@ -13,10 +13,10 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lovasz.metrics import ClassIoU, ImageIoU
 from lovasz.train.data import IGNORE, DataSet, Part, Statistics
-from lovasz.train.inference import predict_labels
+from lovasz.train.inference import predict_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from lightning_fabric import Fabric
@@ -91,7 +91,6 @@ class Scores:
         }
 
 
-@torch.no_grad()
 def evaluate(
     fabric: Fabric,
     model: nn.Module,
@@ -101,17 +100,42 @@ def evaluate(
     config: Batches,
     stop: Callable[[], bool],
 ) -> Scores:
-    """The scores over a whole part; the model is left in evaluation mode.
+    """The scores of argmax over a whole part; the model is left in evaluation mode.
+
+    Raises:
+        Interrupted: If the user asks to stop in between.
+    """
+    (scores,) = evaluate_each(fabric, model, data, [None], part=part, config=config, stop=stop)
+    return scores
+
+
+@torch.no_grad()
+def evaluate_each(
+    fabric: Fabric,
+    model: nn.Module,
+    data: DataSet,
+    offsets: Sequence[Tensor | None],
+    *,
+    part: str,
+    config: Batches,
+    stop: Callable[[], bool],
+) -> list[Scores]:
+    """The scores of several decisions over a whole part, from one pass of the network.
+
+    Args:
+        fabric: Where to compute.
+        model: It is left in evaluation mode.
+        data: With the part.
+        offsets: Of each decision, (C,), added to the logits; None for argmax.
+        part: Its name.
+        config: How much is predicted at a time.
+        stop: Whether the user asks to stop.
 
     Raises:
         Interrupted: If the user asks to stop in between.
     """
     model.eval()
-    confusion = MulticlassConfusionMatrix(
-        len(data.classes), ignore_index=IGNORE, validate_args=False
-    )
-    confusion.to(fabric.device)
-    fine = _fine(len(data.classes)).to(fabric.device)
+    tallies = [_Tally(len(data.classes), fabric.device) for _ in offsets]
     # Of several processes each takes its share, and they do not stop in between, because some have
     # more batches than others. The metrics sum over all.
     mine = range(fabric.global_rank, len(data.parts[part]), fabric.world_size)
@@ -125,14 +149,36 @@ def evaluate(
         # Images of more pixels than a batch come alone, and are moved window by window.
         pixels = config.batch_size * config.crop**2
         inputs = images if labels.numel() > pixels else images.to(fabric.device)
-        predicted = predict_labels(model, inputs, config.crop, data.statistics, progress=watch)
-        for found, truth in _strips(predicted, labels, fabric.device):
-            confusion.update(found, truth)
-        fine.update(predicted, labels)
-    means = {name: value.item() for name, value in fine.compute().items()}
-    # JSON knows no NaN, the mean over no image.
-    known = {name: None if math.isnan(value) else value for name, value in means.items()}
-    return Scores(confusion.compute().cpu(), known)
+        predicted = predict_each(
+            model, inputs, config.crop, data.statistics, offsets, progress=watch
+        )
+        for tally, found in zip(tallies, predicted, strict=True):
+            tally.add(found, labels)
+    return [tally.scores() for tally in tallies]
+
+
+class _Tally:
+    """What is counted of the labels of one decision."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.confusion = MulticlassConfusionMatrix(
+            num_classes, ignore_index=IGNORE, validate_args=False
+        ).to(device)
+        self.fine = _fine(num_classes).to(device)
+        self.device = device
+
+    def add(self, predicted: Tensor, labels: Tensor) -> None:
+        """Count the labels (N, H, W) of some images."""
+        for found, truth in _strips(predicted, labels, self.device):
+            self.confusion.update(found, truth)
+        self.fine.update(predicted, labels)
+
+    def scores(self) -> Scores:
+        """The scores of all that was counted, by all processes."""
+        means = {name: value.item() for name, value in self.fine.compute().items()}
+        # JSON knows no NaN, the mean over no image.
+        known = {name: None if math.isnan(value) else value for name, value in means.items()}
+        return Scores(self.confusion.compute().cpu(), known)
 
 
 def _strips(
@@ -185,22 +231,36 @@ def _fine(num_classes: int) -> MetricCollection:
     )
 
 
-@torch.no_grad()
 def pictures(
     fabric: Fabric, model: nn.Module, part: Part, window: int, statistics: Statistics
 ) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
     """Image, truth and prediction of a few images spread evenly over the part, as byte arrays."""
+    (kept,) = pictures_each(fabric, model, part, window, statistics, [None])
+    return kept
+
+
+@torch.no_grad()
+def pictures_each(
+    fabric: Fabric,
+    model: nn.Module,
+    part: Part,
+    window: int,
+    statistics: Statistics,
+    offsets: Sequence[Tensor | None],
+) -> list[dict[str, np.ndarray[Any, np.dtype[np.uint8]]]]:
+    """The pictures of each of several decisions; offsets as for `evaluate_each`."""
     model.eval()
-    kept = {}
+    kept: list[dict[str, np.ndarray[Any, np.dtype[np.uint8]]]] = [{} for _ in offsets]
     count = min(PICTURES, len(part))
     for k in range(count):
         image, labels = part[(2 * k + 1) * len(part) // (2 * count)]
-        predicted = predict_labels(model, image[None], window, statistics)[0]
+        predicted = predict_each(model, image[None], window, statistics, offsets)
         step = -(-max(labels.shape) // _PICTURE_SIDE)  # every step-th pixel: labels have no mean
-        shown = statistics.displayed(image[:, ::step, ::step])
-        kept[f"image{k}"] = shown.movedim(0, -1).numpy()
-        kept[f"truth{k}"] = labels[::step, ::step].numpy()
-        kept[f"prediction{k}"] = predicted[::step, ::step].numpy()
+        shown = statistics.displayed(image[:, ::step, ::step]).movedim(0, -1).numpy()
+        truth = labels[::step, ::step].numpy()
+        for arrays, found in zip(kept, predicted, strict=True):
+            arrays[f"image{k}"], arrays[f"truth{k}"] = shown, truth
+            arrays[f"prediction{k}"] = found[0, ::step, ::step].numpy()
     return kept
 
 

@@ -42,13 +42,13 @@ class Block(NamedTuple):
     logits: Tensor  # (C, rows, columns), float32, on the device of the network
 
 
-@torch.no_grad()
 def predict_labels(
     model: nn.Module,
     images: Tensor,
     window: int,
     statistics: Statistics,
     *,
+    offsets: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Labels of images of any size: the class of the largest logit.
@@ -62,6 +62,7 @@ def predict_labels(
             what a pass of the network needs is moved to its device.
         window: Side in pixels of the square that the network sees at once, as in training.
         statistics: What the images are normalised by.
+        offsets: (C,), added to the logits before, as those of `lovasz.Decision`; None for argmax.
         progress: Called after every pass with the windows done and the windows in all; what it
             raises ends the prediction.
 
@@ -70,24 +71,74 @@ def predict_labels(
 
     Raises:
         UserError: If the network returns something else than logits.
+        ValueError: If there is not one offset for each class.
+    """
+    (labels,) = predict_each(model, images, window, statistics, [offsets], progress=progress)
+    return labels
+
+
+@torch.no_grad()
+def predict_each(
+    model: nn.Module,
+    images: Tensor,
+    window: int,
+    statistics: Statistics,
+    offsets: Sequence[Tensor | None],
+    *,
+    progress: Progress | None = None,
+) -> list[Tensor]:
+    """Labels by several decisions, from the same passes of the network.
+
+    Args:
+        model: As for `predict_labels`, and so are the other arguments.
+        images: (N, channels, H, W).
+        window: Side in pixels.
+        statistics: What the images are normalised by.
+        offsets: Of each decision; None for argmax.
+        progress: As for `predict_labels`.
+
+    Returns:
+        The labels of each decision, as those of `predict_labels`.
+
+    Raises:
+        UserError: If the network returns something else than logits.
+        ValueError: If there is not one offset for each class.
     """
     height, width = images.shape[2:]
+    shifts = [_shift(values, _device(model, images)) for values in offsets]
     if max(height, width) <= window:
-        labels = _labels(_logits(model, images, window, statistics), (window, window))
-        labels = labels[:, _inside(window, height), _inside(window, width)]
+        logits = _logits(model, images, window, statistics)
+        inside = (slice(None), _inside(window, height), _inside(window, width))
+        found = [_labels(logits, (window, window), shift)[inside] for shift in shifts]
         if progress is not None:
             progress(len(images), len(images))
     else:
-        labels = torch.empty(len(images), height, width, dtype=torch.uint8, device=images.device)
+        size = (len(images), height, width)
+        found = [torch.empty(size, dtype=torch.uint8, device=images.device) for _ in shifts]
         for image, rows, columns, logits in blocks(model, images, window, statistics, progress):
-            labels[image, rows, columns] = _labels(logits[None], logits.shape[1:])[0].to(
-                labels.device
+            for labels, shift in zip(found, shifts, strict=True):
+                decided = _labels(logits[None], logits.shape[1:], shift)[0]
+                labels[image, rows, columns] = decided.to(labels.device)
+    return [labels.to(images.device) for labels in found]
+
+
+def _shift(offsets: Tensor | None, device: torch.device) -> Tensor | None:
+    """Offsets as they are added to logits (N, C, h, w)."""
+    return None if offsets is None else offsets.to(device, torch.float32).view(-1, 1, 1)
+
+
+def _labels(logits: Tensor, size: Sequence[int], shift: Tensor | None) -> Tensor:
+    """The classes of the largest logits (N, C, h, w) at another resolution, as bytes.
+
+    Offsets are added before the logits are interpolated: the weights of that sum to 1.
+    """
+    if shift is not None:
+        if len(shift) != logits.shape[1]:
+            raise ValueError(
+                f"offsets: expected one for each class of the network, {logits.shape[1]},"
+                f" got {len(shift)}"
             )
-    return labels.to(images.device)
-
-
-def _labels(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """The classes of the largest logits (N, C, h, w) at another resolution, as bytes."""
+        logits = logits + shift
     labels = upsampled_argmax(logits, size, dtype=torch.uint8)
     # A network that has diverged, with NaN for every class, is of the first, as for torch.argmax.
     return labels.masked_fill_(labels == 255, 0)
@@ -102,9 +153,12 @@ def predict_probabilities(
     *,
     out: Tensor | None = None,
     labels: Tensor | None = None,
+    offsets: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Probabilities of the classes: the softmax of the logits whose largest one is the label.
+
+    Offsets change the labels and leave the probabilities as they are.
 
     Args:
         model: As for `predict_labels`, and so are the other arguments.
@@ -114,6 +168,7 @@ def predict_probabilities(
         out: (N, C, H, W) of a floating dtype, filled in place of a new tensor: for large images
             one of a file, as `torch.from_numpy` makes it of `numpy.memmap`.
         labels: (N, H, W) uint8, filled with the labels from the same passes of the network.
+        offsets: As for `predict_labels`, of these labels.
         progress: As for `predict_labels`.
 
     Returns:
@@ -121,8 +176,9 @@ def predict_probabilities(
 
     Raises:
         UserError: If the network returns something else than logits.
-        ValueError: If `out` has another shape.
+        ValueError: If `out` has another shape, or there is not one offset for each class.
     """
+    shift = _shift(offsets, _device(model, images))
     for image, rows, columns, logits in blocks(model, images, window, statistics, progress):
         shape = (len(images), len(logits), *images.shape[2:])
         if out is None:
@@ -133,9 +189,8 @@ def predict_probabilities(
             )
         out[image, :, rows, columns] = logits.softmax(0).to(out.device)
         if labels is not None:
-            labels[image, rows, columns] = _labels(logits[None], logits.shape[1:])[0].to(
-                labels.device
-            )
+            decided = _labels(logits[None], logits.shape[1:], shift)[0]
+            labels[image, rows, columns] = decided.to(labels.device)
     assert out is not None  # there is an image
     return out
 
