@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lovasz import Decision
 from lovasz.train import export as module
 from lovasz.train import export_onnx
 from lovasz.train.commands import run
@@ -22,6 +23,7 @@ from lovasz.train.export_torch import ABOUT, FromPixels, Sizes, export_program
 from lovasz.train.outputs import outputs
 from lovasz.train.progress import screen
 from lovasz.train.saved import read_saved
+from tests.train.decided import OFFSETS, with_decision
 
 TWO = Statistics((100.0, 50.0), (10.0, 20.0))
 
@@ -69,10 +71,38 @@ def test_the_file_computes_what_the_network_does(trained, tmp_path, monkeypatch,
     about = check_program(out, saved, (1, 2, 12, 12), (3, 2, 27, 40))
     assert about["classes"] == ["dark", "red", "green"]
     assert (about["window"], about["multiple_of"], about["output"]) == (12, 1, "logits")
+    assert (about["decision"], about["offsets"]) == ("argmax", None)
+    assert "fitted" not in said
     assert sorted(path.name for path in out.parent.iterdir()) == ["network.pt2"]
 
 
-def check_program(path, saved, *shapes):
+def test_the_offsets_of_the_fitted_decision_are_in_the_file(trained, tmp_path, monkeypatch, capsys):
+    saved = read_saved(with_decision(trained, tmp_path / "decided"))
+    saved = replace(saved, network=Convolution(), statistics=TWO)
+    monkeypatch.setattr(module, "read_saved", lambda run: saved)
+    out = tmp_path / "new" / "network.pt2"
+    assert export(ExportConfig(run="run", out=str(out), decision="fitted"), screen()) == 0
+    said = capsys.readouterr().out
+    assert "It was run, and differs from the network by at most" in said
+    assert "The offsets of the fitted decision are added to the logits" in said
+    about = check_program(out, saved, (1, 2, 12, 12), (3, 2, 27, 40), offsets=OFFSETS)
+    assert (about["decision"], about["offsets"]) == ("fitted", OFFSETS)
+
+
+@pytest.mark.parametrize("size", [(12, 12), (13, 10)])
+@torch.no_grad()
+def test_labels_of_the_program_are_those_of_the_decision(size):
+    network, decision = Convolution(), Decision(3)
+    decision.offsets.copy_(torch.tensor([0.5, -0.25, 0.125]))
+    labels = FromPixels(network, TWO, "labels", decision.offsets)(images(2, 2, *size))
+    logits = network(TWO.normalise(images(2, 2, *size)))["out"]
+    expected = decision(F.interpolate(logits, size, mode="bilinear"), dtype=torch.uint8)
+    assert (labels != expected).float().mean() < 0.01  # rounding
+    assert (labels != decision(logits, size, torch.uint8)).float().mean() < 0.01
+    assert (labels != FromPixels(network, TWO, "labels")(images(2, 2, *size))).float().mean() > 0.01
+
+
+def check_program(path, saved, *shapes, offsets=(0, 0, 0)):
     """Compares a file with the network; gives what it says of itself."""
     extra = {ABOUT: ""}
     program = torch.export.load(path, extra_files=extra).module()
@@ -81,6 +111,7 @@ def check_program(path, saved, *shapes):
         with torch.no_grad():
             logits = outputs(saved.network(saved.statistics.normalise(pixels)))[0]
             expected = F.interpolate(logits, shape[2:], mode="bilinear")
+            expected += torch.tensor(offsets).view(3, 1, 1)
             torch.testing.assert_close(program(pixels), expected, rtol=1e-4, atol=1e-5)
     return json.loads(extra[ABOUT])
 
@@ -204,3 +235,26 @@ def test_onnx_of_a_network_of_one_size(trained, tmp_path):
     with torch.no_grad():
         result = export_onnx.run_onnx(tmp_path / "x.onnx", pixels)
         torch.testing.assert_close(result, network(pixels), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["logits", "probabilities", "labels"])
+def test_onnx_of_the_fitted_decision(trained, tmp_path, output):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    path = with_decision(trained, tmp_path / "decided")
+    out = tmp_path / "network.onnx"
+    config = ExportConfig(run=path, out=str(out), output=output, decision="fitted")
+    assert export(config, screen()) == 0
+    saved, pixels = read_saved(path), images(2, 3, 26, 40)
+    with torch.no_grad():
+        result = export_onnx.run_onnx(out, pixels)
+        logits = outputs(saved.network(saved.statistics.normalise(pixels)))[0]
+    shifted = F.interpolate(logits, (26, 40), mode="bilinear") + torch.tensor(OFFSETS).view(3, 1, 1)
+    if output == "labels":
+        assert (result == shifted.argmax(1)).float().mean() > 0.999
+    else:
+        expected = shifted if output == "logits" else shifted.softmax(1)
+        torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+    about = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
+    assert (about["decision"], json.loads(about["offsets"])) == ("fitted", OFFSETS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,12 +14,13 @@ from PIL import Image
 from lovasz.train import predict as module
 from lovasz.train.commands import run
 from lovasz.train.errors import UserError
-from lovasz.train.inference import predict_labels
+from lovasz.train.inference import blocks, predict_labels
 from lovasz.train.predict import PredictConfig
 from lovasz.train.prediction_files import mask_values, write_mask, write_overlay
 from lovasz.train.progress import screen
 from lovasz.train.saved import read_saved
 from lovasz.train.sources import find_images
+from tests.train.decided import NOISE, OFFSETS, with_decision, without_decision
 
 
 def photograph(path, height=20, width=30, seed=0, **options):
@@ -93,6 +95,62 @@ def test_masks_overlays_and_probabilities_of_a_folder(trained, photos, monkeypat
         colours = np.array(saved.colours)[expected.numpy()]
         half = (pixels(photos / image) + colours) / 2
         assert np.abs(blended - half).mean() < 12  # JPEG
+
+
+def test_masks_of_the_fitted_decision(predict, trained, photos, tmp_path):
+    path = with_decision(trained, tmp_path / "decided")
+    same = {"run_folder": path, "probabilities": "tables"}
+    status, said, _ = predict("photos", out="masks", overlays="shown", **same, decision="fitted")
+    assert status == 0
+    assert "Gain of the fitted decision over argmax on images of the validation part" in said
+    assert predict("photos", out="plain", **{**same, "probabilities": "tables 2"})[0] == 0
+    assert json.loads(Path("masks/predict.json").read_text())["decision"] == "fitted"
+    saved = read_saved(path)
+    for image in ("a.png", "b.JPG", "day 2/ü.webp"):
+        name = Path(image).with_suffix("")
+        given = saved.read(photos / image)[None]
+        expected = np.zeros(given.shape[2:], dtype=int)
+        for _, rows, columns, logits in blocks(saved.network, given, 12, saved.statistics):
+            shifted = logits.numpy() + np.array(OFFSETS, dtype=np.float32)[:, None, None]
+            expected[rows, columns] = shifted.argmax(0)
+        assert np.array_equal(pixels(f"masks/{name}.png"), expected)
+        assert not np.array_equal(pixels(f"plain/{name}.png"), expected)
+        half = (pixels(photos / image) + np.array(saved.colours)[expected]) / 2
+        assert np.abs(pixels(f"shown/{name}.jpg") - half).mean() < 12  # JPEG
+        with np.load(f"tables/{name}.npz") as one, np.load(f"tables 2/{name}.npz") as two:
+            assert np.array_equal(one["probabilities"], two["probabilities"])
+    # From the logits alone, without probabilities.
+    assert predict("photos", run_folder=path, out="again", decision="fitted")[0] == 0
+    for mask in Path("masks").rglob("*.png"):
+        assert mask.read_bytes() == ("again" / mask.relative_to("masks")).read_bytes()
+
+
+def test_a_folder_has_masks_of_one_decision(predict, trained, photos, tmp_path):
+    same = {"run_folder": with_decision(trained, tmp_path / "decided"), "out": "masks"}
+    predict("photos", **same)
+    status, _, error = predict("photos", **same, decision="fitted")
+    assert status == 2
+    assert "made with decision argmax, now fitted" in error
+    # Of a version that had no other.
+    note = json.loads(Path("masks/predict.json").read_text())
+    del note["decision"]
+    Path("masks/predict.json").write_text(json.dumps(note))
+    assert "3 of them from before" in predict("photos", **same)[1]
+    assert (
+        "made with decision argmax, now fitted" in predict("photos", **same, decision="fitted")[2]
+    )
+
+
+def test_a_line_says_what_the_fitted_decision_has_gained(predict, trained, photos, tmp_path):
+    words = "Gain of --decision fitted over argmax on images of the validation part that it was not"
+    words += " fitted to: +3.1 points of mIoU (95 % interval +1.6 to +4.7)."
+    clear = with_decision(trained, tmp_path / "clear")
+    noisy = with_decision(trained, tmp_path / "noisy", statistics=NOISE)
+    without = without_decision(trained, tmp_path / "without")
+    for k, (path, said) in enumerate(((clear, True), (noisy, False), (without, False))):
+        output = predict("photos/a.png", run_folder=path, out=f"masks {k}")[1]
+        assert (words in output.splitlines()) == said
+        assert ("fitted" in output) == said
 
 
 def test_finished_images_are_not_predicted_again(predict, photos):

@@ -13,6 +13,7 @@ import torch
 from lovasz.train.errors import UserError
 from lovasz.train.export_onnx import check_packages, run_onnx, write_onnx
 from lovasz.train.export_torch import FromPixels, Sizes, export_program, run_pt2, write_pt2
+from lovasz.train.fitted import DecisionConfig, offsets_of
 from lovasz.train.saved import read_saved
 
 if TYPE_CHECKING:
@@ -24,10 +25,18 @@ if TYPE_CHECKING:
     from lovasz.train.saved import Saved
 
 _TOLERANCE = 1e-3  # of the largest number: sums in another order, not another network
+# What the outputs are with the offsets of the fitted decision, which are added to the logits.
+_DECIDED = {
+    "logits": "The offsets of the fitted decision are added to the logits: their argmax is its"
+    " label, and their softmax is not the probability of a class.",
+    "probabilities": "The offsets of the fitted decision are added to the logits: the class of the"
+    " largest output is its label, and the outputs are not the probabilities of the classes.",
+    "labels": "The labels are those of the fitted decision.",
+}
 
 
 @dataclass(kw_only=True)
-class ExportConfig:
+class ExportConfig(DecisionConfig):
     """Write the network of a run as one file that needs neither this package nor its factory.
 
     It takes images (N, channels, H, W) of 0 to 255; the normalisation is inside. The file is run
@@ -37,7 +46,8 @@ class ExportConfig:
         run: Folder of a run, or its checkpoint.pt.
         out: File to write, anew each time: a program of torch.export (.pt2), or ONNX (.onnx).
         output: What it returns, at the resolution of the image: logits (N, classes, H, W), their
-            softmax, or the classes of the largest (N, H, W) as bytes.
+            softmax, or the classes of the largest (N, H, W) as bytes. With `--decision fitted` the
+            offsets are in the logits, and so in all of these.
         input: Number format of the images.
     """
 
@@ -56,18 +66,19 @@ def export(config: ExportConfig, console: Console) -> int:
     """Export, run, compare; returns the exit status.
 
     Raises:
-        UserError: If the network cannot be exported, the file cannot be written, or it computes
-            something else than the network.
+        UserError: If the network cannot be exported or has no decision that is asked for, the file
+            cannot be written, or it computes something else than the network.
     """
     out = Path(config.out).expanduser()
     as_onnx = out.suffix == ".onnx"
     if as_onnx:
         check_packages()
     saved = read_saved(config.run)
-    module = FromPixels(saved.network, saved.statistics, config.output)
+    offsets = offsets_of(config, saved.decision, saved.path)
+    module = FromPixels(saved.network, saved.statistics, config.output, offsets)
     dtype = torch.uint8 if config.input == "uint8" else torch.float32
     program, sizes = export_program(module, saved.statistics.channels, saved.window, dtype)
-    about = _about(config, saved, sizes)
+    about = _about(config, saved, sizes, offsets)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
@@ -85,10 +96,14 @@ def export(config: ExportConfig, console: Console) -> int:
         highlight=False,
         soft_wrap=True,
     )
+    if offsets is not None:
+        console.print(_DECIDED[config.output], highlight=False, soft_wrap=True)
     return 0
 
 
-def _about(config: ExportConfig, saved: Saved, sizes: Sizes) -> dict[str, Any]:
+def _about(
+    config: ExportConfig, saved: Saved, sizes: Sizes, offsets: Tensor | None
+) -> dict[str, Any]:
     """What the file says of itself, so that it can be used without the run."""
     return {
         "classes": saved.classes,
@@ -97,6 +112,8 @@ def _about(config: ExportConfig, saved: Saved, sizes: Sizes) -> dict[str, Any]:
         "channels": saved.statistics.channels,
         "input": config.input,
         "output": config.output,
+        "decision": config.decision,
+        "offsets": None if offsets is None else offsets.tolist(),
         "window": saved.window,
         "multiple_of": sizes.step,
         "options": saved.options,

@@ -26,22 +26,35 @@ _STEPS = (1, 2, 4, 8, 16, 32, 64)  # of the side lengths that networks take
 
 
 class FromPixels(nn.Module):
-    """From images of 0 to 255 to logits of their resolution, or to what follows from them."""
+    """From images of 0 to 255 to logits of their resolution, or to what follows from them.
+
+    Offsets (C,) are added to the logits, if there are any: argmax is then their decision.
+    """
 
     mean: Tensor
     spread: Tensor
+    offsets: Tensor | None
 
-    def __init__(self, network: nn.Module, statistics: Statistics, output: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        statistics: Statistics,
+        output: str,
+        offsets: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.output, self.channels = network, output, statistics.channels
         for name, values in statistics._asdict().items():
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
+        self.register_buffer("offsets", None if offsets is None else offsets.view(-1, 1, 1))
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, channels, H, W) to logits (N, classes, H, W), their softmax or labels."""
         normal = (images.float() - self.mean) / self.spread
         logits = outputs(self.network(normal))[0]
+        if self.offsets is not None:
+            logits = logits + self.offsets
         if logits.shape[2:] != images.shape[2:]:
             logits = F.interpolate(logits, images.shape[2:], mode="bilinear")
         if self.output == "labels":

@@ -14,6 +14,7 @@ import torch
 from lovasz.train.data.naming import is_image
 from lovasz.train.errors import UserError, expect
 from lovasz.train.evaluate import Interrupted
+from lovasz.train.fitted import DecisionConfig, gain_words, offsets_of
 from lovasz.train.folder import locked
 from lovasz.train.inference import predict_labels, predict_probabilities
 from lovasz.train.prediction_files import (
@@ -45,7 +46,7 @@ _SHOWN = 20  # sentences about single images on the screen; the file has all
 
 
 @dataclass(kw_only=True)
-class PredictConfig(UseConfig):
+class PredictConfig(UseConfig, DecisionConfig):
     """Predict the labels of images by the network of a run, and write them as masks.
 
     Args:
@@ -83,9 +84,11 @@ def predict(config: PredictConfig, console: Console) -> int:
     """Predict what is left to do; the exit status is 2 where an image could not be predicted.
 
     Raises:
-        UserError: If run, images or folders do not fit together, or a file cannot be written.
+        UserError: If run, decision, images or folders do not fit together, or a file cannot be
+            written.
     """
     saved = read_saved(config.run)
+    offsets = offsets_of(config, saved.decision, saved.path)
     sources = find_images(config.images, config.folders)
     masks, overlays, probabilities = (
         Path(folder).expanduser() if folder else None
@@ -94,16 +97,16 @@ def predict(config: PredictConfig, console: Console) -> int:
     assert masks is not None
     jobs, failures = list_jobs(sources, masks, overlays, probabilities)
     window = config.window or saved.window
-    made_with = record(saved, window, config.precision, sources.root)
+    made_with = record(saved, window, config.precision, config.decision, sources.root)
     with ExitStack() as locks:
         for folder in config.folders:
             locks.enter_context(locked(folder))
             claim(folder, made_with)
-        for line in _introduction(saved, sources):
+        for line in _introduction(config, saved, sources):
             console.print(line, highlight=False, soft_wrap=True)
         todo = [job for job in jobs if not job.is_done]
         with stop_on_signal() as stop:
-            found, complete = _Work(config, saved, stop).do(todo, console)
+            found, complete = _Work(config, saved, offsets, stop).do(todo, console)
         done = sum(job.mask.is_file() for job in jobs)
         before = len(jobs) - len(todo)
         finished = f", {before:,} of them from before" if before else ""
@@ -115,11 +118,23 @@ def predict(config: PredictConfig, console: Console) -> int:
     return 2 if failures + found else 0
 
 
-def _introduction(saved: Saved, sources: Sources) -> list[str]:
-    """Which network, and which images."""
+def _introduction(config: PredictConfig, saved: Saved, sources: Sources) -> list[str]:
+    """Which network, which images, and what another decision has gained or this one has."""
     network = f"{saved.path}: {len(saved.classes)} classes, {_count(saved.epochs, 'epoch')}"
     images = f"{_count(len(sources.images), 'image')} in {sources.root}"
-    return [network, images, *filter(None, [sources.note])]
+    return [network, images, *filter(None, [sources.note, _decision_words(config, saved)])]
+
+
+def _decision_words(config: PredictConfig, saved: Saved) -> str:
+    """What the fitted decision gains; nothing where it may be none and was not asked for."""
+    decision = saved.decision
+    if decision is None or (config.decision == "argmax" and decision.within_noise):
+        return ""
+    option = "the fitted decision" if config.decision == "fitted" else "--decision fitted"
+    return (
+        f"Gain of {option} over argmax on images of the validation part that it was not fitted to:"
+        f" {gain_words(decision)}."
+    )
 
 
 def _count(number: int, name: str) -> str:
@@ -134,8 +149,14 @@ def _count(number: int, name: str) -> str:
 class _Work:
     """The prediction of one image after the other."""
 
-    def __init__(self, config: PredictConfig, saved: Saved, stop: Callable[[], bool]) -> None:
-        self.saved, self.stop = saved, stop
+    def __init__(
+        self,
+        config: PredictConfig,
+        saved: Saved,
+        offsets: Tensor | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.saved, self.offsets, self.stop = saved, offsets, stop
         self.window = config.window or saved.window
         self.values = mask_values(saved.mask_values)
         fabric = make_fabric(config)
@@ -185,13 +206,17 @@ class _Work:
         saved = self.saved
         options = (self.network, image[None], self.window, saved.statistics)
         if job.probabilities is None:
-            labels = predict_labels(*options, progress=windows)[0]
+            labels = predict_labels(*options, offsets=self.offsets, progress=windows)[0]
         else:
             size = image.shape[1:]
             labels = torch.empty(size, dtype=torch.uint8)
             with half_precision((len(saved.classes), *size), job.probabilities.parent) as table:
                 predict_probabilities(
-                    *options, out=table[None], labels=labels[None], progress=windows
+                    *options,
+                    out=table[None],
+                    labels=labels[None],
+                    offsets=self.offsets,
+                    progress=windows,
                 )
                 write_probabilities(job.probabilities, table, saved.classes)
         if job.overlay is not None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lovasz.train.sources import Sources
 
 RECORD = "predict.json"  # in every folder that is written
+# What folders of earlier versions do not say, because there was no other.
+_EARLIER = {"decision": "argmax"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ def list_jobs(
     return list(jobs.values()), clashes
 
 
-def record(saved: Saved, window: int, precision: str, images: Path) -> dict[str, Any]:
+def record(
+    saved: Saved, window: int, precision: str, decision: str, images: Path
+) -> dict[str, Any]:
     """What decides the content of masks, so that a folder holds masks of one kind."""
     return {
         "checkpoint": str(saved.path),
@@ -75,6 +79,7 @@ def record(saved: Saved, window: int, precision: str, images: Path) -> dict[str,
         "images": str(images.resolve()),
         "window": window,
         "precision": precision,
+        "decision": decision,
         "classes": saved.classes,
         "mask_values": mask_values(saved.mask_values),
         "colours": [list(colour) for colour in saved.colours],
@@ -92,10 +97,11 @@ def claim(folder: Path, now: dict[str, Any]) -> None:
         before = _read(path)
         # The path of a checkpoint says little: folders are renamed, and trained into anew.
         for name in (name for name in now if name != "checkpoint"):
-            if before.get(name) != now[name]:
+            made_with = before.get(name, _EARLIER.get(name))
+            if made_with != now[name]:
                 raise UserError(
                     f"out: expected a new folder, got {folder}, which was made with"
-                    f" {name} {before.get(name)}, now {now[name]}"
+                    f" {name} {made_with}, now {now[name]}"
                 )
     elif any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise UserError(

@@ -14,11 +14,13 @@ from lovasz.train.config import Config
 from lovasz.train.data import IMAGENET, Statistics, load_data
 from lovasz.train.data.images import Reading, header, read_image
 from lovasz.train.errors import UserError, expect
+from lovasz.train.fitted import read_decision
 from lovasz.train.model import build_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from lovasz import Decision
     from lovasz.train.data import DataSet
 
 
@@ -64,6 +66,8 @@ class Saved:
         path: The checkpoint.
         digest: SHA-256 of the checkpoint.
         epochs: Complete epochs of training.
+        decision: Offsets of the logits that the end of training has fitted to the mIoU of the
+            validation part; None for one that is not finished, or of an earlier version.
     """
 
     network: nn.Module
@@ -77,6 +81,7 @@ class Saved:
     path: Path
     digest: str
     epochs: int
+    decision: Decision | None = None
 
     def read(self, path: Path) -> Tensor:
         """The image (channels, H, W) of a file, as those that the network was trained on.
@@ -120,7 +125,8 @@ def read_saved(run: str) -> Saved:
     """The trained network of a run: of its folder, or of a checkpoint.pt alone.
 
     Raises:
-        UserError: If there is none, or its network cannot be built again.
+        UserError: If there is none, its network cannot be built again, or its decision is not one
+            for its classes.
     """
     path = find_checkpoint(run)
     content = checkpoint.read(path)
@@ -151,6 +157,7 @@ def read_saved(run: str) -> Saved:
         path=path,
         digest=hashlib.sha256(path.read_bytes()).hexdigest(),
         epochs=content["progress"]["epoch"],
+        decision=read_decision(content, len(about["classes"]), path),
     )
 
 
