@@ -17,8 +17,11 @@ from lovasz.train import predict
 from lovasz.train.commands import run
 from lovasz.train.errors import UserError
 from lovasz.train.evaluation import evaluation
+from lovasz.train.inference import blocks
 from lovasz.train.progress import screen
+from lovasz.train.saved import read_saved
 from tests.train.conftest import write_pair, write_squares
+from tests.train.decided import CLEAR, NOISE, OFFSETS, with_decision, without_decision
 
 
 @pytest.fixture
@@ -38,12 +41,13 @@ def evaluate(trained, tmp_path, capsys):
 
 def test_the_result_is_that_of_the_run(trained, tmp_path, capsys):
     out = tmp_path / "new" / "results"
-    words = ["evaluate", str(trained), f"--out={out}", "--accelerator=cpu", "--batch-size=3"]
+    path = without_decision(trained, tmp_path / "alone")
+    words = ["evaluate", path, f"--out={out}", "--accelerator=cpu", "--batch-size=3"]
     assert run(words) == 0
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     of_the_run = json.loads((trained / "result.json").read_text(encoding="utf-8"))
     assert result["confusion"] == of_the_run["confusion"]
-    for name in set(of_the_run) - {"seconds", "confusion"}:
+    for name in set(of_the_run) - {"seconds", "confusion", "decided", "decision"}:
         assert result[name] == pytest.approx(of_the_run[name]), name
     assert (result["part"], result["images"], result["window"]) == ("test", 3, 12)
     assert (out / "confusion.csv").read_bytes() == (trained / "confusion.csv").read_bytes()
@@ -54,7 +58,115 @@ def test_the_result_is_that_of_the_run(trained, tmp_path, capsys):
     assert f"{100 * result['iou'][0]:.1f}" in report
     assert report.count('alt="prediction"') == 3
     assert str(trained) not in report
+    assert "itted" not in said + report
+    assert not {"decided", "decision"} & set(result)
     assert {path.name for path in out.iterdir()} == {"result.json", "confusion.csv", "report.html"}
+
+
+def counted(path, folder, offsets):
+    """The confusion matrix, and the IoU of each image, pixel by pixel."""
+    saved = read_saved(path)
+    matrix, of_images = np.zeros((3, 3), dtype=int), []
+    for k in range(3):
+        image = saved.read(folder / "images" / f"{k}.png")[None]
+        decided = np.zeros(image.shape[2:], dtype=int)
+        for _, rows, columns, logits in blocks(saved.network, image, 12, saved.statistics):
+            shifted = logits.numpy() + np.array(offsets, dtype=np.float32)[:, None, None]
+            decided[rows, columns] = shifted.argmax(0)
+        truth = np.asarray(Image.open(folder / "masks" / f"{k}.png"))
+        for pair in zip(truth.flat, decided.flat, strict=True):
+            matrix[pair] += 1
+        ious = [
+            ((truth == c) & (decided == c)).sum() / ((truth == c) | (decided == c)).sum()
+            for c in np.unique(truth)
+        ]
+        of_images.append(np.mean(ious))
+    return matrix, of_images
+
+
+def test_argmax_and_the_fitted_decision_stand_side_by_side(evaluate, trained, tmp_path):
+    path = with_decision(trained, tmp_path / "decided")
+    result, said = evaluate(run=path)
+    folder = trained.parent / "squares" / "test"
+    for scores, offsets in ((result, (0, 0, 0)), (result["decided"], OFFSETS)):
+        matrix, of_images = counted(path, folder, offsets)
+        assert scores["confusion"] == matrix.tolist()
+        ious = [
+            matrix[c, c] / (matrix[c].sum() + matrix[:, c].sum() - matrix[c, c]) for c in (0, 1, 2)
+        ]
+        assert scores["iou"] == pytest.approx(ious)
+        assert scores["miou"] == pytest.approx(np.mean(ious))
+        assert scores["accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum())
+        assert scores["miou_i"] == pytest.approx(np.mean(of_images))
+        assert scores["miou_i_worst"] == pytest.approx(min(of_images))
+    assert result["decided"]["confusion"] != result["confusion"]
+    numbers = dict(zip(("score_of_argmax", "score", "gain", "low", "high"), CLEAR, strict=True))
+    assert result["decision"] == {"offsets": OFFSETS, **numbers, "within_noise": False}
+    before, after = 100 * result["miou"], 100 * result["decided"]["miou"]
+    assert "argmax → fitted decision" in said
+    assert f"{before:.1f} │" in said
+    assert f"{after:.1f} │ {after - before:+10.1f} │".replace("-", "−") in said
+    assert f"{100 * result['iou'][0]:.1f} → {100 * result['decided']['iou'][0]:.1f}" in said
+    assert "were fitted to" not in said
+    out = tmp_path / "results 0"
+    for name, scores in (("confusion", result), ("confusion_fitted", result["decided"])):
+        rows = list(csv.reader((out / f"{name}.csv").read_text(encoding="utf-8").splitlines()))
+        assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == scores["confusion"]
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert f"{before:.1f} % by argmax, {after:.1f} % by the fitted decision." in report
+    assert "from 50.0 % by argmax to 56.2 %" in report
+    assert "+3.1 points of mIoU (95 % interval +1.6 to +4.7)" in report
+    assert f'<td data-label="IoU fitted, %">{100 * result["decided"]["iou"][1]:.1f}</td>' in report
+    assert '<td data-label="Offset">−1.50</td>' in report
+    assert report.count('alt="fitted decision"') == report.count('alt="prediction"') == 3
+
+
+def test_a_gain_without_an_interval_can_be_written(evaluate, trained, tmp_path):
+    result, _ = evaluate(run=with_decision(trained, tmp_path, statistics=NOISE))
+    assert (result["decision"]["low"], result["decision"]["high"]) == (None, None)
+    assert result["decision"]["within_noise"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"part": "val"}, "The offsets of the fitted decision were fitted to these images, where"),
+        ({"part": "all"}, "fitted decision were fitted to some of these images, where they gain"),
+        ({"part": "train"}, None),
+        ({"part": "test"}, None),
+        ({"part": "val", "data": "other"}, None),
+    ],
+)
+def test_it_is_said_that_offsets_were_fitted_to_the_images(
+    evaluate, trained, tmp_path, given, message
+):
+    if "data" in given:
+        other = write_squares(tmp_path / "other", {"val": 2, "test": 2})
+        given = {**given, "data": str(other)}
+    _, said = evaluate(run=with_decision(trained, tmp_path / "decided"), **given)
+    report = (tmp_path / "results 0" / "report.html").read_text(encoding="utf-8")
+    if message is None:
+        assert "fitted to" not in said
+    else:
+        assert message in said
+        assert message in report
+        assert "not fitted to the gain was +3.1 points of mIoU (95 % interval" in said
+
+
+def test_images_that_are_divided_in_another_way_may_be_those_of_the_training(
+    evaluate, trained, tmp_path
+):
+    for k in range(8):
+        write_pair(tmp_path / "undivided", f"{k}", k)
+    path = with_decision(trained, tmp_path / "decided")
+    content = torch.load(path, weights_only=True)
+    content["data"]["options"] |= {"data": str(tmp_path / "undivided"), "split": [0.5, 0.25, 0.25]}
+    torch.save(content, path)
+    assert "may have been" not in evaluate(run=path)[1]
+    for given in ({"split_seed": 3}, {"split": [0.5, 0.5], "part": "val"}):
+        said = evaluate(run=path, **given)[1]
+        assert "the network may have been trained on some of these" in said
+        assert "fitted decision may have been fitted to some of these images" in said
 
 
 def test_parts(evaluate):

@@ -14,8 +14,9 @@ from torch.utils.data import ConcatDataset, Dataset
 from lovasz.train.data import DataConfig, checked, load_data
 from lovasz.train.data.config import Evaluation
 from lovasz.train.errors import UserError, WriteError, expect
-from lovasz.train.evaluate import Interrupted, evaluate, pictures
-from lovasz.train.evaluation_report import class_rows, evaluation_report, figures
+from lovasz.train.evaluate import Interrupted, evaluate_each, pictures_each
+from lovasz.train.evaluation_report import class_rows, differences, evaluation_report, figures
+from lovasz.train.fitted import described, gain_words
 from lovasz.train.loop import confusion_table
 from lovasz.train.processes import make_fabric
 from lovasz.train.progress import INTERRUPTED, counted, image_bar, stop_on_signal
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
+    from lovasz import Decision
     from lovasz.train.data import DataSet, Part
     from lovasz.train.data.looking import Show
+    from lovasz.train.evaluate import Scores
     from lovasz.train.saved import Saved
 
 _PREFERRED = ("test", "val", "train")
+_DIVIDING = ("lists", "parts", "split", "split_seed")  # options that say which images are in a part
 PARTS = {
     "train": "Training part",
     "val": "Validation part",
@@ -46,7 +50,8 @@ PARTS = {
 class EvaluateConfig(UseConfig, DataConfig):
     """Evaluate the network of a run on images with masks.
 
-    The options of the data are those of the run where none are given.
+    The options of the data are those of the run where none are given. Labels are those of argmax,
+    and beside them those of the fitted decision, if the run has one.
 
     Args:
         part: Which images: a part, or all; by default the test part, or else the validation part.
@@ -92,38 +97,50 @@ def evaluation(given: dict[str, Any], console: Console) -> int:
     remarks = _remarks(config, saved, name)
     for line in (data.title, *data.notes, *remarks):
         console.print(line, highlight=False, soft_wrap=True)
+    offsets = [None] if saved.decision is None else [None, saved.decision.offsets]
     fabric = make_fabric(config)
     network = fabric.setup(saved.network)
     config.window = config.window or saved.window
     with stop_on_signal() as stop, image_bar(console, len(part)) as advance:
         shown = replace(data, parts={name: Watched(part, advance)})
         try:
-            scores = evaluate(fabric, network, shown, part=name, config=config, stop=stop)
+            found = evaluate_each(
+                fabric, network, shown, offsets, part=name, config=config, stop=stop
+            )
         except Interrupted:
             console.print("Interrupted. Nothing was written.")
             return INTERRUPTED
-    result = {
-        "checkpoint": str(saved.path),
-        "sha256": saved.digest,
-        "data": data.title,
-        "part": name,
-        "images": len(part),
-        "window": config.window,
-        "classes": saved.classes,
-        **scores.as_dict(),
-        "device": fabric.device.type,
-    }
+    about = {"data": data.title, "part": name, "images": len(part), "window": config.window}
+    result = _result(saved, about, found, fabric.device.type)
     for table in _tables(result):
         console.print(table)
     _write(
         out,
         data,
         result,
-        pictures(fabric, network, part, config.window, saved.statistics),
+        pictures_each(fabric, network, part, config.window, saved.statistics, offsets),
         [*data.notes, *remarks],
+        saved.decision,
     )
     console.print(f"Report: {out / 'report.html'}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _result(
+    saved: Saved, about: dict[str, Any], found: list[Scores], device: str
+) -> dict[str, Any]:
+    """The content of result.json: scores of argmax, and those of the fitted decision if any."""
+    result = {
+        "checkpoint": str(saved.path),
+        "sha256": saved.digest,
+        **about,
+        "classes": saved.classes,
+        **found[0].as_dict(),
+        "device": device,
+    }
+    if saved.decision is not None:
+        result |= {"decided": found[1].as_dict(), "decision": described(saved.decision)}
+    return result
 
 
 def _config(given: dict[str, Any], saved: Saved) -> EvaluateConfig:
@@ -197,9 +214,28 @@ def _part(config: EvaluateConfig, data: DataSet) -> tuple[str, Part]:
 
 def _remarks(config: EvaluateConfig, saved: Saved, part: str) -> list[str]:
     """What a reader of the numbers should know."""
-    if part in ("train", "all") and _is_same(config.data, saved.options["data"]):
-        return ["The network was trained on some of these images or on all: others show its worth."]
-    return []
+    if not _is_same(config.data, saved.options["data"]):
+        return []
+    anew = any(getattr(config, name) != saved.options.get(name) for name in _DIVIDING)
+    remarks = []
+    if part in ("train", "all"):
+        remarks = [
+            "The network was trained on some of these images or on all: others show its worth."
+        ]
+    elif anew:
+        remarks = [
+            "The images are divided in another way than in training: the network may have been"
+            " trained on some of these. Others show its worth."
+        ]
+    if saved.decision is not None and (anew or part in ("val", "all")):
+        some = "these images" if part == "val" and not anew else "some of these images"
+        may = "may have been" if anew and part != "all" else "were"
+        remarks.append(
+            f"The offsets of the fitted decision {may} fitted to {some}, where they gain more than"
+            f" elsewhere. On images that they were not fitted to the gain was"
+            f" {gain_words(saved.decision)}."
+        )
+    return remarks
 
 
 class Watched(Dataset["tuple[Tensor, Tensor]"]):
@@ -217,26 +253,48 @@ class Watched(Dataset["tuple[Tensor, Tensor]"]):
 
 
 def _tables(result: dict[str, Any]) -> list[Table]:
-    """The IoU of each class, and the means."""
-    classes = Table(title=f"{PARTS[result['part']]}, {result['images']:,} images, in %")
+    """The IoU of each class, and the means: by argmax, and by the fitted decision."""
+    title = f"{PARTS[result['part']]}, {result['images']:,} images, in %"
+    every = [result]
+    if "decided" in result:
+        every.append(result["decided"])
+        title += ": argmax → fitted decision"
+    classes = Table(title=title)
     classes.add_column("class", overflow="fold")
     for name in ("share of pixels", "IoU", "recall", "precision"):
         classes.add_column(name, justify="right")
-    for row in class_rows(result["classes"], result):
-        numbers = [row.percent(name) for name in ("share", "iou", "recall", "precision")]
-        classes.add_row(Text(row.name), *numbers)
-    means = Table("mean", Column("%", justify="right"))
-    for title, value in figures(result).items():
-        means.add_row(title, value)
-    return [classes, means]
+    for rows in zip(*(class_rows(result["classes"], scores) for scores in every), strict=True):
+        # What is the same by both stands there once.
+        numbers = [
+            " → ".join(dict.fromkeys(row.percent(name) for row in rows))
+            for name in ("share", "iou", "recall", "precision")
+        ]
+        classes.add_row(Text(rows[0].name), *numbers)
+    return [classes, _means(result)]
+
+
+def _means(result: dict[str, Any]) -> Table:
+    """All means, and what the fitted decision changes."""
+    if "decided" not in result:
+        means = Table("mean", Column("%", justify="right"))
+        for name, value in figures(result).items():
+            means.add_row(name, value)
+        return means
+    titles = ("argmax, %", "fitted decision, %", "difference")
+    means = Table("mean", *(Column(title, justify="right") for title in titles))
+    columns = (figures(result), figures(result["decided"]), differences(result))
+    for name in columns[0]:
+        means.add_row(name, *(column[name] for column in columns))
+    return means
 
 
 def _write(
     out: Path,
     data: DataSet,
     result: dict[str, Any],
-    shown: dict[str, np.ndarray[Any, Any]],
+    shown: list[dict[str, np.ndarray[Any, Any]]],
     remarks: list[str],
+    decision: Decision | None,
 ) -> None:
     """Write all files, result.json as the last one."""
     try:
@@ -244,5 +302,9 @@ def _write(
     except OSError as error:
         raise WriteError.of(out, error) from error
     write_text(out / "confusion.csv", confusion_table(data.classes, result["confusion"]))
-    write_text(out / "report.html", evaluation_report(data, result, shown, remarks))
+    if "decided" in result:
+        table = confusion_table(data.classes, result["decided"]["confusion"])
+        write_text(out / "confusion_fitted.csv", table)
+    page = evaluation_report(data, result, shown, remarks, decision)
+    write_text(out / "report.html", page)
     write_json(out / "result.json", result)

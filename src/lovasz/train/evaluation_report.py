@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lovasz.train.evaluate import WORST
+from lovasz.train.fitted import gain_words, points
 from lovasz.train.report import environment, machine, picture_rows, versions
 from lovasz.train.summary import FINE
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from lovasz import Decision
     from lovasz.train.data import DataSet
 
 
@@ -63,20 +65,38 @@ def class_rows(classes: Sequence[str], result: dict[str, Any]) -> list[ClassRow]
 
 def figures(result: dict[str, Any]) -> dict[str, str]:
     """The means of a result in percent, by their titles."""
+    return {
+        name: "–" if value is None else f"{100 * value:.1f}"
+        for name, value in _means(result).items()
+    }
+
+
+def differences(result: dict[str, Any]) -> dict[str, str]:
+    """What the fitted decision changes in the means, in points, by their titles."""
+    after = _means(result["decided"])
+    return {
+        name: "–" if value is None else points(after[name] - value)
+        for name, value in _means(result).items()
+    }
+
+
+def _means(result: dict[str, Any]) -> dict[str, Any]:
+    """The means of a result, by their titles; None over no image."""
     named = {"mIoU": result["miou"]}
     named |= {f"mIoU {words}": result[name] for name, words in FINE.items()}
-    named["Pixel accuracy"] = result["accuracy"]
-    return {name: "–" if v is None else f"{100 * v:.1f}" for name, v in named.items()}
+    return {**named, "Pixel accuracy": result["accuracy"]}
 
 
 def evaluation_report(
     data: DataSet,
     result: dict[str, Any],
-    shown: dict[str, np.ndarray[Any, Any]],
+    shown: list[dict[str, np.ndarray[Any, Any]]],
     remarks: Sequence[str],
+    decision: Decision | None,
 ) -> str:
-    """The page for a result and its pictures."""
-    pictures, legend = picture_rows(data, [shown])
+    """The page for a result and its pictures, those of argmax first."""
+    pictures, legend = picture_rows(data, shown)
+    decided = result.get("decided")
     return (
         environment()
         .get_template("evaluation.html.j2")
@@ -85,7 +105,9 @@ def evaluation_report(
             result=result,
             # Without the folders of the machine.
             network="/".join(Path(result["checkpoint"]).parts[-2:]),
-            headline=f"{figures(result)['mIoU']} % mIoU on the {result['part']} images.",
+            headline=_headline(result),
+            decided=decided and figures(decided),
+            **({} if decision is None else _of_decision(data, result, decision)),
             remarks=remarks,
             figures=figures(result),
             rows=class_rows(data.classes, result),
@@ -97,3 +119,26 @@ def evaluation_report(
             date=datetime.now(timezone.utc).date().isoformat(),
         )
     )
+
+
+def _of_decision(data: DataSet, result: dict[str, Any], decision: Decision) -> dict[str, Any]:
+    """What the page shows of the fitted decision beside its means."""
+    return {
+        "differences": differences(result),
+        "rows_decided": class_rows(data.classes, result["decided"]),
+        "offsets": [f"{value:+.2f}".replace("-", "−") for value in decision.offsets.tolist()],
+        "validation": {
+            "argmax": f"{100 * decision.score_of_argmax:.1f}",
+            "fitted": f"{100 * decision.score:.1f}",
+            "gain": gain_words(decision),
+        },
+    }
+
+
+def _headline(result: dict[str, Any]) -> str:
+    """The mIoU in a sentence."""
+    part, before = f"the {result['part']} images", figures(result)["mIoU"]
+    if "decided" not in result:
+        return f"{before} % mIoU on {part}."
+    after = figures(result["decided"])["mIoU"]
+    return f"mIoU on {part}: {before} % by argmax, {after} % by the fitted decision."
