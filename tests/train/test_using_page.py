@@ -12,9 +12,12 @@ import torch
 from PIL import Image
 
 from lovasz.train.commands import run
+from tests.train.decided import with_decision
 
 PAGE = Path(__file__).parents[2] / "docs" / "using.md"
-PROGRAM, ONNX, LOADING, SAVED = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+PROGRAM, ONNX, LOADING, SAVED, DECIDED = re.findall(
+    r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S
+)
 
 
 @pytest.fixture
@@ -38,6 +41,20 @@ def test_the_checkpoint_is_loaded_in_ten_lines(place):
     assert set(by_hand["names"]) <= {"dark", "red", "green"}
     lines = [line for line in LOADING.splitlines() if line and "import" not in line]
     assert len(lines) <= 10
+
+
+def test_the_fitted_decision_is_used_so(place, trained):
+    with_decision(trained, place / "runs" / "train")
+    names = {}
+    exec(SAVED, names)
+    by_argmax = names["labels"]
+    exec(DECIDED, names)
+    assert names["labels"].shape == by_argmax.shape
+    assert not torch.equal(names["labels"], by_argmax)
+    words = ["--decision", "fitted", "--accelerator=cpu", "--out=masks"]
+    assert f"lovasz predict runs/train photos --out masks {' '.join(words[:2])}" in PAGE.read_text()
+    assert run(["predict", "runs/train", "photo.jpg", *words]) == 0
+    assert np.array_equal(np.asarray(Image.open("masks/photo.png")), names["labels"])
 
 
 @pytest.mark.slow
