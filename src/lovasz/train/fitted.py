@@ -22,8 +22,9 @@ class DecisionConfig:
     """How logits become labels.
 
     Args:
-        decision: What the label of a pixel is: the class of the largest logit, or of the largest
-            one after offsets are added that training has fitted to the mIoU of the validation part.
+        decision: Which class is the label of a pixel: argmax takes that of the largest logit,
+            fitted adds an offset for each class before, with which training has found the highest
+            mIoU on the validation part.
     """
 
     decision: Literal["argmax", "fitted"] = "argmax"
