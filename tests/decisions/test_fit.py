@@ -98,6 +98,80 @@ def test_batches_and_their_order_do_not_change_a_bit(max_pixels, images):
     assert_same(fitted(gathered, labels, max_pixels=max_pixels), wanted)
 
 
+def rows_of(logits, labels, *heights):
+    """An image (C, H, W) in parts of so many rows."""
+    pieces = zip(logits.split(heights, 1), labels.split(heights, 0), strict=True)
+    return [(part[None], target[None]) for part, target in pieces]
+
+
+@pytest.mark.parametrize("max_pixels", [2**17, 300])
+def test_an_image_in_parts_is_one_image(max_pixels, images):
+    logits, labels = images
+    wanted = fitted(logits, labels, max_pixels=max_pixels)
+    whole, parts = (DecisionFit(4, max_pixels=max_pixels) for _ in range(2))
+    for image, target in zip(logits, labels, strict=True):
+        whole.update_parts([(image[None], target[None])])
+        parts.update_parts(iter(rows_of(image, target, 3, 5, 2)))
+    assert_same(whole.compute(), wanted)
+    assert parts._seen.images == 20
+    found = parts.compute()
+    torch.testing.assert_close(found.offsets, wanted.offsets, rtol=0, atol=2)
+    if max_pixels > labels.numel():  # the same pixels in the same groups, in another order
+        torch.testing.assert_close(found.offsets, wanted.offsets)
+        torch.testing.assert_close(found.statistics, wanted.statistics)
+    groups = [set(_groups(fit)) for fit in (whole, parts)]
+    assert groups[0] == groups[1]
+    # As many images as before: halves and groups are not those of parts.
+    one = DecisionFit(4)
+    one.update_parts(rows_of(logits[0], labels[0], 3, 5, 2))
+    assert len(set(_groups(one))) == 1
+    assert one.compute().interval == (-math.inf, math.inf)
+
+
+def _groups(fit):
+    return fit._gathered()[0].group.tolist()
+
+
+def test_masks_in_parts_are_those_of_one_image():
+    logits, labels = drawn((6, 9, 8), 2)
+    masks = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1)
+    wanted = fitted(logits, masks, multilabel=True)
+    parts, split = (DecisionFit(2, multilabel=True) for _ in range(2))
+    for image, target in zip(logits, masks, strict=True):
+        parts.update_parts([(image[None], target[None])])
+        halves = zip(image.split((4, 5), 1), target.split((4, 5), 1), strict=True)
+        split.update_parts((part[None], truth[None]) for part, truth in halves)
+    assert_same(parts.compute(), wanted)
+    assert torch.equal(split.compute().offsets, wanted.offsets)
+    by_group = split._gathered()[0].counts.sum((1, 2, 3))
+    assert int((by_group > 0).sum()) <= 6
+    assert set(by_group.tolist()) <= {2 * 72 * n for n in range(7)}  # of whole images
+
+
+def test_what_is_wrong_with_a_part(images):
+    logits, labels = images
+    fit = DecisionFit(4)
+    fit.update(logits[1:], labels[1:])
+    wanted = fit.compute()
+    first = (logits[:1], labels[:1])
+    with pytest.raises(ValueError, match=r"logits of one image in each part, got 2"):
+        fit.update_parts([first, (logits[:2], labels[:2])])
+    with pytest.raises(ValueError, match="in all batches or in none, got none after"):
+        fit.update_parts([first, (logits[:1], None)])
+    with pytest.raises(RuntimeError, match="stopped"):
+        fit.update_parts(_broken(first))
+    assert_same(fit.compute(), wanted)  # nothing of that image counts
+    empty = DecisionFit(4)
+    with pytest.raises(ValueError, match="got none after"):
+        empty.update_parts([first, (logits[:1], None)])
+    empty.update(logits)  # there were no labels yet
+
+
+def _broken(part):
+    yield part
+    raise RuntimeError("stopped")
+
+
 def test_a_sample_is_of_the_size_asked_for_and_stands_for_all(images):
     logits, labels = drawn((16, 30, 30), 4, 1)
     everything = fitted(logits, labels)

@@ -52,6 +52,10 @@ class Sample(NamedTuple):
         kept = torch.bincount(self.stratum, minlength=len(self.counts))
         return (self.counts.double() / kept.clamp(min=1))[self.stratum]
 
+    def in_group(self, group: int) -> Sample:
+        """As pixels of one image of this group."""
+        return self._replace(key=self.key - self.group + group, images=1)
+
     def joined(self, other: Sample) -> Sample:
         """All pixels of both."""
         return Sample(
@@ -75,35 +79,39 @@ class Sample(NamedTuple):
         )
 
 
-def of_image(scores: Tensor, labels: Tensor | None, places: Tensor) -> Sample:
-    """All counted pixels of one image.
+def of_part(
+    scores: Tensor, labels: Tensor | None, places: Tensor, first: int
+) -> tuple[Sample, Tensor]:
+    """All counted pixels of an image or of a part of it, in no group yet, and what they add to it.
 
     Args:
         scores: (C, P) float32.
         labels: (P,) int64, or None for the class with the largest score.
-        places: (P,) int64, where the pixels are in the image.
+        places: (P,) int64, where the pixels are in the part.
+        first: how many pixels the parts before have.
     """
     classes = len(scores)
     top, best = scores.max(0)
     scores = scores - top
-    first = best if labels is None else labels
-    second = scores.scatter(0, first.unsqueeze(0), -torch.inf).argmax(0)
-    stratum = first * classes + second
-    image = _hash_of(top.view(torch.int32).to(torch.int64) + _mixed(stratum), places)
-    key = _mixed(image + _mixed(places)) & _POSITIVE
-    key = key - key % GROUPS + image % GROUPS  # the lowest digits are those of the image
+    first_class = best if labels is None else labels
+    others = scores.scatter(0, first_class.unsqueeze(0), -torch.inf)
+    stratum = first_class * classes + others.max(0).indices
+    places = places + first
+    content = content_of(top.view(torch.int32).to(torch.int64) + _mixed(stratum), places)
+    key = _mixed(_mixed(content) + _mixed(places)) & _POSITIVE
+    key = key - key % GROUPS  # the lowest digits are those of the image
     counts = torch.bincount(stratum, minlength=classes * classes)
-    return Sample(scores.t().cpu(), stratum.cpu(), key.cpu(), counts.cpu(), 1)
+    return Sample(scores.t().cpu(), stratum.cpu(), key.cpu(), counts.cpu(), 1), content
 
 
-def group_of(content: Tensor) -> Tensor:
-    """The group of an image that holds these numbers, one for each pixel."""
-    return _hash_of(content, torch.arange(len(content), device=content.device)) % GROUPS
+def content_of(numbers: Tensor, places: Tensor) -> Tensor:
+    """What these numbers at these places are in the sum over an image that says its group."""
+    return _mixed(numbers + _mixed(places)).sum()
 
 
-def _hash_of(content: Tensor, places: Tensor) -> Tensor:
-    """A hash of what an image holds."""
-    return _mixed(_mixed(content + _mixed(places)).sum())
+def group_of(content: Tensor) -> int:
+    """The group of an image whose parts have this sum."""
+    return int(_mixed(content) % GROUPS)
 
 
 def _mixed(number: Tensor) -> Tensor:

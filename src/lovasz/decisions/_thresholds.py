@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.decisions._sample import group_of
+from lovasz.decisions._sample import content_of
 from lovasz.decisions._scores import GROUPS, Goal
 
 # Edges of logits, of which 0 is one, in steps of 1/32: a power of two, so that nothing is rounded.
@@ -34,6 +34,12 @@ class Thresholds(NamedTuple):
         """Of no image."""
         shape = (GROUPS, channels, 2, BINS)
         return cls(torch.zeros(shape, dtype=torch.int64, device="cpu"), 0)
+
+    def in_group(self, group: int) -> Thresholds:
+        """As pixels of one image of this group."""
+        counts = torch.zeros_like(self.counts)
+        counts[group] = self.counts.sum(0)
+        return Thresholds(counts, 1)
 
     def joined(self, other: Thresholds) -> Thresholds:
         """All pixels of both."""
@@ -62,13 +68,16 @@ def probabilities() -> Tensor:
     return ((torch.arange(BINS).double() - _HALF - 0.5) / _PER_UNIT).sigmoid()
 
 
-def count_image(logits: Tensor, labels: Tensor | None, kept: Tensor) -> Tensor:
-    """Counts of one image, as those of `Thresholds`.
+def count_part(
+    logits: Tensor, labels: Tensor | None, kept: Tensor, first: int
+) -> tuple[Thresholds, Tensor]:
+    """Counts of an image or of a part of it, in no group yet, and what they add to it.
 
     Args:
         logits: (C, L) float32.
         labels: (C, L) zeros and ones, or None.
         kept: (C, L) bool, which are not ignored.
+        first: how many logits the parts before have.
     """
     channels = len(logits)
     bins = bins_of(logits)
@@ -76,11 +85,12 @@ def count_image(logits: Tensor, labels: Tensor | None, kept: Tensor) -> Tensor:
     rows = 2 * torch.arange(channels, device=bins.device).unsqueeze(1) + positive
     place = rows * BINS + bins
     table = torch.bincount(place[kept], minlength=channels * 2 * BINS)
-    content = (logits.view(torch.int32).to(torch.int64) * 2 + positive) * kept
-    group = int(group_of(content.flatten()))
+    numbers = (logits.view(torch.int32).to(torch.int64) * 2 + positive) * kept
+    places = first + torch.arange(numbers.numel(), device=numbers.device)
     counts = torch.zeros((GROUPS, *table.shape), dtype=torch.int64)
-    counts[group] = table.cpu()
-    return counts.view(GROUPS, channels, 2, BINS)
+    counts[0] = table.cpu()
+    shape = (GROUPS, channels, 2, BINS)
+    return Thresholds(counts.view(shape), 1), content_of(numbers.flatten(), places)
 
 
 def best_edges(counts: Tensor, goal: Goal) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,9 +20,9 @@ from lovasz.core.options import (
 from lovasz.core.set_functions import SetFunction, jaccard
 from lovasz.decisions._offsets import Pixels, fit_offsets
 from lovasz.decisions._reading import Image, Reading, images_of
-from lovasz.decisions._sample import Sample, of_image
+from lovasz.decisions._sample import Sample, group_of, of_part
 from lovasz.decisions._scores import GROUPS, Gain, Goal, gain_of
-from lovasz.decisions._thresholds import Thresholds, best_edges, count_image, offsets_of
+from lovasz.decisions._thresholds import Thresholds, best_edges, count_part, offsets_of
 from lovasz.decisions.decision import Decision
 from lovasz.losses._classes import class_mask
 from lovasz.losses._inputs import check_set_function
@@ -134,12 +135,8 @@ class DecisionFit:
 
     def reset(self) -> None:
         """Forget all images."""
-        classes = self.reading.num_classes
-        assert classes is not None
         self._labelled: bool | None = None
-        self._seen: Sample | Thresholds = (
-            Thresholds.empty(classes) if self.reading.multilabel else Sample.empty(classes)
-        )
+        self._seen = self._nothing()
 
     def update(self, logits: Tensor, target: Any = None, *, ignore_mask: Any = None) -> None:
         """Add the images of a batch.
@@ -157,17 +154,47 @@ class DecisionFit:
             ValueError: for shapes and labels that do not fit, NaN among the logits, and labels in
                 some batches alone.
         """
-        labelled = target is not None
-        if self._labelled not in (None, labelled):
-            raise ValueError(
-                f"{self.reading.name}: expected target in all batches or in none, got"
-                f" {'one after batches without' if labelled else 'none after batches with one'}"
-            )
         with torch.no_grad():
-            images = list(images_of(self.reading, logits, target, ignore_mask))
+            images = list(self._read(logits, target, ignore_mask))
             for image in images:
-                self._add(image)
-        self._labelled = labelled
+                self._add([image])
+        self._labelled = target is not None
+
+    def update_parts(self, parts: Iterable[tuple[Tensor, Any]]) -> None:
+        """Add one image whose logits come in parts, for example window by window.
+
+        That is for images whose logits need too much memory to be there at once. The pixels of all
+        parts are those of one image: they are in the same half, and in the same group. Parts of an
+        image must have the same order and the same sizes each time, for the same decision.
+
+        Args:
+            parts: pairs of logits (1, C, *) or (P, C) and their labels (1, *) or (P,), as for
+                `update`, or None in the place of the labels; taken one after the other. If there
+                is an error in one of them, none of the image counts.
+
+        Raises:
+            TypeError: as `update`.
+            ValueError: as `update`, and for a part of several images.
+        """
+        before = self._labelled
+
+        def images() -> Iterable[Image]:
+            for logits, target in parts:
+                found = list(self._read(logits, target, None))
+                if len(found) != 1:
+                    raise ValueError(
+                        f"{self.reading.name}: expected {self.reading.scores_name} of one image in"
+                        f" each part, got {len(found)}"
+                    )
+                self._labelled = target is not None
+                yield found[0]
+
+        try:
+            with torch.no_grad():
+                self._add(images())
+        except BaseException:
+            self._labelled = before
+            raise
 
     def compute(self) -> Decision:
         """The decision that is best on all images so far, on the CPU.
@@ -196,17 +223,47 @@ class DecisionFit:
         decision.statistics.copy_(torch.tensor([*scores, *gain]))
         return decision
 
-    def _add(self, image: Image) -> None:
-        if isinstance(self._seen, Thresholds):
-            counts = count_image(image.logits, image.labels, image.kept)
-            self._seen = self._seen.joined(Thresholds(counts, 1))
-            return
-        places = image.kept.nonzero().flatten()
-        labels = None if image.labels is None else image.labels[places]
-        sample = of_image(image.logits[:, places], labels, places).cut(self.max_pixels)
-        self._seen = self._seen.joined(sample)
-        if len(self._seen.key) > _SPARE * self.max_pixels:
-            self._seen = self._seen.cut(self.max_pixels)
+    def _nothing(self) -> Sample | Thresholds:
+        """Of no image."""
+        classes = self.reading.num_classes
+        assert classes is not None
+        return Thresholds.empty(classes) if self.reading.multilabel else Sample.empty(classes)
+
+    def _read(self, logits: Tensor, target: Any, ignore_mask: Any) -> Iterable[Image]:
+        """Images of logits and labels, if there are labels as before."""
+        labelled = target is not None
+        if self._labelled not in (None, labelled):
+            raise ValueError(
+                f"{self.reading.name}: expected target in all batches or in none, got"
+                f" {'one after batches without' if labelled else 'none after batches with one'}"
+            )
+        return images_of(self.reading, logits, target, ignore_mask)
+
+    def _add(self, parts: Iterable[Image]) -> None:
+        """Add one image, of whose pixels each part has some."""
+        whole, first = self._nothing(), 0
+        content = torch.zeros((), dtype=torch.int64)
+        for part in parts:
+            found, added = self._counted(part, first)
+            whole, content = self._joined(whole, found), content + added.cpu()
+            first += part.kept.numel()
+        self._seen = self._joined(self._seen, whole.in_group(group_of(content)))
+
+    def _counted(self, part: Image, first: int) -> tuple[Sample | Thresholds, Tensor]:
+        """Of an image or a part of it, and what is added to the sum that says its group."""
+        if self.reading.multilabel:
+            return count_part(part.logits, part.labels, part.kept, first)
+        places = part.kept.nonzero().flatten()
+        labels = None if part.labels is None else part.labels[places]
+        sample, content = of_part(part.logits[:, places], labels, places, first)
+        return sample.cut(self.max_pixels), content
+
+    def _joined(self, seen: Any, more: Any) -> Sample | Thresholds:
+        """Both, without what there is no room for."""
+        both: Sample | Thresholds = seen.joined(more)
+        if isinstance(both, Sample) and len(both.key) > _SPARE * self.max_pixels:
+            both = both.cut(self.max_pixels)
+        return both
 
     def _gathered(self) -> tuple[Sample | Thresholds, bool]:
         """What all processes have seen, and whether there were labels."""
