@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lovasz.metrics import ClassIoU, ImageIoU
 from lovasz.train.data import IGNORE, DataSet, Part, Statistics
+from lovasz.train.fitting import Labelled
 from lovasz.train.inference import predict_each
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from lightning_fabric import Fabric
+
+    from lovasz import DecisionFit
 
 PICTURES = 6
 WORST = 5  # percent of the images, for the means over the worst
@@ -119,6 +122,7 @@ def evaluate_each(
     part: str,
     config: Batches,
     stop: Callable[[], bool],
+    fit: DecisionFit | None = None,
 ) -> list[Scores]:
     """The scores of several decisions over a whole part, from one pass of the network.
 
@@ -130,6 +134,7 @@ def evaluate_each(
         part: Its name.
         config: How much is predicted at a time.
         stop: Whether the user asks to stop.
+        fit: Gets all logits and labels, if it is passed.
 
     Raises:
         Interrupted: If the user asks to stop in between.
@@ -150,7 +155,13 @@ def evaluate_each(
         pixels = config.batch_size * config.crop**2
         inputs = images if labels.numel() > pixels else images.to(fabric.device)
         predicted = predict_each(
-            model, inputs, config.crop, data.statistics, offsets, progress=watch
+            model,
+            inputs,
+            config.crop,
+            data.statistics,
+            offsets,
+            fit=None if fit is None else Labelled(fit, labels),
+            progress=watch,
         )
         for tally, found in zip(tallies, predicted, strict=True):
             tally.add(found, labels)

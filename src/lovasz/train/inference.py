@@ -10,8 +10,9 @@ later windows add to are kept: for 192 million pixels, 19 classes and windows of
 from __future__ import annotations
 
 import math
-from itertools import chain, product
-from typing import TYPE_CHECKING, NamedTuple
+from collections import deque
+from itertools import chain, groupby, product
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from monai.data.utils import compute_importance_map
@@ -22,7 +23,7 @@ from lovasz import upsampled_argmax
 from lovasz.train.outputs import outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lovasz.train.data import Statistics
 
@@ -40,6 +41,20 @@ class Block(NamedTuple):
     rows: slice
     columns: slice
     logits: Tensor  # (C, rows, columns), float32, on the device of the network
+
+
+class Fit(Protocol):
+    """What takes the logits that labels are made of."""
+
+    def add_window(
+        self, logits: Tensor, size: tuple[int, int], rows: slice, columns: slice
+    ) -> None:
+        """Logits (N, C, h, w) of windows of a size, in which images stand at these places."""
+        ...
+
+    def add_blocks(self, blocks: Iterable[Block]) -> None:
+        """All blocks of an image, each of which is taken in turn."""
+        ...
 
 
 def predict_labels(
@@ -85,6 +100,7 @@ def predict_each(
     statistics: Statistics,
     offsets: Sequence[Tensor | None],
     *,
+    fit: Fit | None = None,
     progress: Progress | None = None,
 ) -> list[Tensor]:
     """Labels by several decisions, from the same passes of the network.
@@ -95,6 +111,7 @@ def predict_each(
         window: Side in pixels.
         statistics: What the images are normalised by.
         offsets: Of each decision; None for argmax.
+        fit: Gets all logits, if it is passed.
         progress: As for `predict_labels`.
 
     Returns:
@@ -104,22 +121,52 @@ def predict_each(
         UserError: If the network returns something else than logits.
         ValueError: If there is not one offset for each class.
     """
-    height, width = images.shape[2:]
     shifts = [_shift(values, _device(model, images)) for values in offsets]
-    if max(height, width) <= window:
-        logits = _logits(model, images, window, statistics)
-        inside = (slice(None), _inside(window, height), _inside(window, width))
-        found = [_labels(logits, (window, window), shift)[inside] for shift in shifts]
+    if max(images.shape[2:]) <= window:
+        found = _each_of_window(model, images, window, statistics, shifts, fit)
         if progress is not None:
             progress(len(images), len(images))
     else:
-        size = (len(images), height, width)
+        size = (len(images), *images.shape[2:])
         found = [torch.empty(size, dtype=torch.uint8, device=images.device) for _ in shifts]
-        for image, rows, columns, logits in blocks(model, images, window, statistics, progress):
-            for labels, shift in zip(found, shifts, strict=True):
-                decided = _labels(logits[None], logits.shape[1:], shift)[0]
-                labels[image, rows, columns] = decided.to(labels.device)
-    return [labels.to(images.device) for labels in found]
+        stream = blocks(model, images, window, statistics, progress)
+        # Of an image that comes in blocks the fit takes all together.
+        for _, of_image in groupby(stream, key=lambda block: block.image):
+            parts = _filled_in(of_image, found, shifts)
+            if fit is None:
+                deque(parts, maxlen=0)
+            else:
+                fit.add_blocks(parts)
+    return found
+
+
+def _each_of_window(
+    model: nn.Module,
+    images: Tensor,
+    window: int,
+    statistics: Statistics,
+    shifts: Sequence[Tensor | None],
+    fit: Fit | None,
+) -> list[Tensor]:
+    """Labels by each decision of images that stand in one window."""
+    logits = _logits(model, images, window, statistics)
+    inside = tuple(_inside(window, length) for length in images.shape[2:])
+    if fit is not None:
+        fit.add_window(logits, (window, window), *inside)
+    found = (_labels(logits, (window, window), shift) for shift in shifts)
+    return [labels[:, inside[0], inside[1]].to(images.device) for labels in found]
+
+
+def _filled_in(
+    found: Iterable[Block], labels: Sequence[Tensor], shifts: Sequence[Tensor | None]
+) -> Iterator[Block]:
+    """The blocks, after the labels of each have been filled in."""
+    for block in found:
+        one, size = block.logits[None], block.logits.shape[1:]
+        for filled, shift in zip(labels, shifts, strict=True):
+            decided = _labels(one, size, shift)[0]
+            filled[block.image, block.rows, block.columns] = decided.to(filled.device)
+        yield block
 
 
 def _shift(offsets: Tensor | None, device: torch.device) -> Tensor | None:
