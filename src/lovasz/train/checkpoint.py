@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from lovasz import Decision
     from lovasz.train.evaluate import Scores
 
 
@@ -78,7 +79,13 @@ class State:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def save(out: Path, progress: Progress, state: State, about: dict[str, Any]) -> None:
+def save(
+    out: Path,
+    progress: Progress,
+    state: State,
+    about: dict[str, Any],
+    decision: Decision | None = None,
+) -> None:
     """Write checkpoint.pt; whatever happens in between leaves the one before.
 
     Args:
@@ -86,6 +93,7 @@ def save(out: Path, progress: Progress, state: State, about: dict[str, Any]) -> 
         progress: How far it is.
         state: What training has changed.
         about: What `saved.describe` says of its network and data.
+        decision: What was fitted to the validation part after the last epoch.
 
     Raises:
         WriteError: If it cannot be written.
@@ -95,6 +103,8 @@ def save(out: Path, progress: Progress, state: State, about: dict[str, Any]) -> 
     content["progress"] = asdict(progress)
     content["random"] = torch.get_rng_state()
     content["random_cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    if decision is not None:
+        content["decision"] = {name: b.tolist() for name, b in decision.state_dict().items()}
     with replacing(out / "checkpoint.pt") as file:
         torch.save(content, file)
 

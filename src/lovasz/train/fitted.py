@@ -106,15 +106,19 @@ def gain_words(decision: Decision) -> str:
     return f"{gain} points of mIoU (95 % interval {low} to {high})"
 
 
-def described(decision: Decision) -> dict[str, Any]:
+def described(decision: Decision | None) -> dict[str, Any] | None:
     """For JSON, which has no number for the ends of an interval that are infinite."""
-    low, high = decision.interval
-    numbers = {
-        "score_of_argmax": decision.score_of_argmax,
-        "score": decision.score,
-        "gain": decision.gain,
-        "low": low,
-        "high": high,
+    if decision is None:
+        return None
+    return {
+        "offsets": decision.offsets.tolist(),
+        "score_of_argmax": _known(decision.score_of_argmax),
+        "score": _known(decision.score),
+        "gain": _known(decision.gain),
+        "interval": list(map(_known, decision.interval)),
+        "within_noise": decision.within_noise,
     }
-    known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-    return {"offsets": decision.offsets.tolist(), **known, "within_noise": decision.within_noise}
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -16,8 +16,10 @@ from lovasz.train import checkpoint
 from lovasz.train.data.batches import steps_per_epoch, training_batches
 from lovasz.train.divergence import FiniteCheck
 from lovasz.train.errors import DivergedError, UserError, WriteError
-from lovasz.train.evaluate import Interrupted, evaluate, pictures
+from lovasz.train.evaluate import Interrupted, evaluate_each, pictures_each
 from lovasz.train.events import Events
+from lovasz.train.fitted import described, read_decision
+from lovasz.train.fitting import make_fit
 from lovasz.train.losses import loss_of, set_epoch
 from lovasz.train.model import build_model
 from lovasz.train.optimizer import build_optimizer, set_learning_rate
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor, nn
 
+    from lovasz import Decision
     from lovasz.train.config import TrainConfig
     from lovasz.train.data import DataSet
     from lovasz.train.evaluate import Scores
@@ -51,6 +54,8 @@ class After(IntEnum):
 
 def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], bool]) -> None:
     """Train to the end, or from where the checkpoint in `config.out` stands, and evaluate.
+
+    After the last epoch a decision is fitted to the logits of the validation part.
 
     Writes checkpoint.pt, log.jsonl and TensorBoard events, and val.json after the last epoch. Of
     several processes the first one writes; they train as one would with the whole batch.
@@ -98,7 +103,8 @@ def train(config: TrainConfig, data: DataSet, watch: Watch, stop: Callable[[], b
                 run.after_step(stop, loss_sum)
 
             run.check()
-            scores = evaluate(fabric, model, data, part="val", config=config, stop=stop)
+            last = at.epoch + 1 == config.epochs
+            scores, run.decision = _validate(fabric, model, data, config, stop, decide=last)
             at.end_epoch(loss_sum.item() / at.step, scores, optimizer.param_groups[0]["lr"])
             loss_sum.zero_()
             run.record(scores)
@@ -133,6 +139,7 @@ class _Saving:
         self.wait_for_all = fabric.barrier
         self.first = fabric.is_global_zero
         self.events: Events | None = None
+        self.decision: Decision | None = None  # of the last epoch, if a pixel has a label
         self.resumed_after = at.epoch
         if self.first:
             checkpoint.write_log(self.out, at.log)  # one that knows more than the checkpoint is cut
@@ -173,7 +180,7 @@ class _Saving:
         self.at.seconds = time.perf_counter() - self.started
         self.at.loss_sum = loss_sum.item()
         if self.first:
-            checkpoint.save(self.out, self.at, self.state, self.about)
+            checkpoint.save(self.out, self.at, self.state, self.about, self.decision)
         self.wait_for_all()  # nobody reads it before it is there
         self.saved, self.saved_step = time.monotonic(), self.finite.step
 
@@ -185,7 +192,8 @@ class _Saving:
         self.events = self.events or Events(self.out, self.resumed_after)
         self.events.add(self.at.epoch, self.at.log[-1])
         if self.at.epoch == self.config.epochs:
-            write_json(self.out / "val.json", scores.as_dict())
+            found = {**scores.as_dict(), "decision": described(self.decision)}
+            write_json(self.out / "val.json", found)
 
     def _diverged(self) -> DivergedError:
         path = self.out / "checkpoint.pt"
@@ -195,6 +203,8 @@ class _Saving:
 
 def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     """Evaluate the trained network in `config.out` on the part that results are reported on.
+
+    By argmax, and by the decision in its checkpoint if that has one.
 
     Writes result.json, confusion.csv and pictures.npz.
 
@@ -208,17 +218,46 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     model.load_state_dict(state["model"])
     model = fabric.setup(model)
     part = data.parts[data.evaluated]
-    scores = evaluate(fabric, model, data, part=data.evaluated, config=config, stop=stop)
+    decision = read_decision(state, len(data.classes), out / "checkpoint.pt")
+    offsets = [None] if decision is None else [None, decision.offsets]
+    scores, *decided = evaluate_each(
+        fabric, model, data, offsets, part=data.evaluated, config=config, stop=stop
+    )
     if not fabric.is_global_zero:
         return
-    shown = pictures(fabric, model, part, config.crop, data.statistics)
+    shown, *others = pictures_each(fabric, model, part, config.crop, data.statistics, offsets)
+    for arrays in others:
+        shown |= {f"decided{k}": arrays[f"prediction{k}"] for k in range(len(arrays) // 3)}
     with replacing(out / "pictures.npz") as file:
         np.savez_compressed(file, **shown)  # type: ignore[arg-type]
     write_text(out / "confusion.csv", confusion_table(data.classes, scores.confusion.tolist()))
     result = {"part": data.evaluated, "images": len(part), **scores.as_dict()}
+    result["decision"] = described(decision)
+    result["decided"] = decided[0].as_dict() if decided else None
     result["seconds"] = state["progress"]["seconds"]
     result["device"] = fabric.device.type
     write_json(out / "result.json", result)  # the last file: where it stands the run is complete
+
+
+def _validate(
+    fabric: Fabric,
+    model: nn.Module,
+    data: DataSet,
+    config: TrainConfig,
+    stop: Callable[[], bool],
+    *,
+    decide: bool,
+) -> tuple[Scores, Decision | None]:
+    """Scores on the validation part, and if asked for the decision that fits it.
+
+    There is none of a single class, and none where no pixel has a label.
+    """
+    classes = len(data.classes)
+    fit = make_fit(classes, fabric) if decide and classes > 1 else None
+    (scores,) = evaluate_each(
+        fabric, model, data, [None], part="val", config=config, stop=stop, fit=fit
+    )
+    return scores, fit.compute() if fit is not None and scores.confusion.any() else None
 
 
 def _network(config: TrainConfig, data: DataSet) -> nn.Module:

@@ -176,7 +176,7 @@ def picture_rows(
     """Pictures of the same images by several networks, and the legend of the classes in them."""
     rows = []
     labels: set[int] = set()
-    for k in range(len(kept[0]) // 3):
+    for k in range(sum(name.startswith("image") for name in kept[0])):
         shown = [kept[0][f"truth{k}"], *(arrays[f"prediction{k}"] for arrays in kept)]
         labels.update(*(np.unique(array).tolist() for array in shown))
         truth, *predictions = [label_picture(array, data.colours) for array in shown]
