@@ -22,6 +22,7 @@ from lovasz.train.data import checked, load_data
 from lovasz.train.errors import DivergedError, UserError
 from lovasz.train.evaluate import Interrupted
 from lovasz.train.folder import check_free, claimed
+from lovasz.train.headline import consequence, headline, notes
 from lovasz.train.loop import test, train
 from lovasz.train.losses import check_options
 from lovasz.train.model import build_model
@@ -203,8 +204,10 @@ def _conclude(
     again = f"lovasz {command} --config {out / 'config.yaml'} --resume"
     # Before the report: whatever happens to that, what took hours is on the screen.
     if summary.losses:
-        console.print(_table(summary))
-    for sentence in summary.diverged:
+        for table in _tables(summary):
+            console.print(table)
+    follows = headline(summary) if len(summary.losses) == 1 else consequence(summary)
+    for sentence in filter(None, [*summary.diverged, follows, *notes(summary)]):
         console.print(sentence, highlight=False, soft_wrap=True)
     try:
         write_report(out / "report.html", config, summary, complete=complete)
@@ -220,21 +223,38 @@ def _conclude(
     return INTERRUPTED
 
 
-def _table(summary: Summary) -> Table:
-    table = Table(title=f"mIoU on the {summary.part_name} part, in %")
+def _tables(summary: Summary) -> list[Table]:
+    """The mIoU of each loss, and of several the differences to the first one."""
+    losses = summary.losses
     columns = {
-        "loss": [row.name for row in summary.losses],
-        "learning rate": [f"{row.lr:g}" for row in summary.losses],
-        "mIoU": [str(row.miou) for row in summary.losses],
-        "runs": [str(len(row.runs)) for row in summary.losses],
+        "loss": [row.name for row in losses],
+        "learning rate": [f"{row.lr:g}" for row in losses],
+        "mIoU": [str(row.argmax.miou) for row in losses],
     }
-    if len(summary.losses) > 1:
-        columns[f"minus {summary.losses[0].name}"] = [row.difference for row in summary.losses]
-    for name in columns:
-        table.add_column(name, justify="left" if name == "loss" else "right")
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
-    return table
+    if summary.decided:
+        columns["argmax"] = columns.pop("mIoU")
+        columns["fitted offsets"] = [str(row.outcomes["fitted"].miou) for row in losses]
+    columns["runs"] = [str(len(row.runs)) for row in losses]
+    minus = {f"minus {losses[0].name}": [row.difference for row in losses]}
+    found = [(f"mIoU on the {summary.part_name} part, in %", columns)]
+    if len(losses) > 1 and not summary.decided:
+        columns |= minus
+    elif len(losses) > 1:
+        pairs = {
+            "loss": columns["loss"][1:],
+            "argmax": [row.difference for row in losses[1:]],
+            "fitted offsets": [row.decided_difference for row in losses[1:]],
+        }
+        found.append((f"mIoU minus that of {losses[0].name}, paired by seed, in points", pairs))
+    tables = []
+    for title, cells in found:
+        table = Table(title=title)
+        for name in cells:
+            table.add_column(name, justify="left" if name == "loss" else "right")
+        for row in zip(*cells.values(), strict=True):
+            table.add_row(*row)
+        tables.append(table)
+    return tables
 
 
 def _quiet() -> None:

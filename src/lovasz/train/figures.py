@@ -21,12 +21,20 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from lovasz.train.summary import LossSummary, Summary
+    from lovasz.train.summary import LossSummary, Outcome, Spread, Summary
 
 LEGEND_COLUMNS = 3  # as many titles of losses as fit the width
 BAR_CLASSES = 30  # more are not read in a picture; the table has all
 # Told apart by colour-blind readers too (Okabe and Ito).
 _LOSS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# Of the IoU with fitted offsets, in the colour of the loss.
+_MARKER: Any = {
+    "linestyle": "none",
+    "marker": "D",
+    "markersize": 4.5,
+    "markerfacecolor": "white",
+    "markeredgewidth": 1.4,
+}
 _INK, _GRID = "#33373d", "#e3e6ea"
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -64,7 +72,7 @@ def loss_colours(count: int) -> list[str]:
 def learning_curves(summary: Summary) -> list[str]:
     """Validation mIoU and training loss over the epochs, two pictures."""
     return [
-        _curves(summary, "miou", 100, "Validation mIoU, %"),
+        _curves(summary, "miou", 100, "Validation mIoU (argmax), %"),
         _curves(summary, "loss", 1, "Training loss (each has its own scale)"),
     ]
 
@@ -98,7 +106,10 @@ def _curve(axes: Axes, loss: LossSummary, key: str, factor: float, colour: str) 
 
 
 def class_bars(summary: Summary) -> str:
-    """IoU of the classes present, the most frequent class first, at most BAR_CLASSES of them."""
+    """IoU of the classes present, the most frequent class first, at most BAR_CLASSES of them.
+
+    Bars are of argmax; a mark on each says where it is with fitted offsets.
+    """
     shares = summary.shares()
     present = sorted((k for k, share in enumerate(shares) if share > 0), key=lambda k: -shares[k])
     present = present[:BAR_CLASSES]
@@ -111,24 +122,40 @@ def class_bars(summary: Summary) -> str:
         )
         axes = figure.subplots()
         for n, (loss, colour) in enumerate(_coloured(summary)):
-            spreads = [spread for k in present if (spread := loss.iou(k)) is not None]
+            heights = places + (n - (count - 1) / 2) * height
+            spreads = _spreads(loss.argmax, present)
+            several = len(loss.runs) > 1
             axes.barh(
-                places + (n - (count - 1) / 2) * height,
+                heights,
                 [100 * spread.mean for spread in spreads],
                 height * 0.92,
-                xerr=[100 * spread.deviation for spread in spreads] if len(loss.runs) > 1 else None,
+                xerr=[100 * spread.deviation for spread in spreads] if several else None,
                 error_kw={"elinewidth": 1, "ecolor": _INK, "capsize": 1.5},
                 color=colour,
                 label=loss.title,
             )
+            if loss.decided is not None:
+                means = [100 * spread.mean for spread in _spreads(loss.decided, present)]
+                axes.plot(means, heights, color=colour, **_MARKER)
+        if summary.decided:
+            axes.plot([], [], color=_INK, label="with fitted offsets", **_MARKER)
         axes.set_yticks(places, [f"{summary.data.classes[k]}" for k in present])
         axes.set_ylim(len(present) - 0.4, -0.6)
         axes.set_xlim(0, 100)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"IoU on the {summary.part_name} part, %")
-        figure.legend(loc="outside upper left", ncols=min(count, LEGEND_COLUMNS), borderaxespad=0)
+        figure.legend(
+            loc="outside upper left",
+            ncols=min(count + summary.decided, LEGEND_COLUMNS),
+            borderaxespad=0,
+        )
         return _svg(figure)
+
+
+def _spreads(outcome: Outcome, present: list[int]) -> list[Spread]:
+    """The IoU of classes that are in the truth."""
+    return [spread for k in present if (spread := outcome.iou(k)) is not None]
 
 
 def picture(pixels: np.ndarray[Any, Any]) -> str:

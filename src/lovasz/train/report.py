@@ -28,10 +28,13 @@ from lovasz.train.figures import (
     loss_colours,
     picture,
 )
-from lovasz.train.summary import FINE, TITLES, Spread
+from lovasz.train.headline import headline, notes
+from lovasz.train.summary import FINE, TITLES
 from lovasz.train.writing import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lovasz.train.data import DataSet
     from lovasz.train.summary import Summary
 
@@ -52,7 +55,10 @@ def write_report(
 ) -> None:
     """Write report.html for what is there; `complete` tells whether runs are still missing."""
     comparing = isinstance(config, CompareConfig)
-    rows, seen = picture_rows(summary.data, _shown(summary)) if summary.losses else ([], [])
+    pictured = _pictured(summary)
+    rows, seen = (
+        picture_rows(summary.data, _shown(summary), tuple(pictured)) if summary.losses else ([], [])
+    )
     text = (
         environment()
         .get_template("report.html.j2")
@@ -66,7 +72,8 @@ def write_report(
             worst=WORST,
             loss_colours=loss_colours(len(summary.losses)),
             bar_classes=BAR_CLASSES,
-            headline=_headline(summary),
+            headline=headline(summary),
+            notes=notes(summary),
             command=f"lovasz {'compare' if comparing else 'train'} --config config.yaml",
             options=_shown_options(config),
             versions=versions(),
@@ -75,6 +82,9 @@ def write_report(
             curves=learning_curves(summary) if summary.losses else [],
             bars=class_bars(summary) if summary.losses else "",
             picture_rows=rows,
+            picture_titles=[
+                head or loss.title for loss in summary.losses for head in pictured.values()
+            ],
             legend=seen,
         )
     )
@@ -131,34 +141,11 @@ def _shown_options(config: TrainConfig | CompareConfig) -> str:
     return text
 
 
-def _headline(summary: Summary) -> str:
-    """The result in a sentence or two."""
-    if not summary.losses:
-        return "No run has a result." if summary.diverged else "No run is complete yet."
-    best = max(summary.losses, key=lambda loss: loss.miou.mean)
-    if len(summary.losses) == 1:
-        return f"{best.title} reaches {best.miou} % mIoU on the {summary.part_name} part."
-    if not summary.ranks:
-        reached = ", ".join(f"{loss.title} {loss.miou} %" for loss in summary.losses)
-        return (
-            f"mIoU on the {summary.part_name} part: {reached}. No winner can be told: the losses"
-            " have fewer than two seeds in common, and another seed may turn the order round."
-        )
-    ahead_of = []
-    for pair in summary.differences:
-        if best.name in (pair.first, pair.second):
-            sign = 1 if pair.second == best.name else -1
-            other = pair.first if sign == 1 else pair.second
-            ahead = Spread([sign * value for value in pair.by_seed.values()])
-            seeds = sum(value > 0 for value in ahead.values)
-            ahead_of.append(
-                f"{ahead} points ahead of {TITLES[other]} "
-                f"(ahead for {seeds} of {len(ahead.values)} seeds)"
-            )
-    return (
-        f"{best.title} has the highest mIoU on the {summary.part_name} part, {best.miou} %."
-        f" Paired by seed it is {' and '.join(ahead_of)}."
-    )
+def _pictured(summary: Summary) -> dict[str, str]:
+    """Which labels there are pictures of, and how they are headed: of several losses argmax."""
+    if len(summary.losses) == 1 and summary.decided:
+        return {"prediction": "Argmax", "decided": "Fitted offsets"}
+    return {"prediction": ""}
 
 
 def _shown(summary: Summary) -> list[dict[str, np.ndarray[Any, Any]]]:
@@ -171,13 +158,22 @@ def _shown(summary: Summary) -> list[dict[str, np.ndarray[Any, Any]]]:
 
 
 def picture_rows(
-    data: DataSet, kept: list[dict[str, np.ndarray[Any, Any]]]
+    data: DataSet,
+    kept: list[dict[str, np.ndarray[Any, Any]]],
+    names: Sequence[str] = ("prediction",),
 ) -> tuple[list[PictureRow], list[tuple[str, str]]]:
-    """Pictures of the same images by several networks, and the legend of the classes in them."""
+    """Pictures of the same images by several networks, and the legend of the classes in them.
+
+    Args:
+        data: Classes and colours.
+        kept: The pictures of each network.
+        names: Which labels of each network are shown.
+    """
     rows = []
     labels: set[int] = set()
     for k in range(sum(name.startswith("image") for name in kept[0])):
-        shown = [kept[0][f"truth{k}"], *(arrays[f"prediction{k}"] for arrays in kept)]
+        found = [arrays[f"{name}{k}"] for arrays in kept for name in names]
+        shown = [kept[0][f"truth{k}"], *found]
         labels.update(*(np.unique(array).tolist() for array in shown))
         truth, *predictions = [label_picture(array, data.colours) for array in shown]
         rows.append(PictureRow(picture(kept[0][f"image{k}"]), truth, predictions))

@@ -153,6 +153,18 @@ class Run:
     result: dict[str, Any]
     log: list[dict[str, Any]]
 
+    @property
+    def decided(self) -> dict[str, Any] | None:
+        """The scores under the fitted decision; None where there is none."""
+        found: dict[str, Any] | None = self.result.get("decided")
+        return found
+
+    @property
+    def decision(self) -> dict[str, Any] | None:
+        """What was fitted; runs of earlier versions have none."""
+        found: dict[str, Any] | None = self.result.get("decision")
+        return found
+
 
 def read_run(config: TrainConfig) -> Run | None:
     """The run in `config.out`, if it is complete."""

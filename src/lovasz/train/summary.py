@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lovasz.train.config import CompareConfig, TrainConfig
 from lovasz.train.runs import chosen_lr, diverged_runs, search_outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lovasz.train.data import DataSet
     from lovasz.train.runs import Run
 
@@ -61,12 +63,53 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """The scores of the runs of a loss under one decision, as result.json has them."""
+
+    results: list[dict[str, Any]]
+    mious: list[float]
+
+    @property
+    def miou(self) -> Spread:
+        """Mean IoU over the classes present."""
+        return Spread(self.mious)
+
+    @property
+    def fine(self) -> list[Spread | None]:
+        """Means over images and their classes; None for runs of a version that had none."""
+        return [
+            Spread([result[name] for result in self.results])
+            if all(result.get(name) is not None for result in self.results)
+            else None
+            for name in FINE
+        ]
+
+    @property
+    def accuracy(self) -> Spread:
+        """Share of right pixels."""
+        return Spread([result["accuracy"] for result in self.results])
+
+    def iou(self, label: int) -> Spread | None:
+        """IoU of a class; None if it is absent from the truth."""
+        values = [result["iou"][label] for result in self.results]
+        return None if values[0] is None else Spread(values)
+
+    @property
+    def mean_iou(self) -> Spread:
+        """The mean of these IoUs, which is `miou` but where the decision was fitted to them."""
+        return Spread([result["miou"] for result in self.results])
+
+
+@dataclass(frozen=True)
 class LossSummary:
-    """All complete runs of one loss."""
+    """All complete runs of one loss, by argmax and by the decision that each of them fitted."""
 
     name: str
     runs: list[Run]
+    argmax: Outcome
+    decided: Outcome | None = None
     difference: str = ""
+    decided_difference: str = ""
 
     @property
     def title(self) -> str:
@@ -79,34 +122,29 @@ class LossSummary:
         return self.runs[0].lr
 
     @property
-    def miou(self) -> Spread:
-        """Mean IoU over the classes present."""
-        return Spread([run.result["miou"] for run in self.runs])
-
-    @property
-    def fine(self) -> list[Spread | None]:
-        """Means over images and their classes; None for runs of a version that had none."""
-        return [
-            Spread([run.result[name] for run in self.runs])
-            if all(run.result.get(name) is not None for run in self.runs)
-            else None
-            for name in FINE
-        ]
-
-    @property
-    def accuracy(self) -> Spread:
-        """Share of right pixels."""
-        return Spread([run.result["accuracy"] for run in self.runs])
-
-    @property
     def minutes(self) -> float:
         """Training time of a run."""
         return statistics.fmean(run.result["seconds"] for run in self.runs) / 60
 
-    def iou(self, label: int) -> Spread | None:
-        """IoU of a class; None if it is absent from the truth."""
-        values = [run.result["iou"][label] for run in self.runs]
-        return None if values[0] is None else Spread(values)
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """Under each decision, by its name."""
+        return {"argmax": self.argmax} | ({"fitted": self.decided} if self.decided else {})
+
+    @property
+    def gain(self) -> Spread:
+        """What fitted offsets gain on validation images that they were not fitted to."""
+        return Spread([run.decision["gain"] for run in self.runs if run.decision])
+
+    @property
+    def within_noise(self) -> int:
+        """Runs whose gain may be due to the choice of images."""
+        return sum(run.decision["within_noise"] for run in self.runs if run.decision)
+
+    def offset(self, label: int) -> str:
+        """What the decisions add to the logit of a class, on average over the runs."""
+        found = [run.decision["offsets"][label] for run in self.runs if run.decision]
+        return f"{statistics.fmean(found):+.2f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -138,6 +176,23 @@ class Summary:
     search: dict[str, dict[float, float | None]]
     chosen: dict[str, float | None] = field(default_factory=dict)
     diverged: list[str] = field(default_factory=list)
+    decided_differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def decided(self) -> bool:
+        """Whether all runs have a fitted decision: some alone would not be a fair comparison."""
+        return bool(self.losses) and all(loss.decided for loss in self.losses)
+
+    @property
+    def in_sample(self) -> bool:
+        """Whether decisions were fitted to the part that is reported."""
+        return self.data.evaluated == "val"
+
+    @property
+    def all_differences(self) -> dict[str, list[Difference]]:
+        """Under each decision, by its name."""
+        found = {"argmax": self.differences}
+        return found | ({"fitted": self.decided_differences} if self.decided else {})
 
     @property
     def part_name(self) -> str:
@@ -162,21 +217,27 @@ def summarise(config: TrainConfig | CompareConfig, data: DataSet, runs: list[Run
     by_loss: dict[str, list[Run]] = {}
     for run in runs:
         by_loss.setdefault(run.loss, []).append(run)
-    differences = []
-    for first, second in combinations(by_loss, 2):
-        before = {run.seed: run.result["miou"] for run in by_loss[first]}
-        pairs = {
-            run.seed: run.result["miou"] - before[run.seed]
-            for run in by_loss[second]
-            if run.seed in before
-        }
-        if pairs:
-            differences.append(Difference(first, second, pairs))
-    first_loss = next(iter(by_loss), "")
-    to_first = {d.second: f"{d.spread:+}" for d in differences if d.first == first_loss}
-    losses = [LossSummary(name, found, to_first.get(name, "")) for name, found in by_loss.items()]
+    decided = bool(runs) and all(run.decided and run.decision for run in runs)
+    differences = _differences(by_loss, _miou)
+    others = _differences(by_loss, _decided_miou) if decided else []
+    first = next(iter(by_loss), "")
+    to_first, others_to_first = (
+        {d.second: f"{d.spread:+}" for d in found if d.first == first}
+        for found in (differences, others)
+    )
+    losses = [
+        LossSummary(
+            name,
+            found,
+            Outcome([run.result for run in found], [_miou(run) for run in found]),
+            _decided_outcome(found) if decided else None,
+            to_first.get(name, ""),
+            others_to_first.get(name, ""),
+        )
+        for name, found in by_loss.items()
+    ]
     if isinstance(config, TrainConfig):
-        return Summary(data, losses, differences, {})
+        return Summary(data, losses, differences, {}, decided_differences=others)
     outcome = search_outcome(config) if len(config.learning_rates) > 1 else {}
     return Summary(
         data,
@@ -185,4 +246,37 @@ def summarise(config: TrainConfig | CompareConfig, data: DataSet, runs: list[Run
         {str(loss): scores for loss, scores in outcome.items()},
         {str(loss): chosen_lr(config, loss) for loss in config.losses},
         diverged_runs(config),
+        others,
     )
+
+
+def _miou(run: Run) -> float:
+    miou: float = run.result["miou"]
+    return miou
+
+
+def _decided_miou(run: Run) -> float:
+    """Under the fitted decision, of images that it was not fitted to."""
+    assert run.decided
+    assert run.decision
+    if run.result["part"] == "val":  # to which it was: each half by what the other half gives
+        return _miou(run) + float(run.decision["gain"])
+    return float(run.decided["miou"])
+
+
+def _decided_outcome(runs: list[Run]) -> Outcome:
+    results = [run.decided for run in runs if run.decided]
+    return Outcome(results, [_decided_miou(run) for run in runs])
+
+
+def _differences(by_loss: dict[str, list[Run]], miou: Callable[[Run], float]) -> list[Difference]:
+    """Of every two losses, for the seeds that both have."""
+    differences = []
+    for first, second in combinations(by_loss, 2):
+        before = {run.seed: miou(run) for run in by_loss[first]}
+        pairs = {
+            run.seed: miou(run) - before[run.seed] for run in by_loss[second] if run.seed in before
+        }
+        if pairs:
+            differences.append(Difference(first, second, pairs))
+    return differences
