@@ -41,20 +41,20 @@ def test_differences_are_paired_by_seed(summary):
 
 def test_mean_and_deviation_over_the_seeds(summary):
     first, second = summary.losses
-    assert (str(first.miou), first.difference) == ("25.0 ± 7.1", "")
+    assert (str(first.argmax.miou), first.difference) == ("25.0 ± 7.1", "")
     assert (len(second.runs), second.difference) == (3, "+3.0 ± 1.4")
     assert first.minutes == 0.5
 
 
 def test_other_means_are_shown_where_all_runs_have_them(summary):
     first, second = summary.losses
-    assert first.fine == [None] * 4
+    assert first.argmax.fine == [None] * 4
     for run in second.runs:
         run.result["miou_c"] = 0.25
-    assert [str(spread) for spread in second.fine] == ["None", "25.0 ± 0.0", "None", "None"]
+    assert [str(spread) for spread in second.argmax.fine] == ["None", "25.0 ± 0.0", "None", "None"]
 
 
 def test_absent_classes_have_no_iou(summary):
-    assert str(summary.losses[0].iou(0)) == "50.0 ± 0.0"
-    assert summary.losses[0].iou(1) is None
+    assert str(summary.losses[0].argmax.iou(0)) == "50.0 ± 0.0"
+    assert summary.losses[0].argmax.iou(1) is None
     assert summary.shares() == [1, 0]

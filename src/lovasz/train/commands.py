@@ -245,7 +245,7 @@ def _tables(summary: Summary) -> list[Table]:
             "argmax": [row.difference for row in losses[1:]],
             "fitted offsets": [row.decided_difference for row in losses[1:]],
         }
-        found.append((f"mIoU minus that of {losses[0].name}, paired by seed, in points", pairs))
+        found.append((f"Minus {losses[0].name}, paired by seed, in points", pairs))
     tables = []
     for title, cells in found:
         table = Table(title=title)

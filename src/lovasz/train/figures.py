@@ -24,18 +24,20 @@ if TYPE_CHECKING:
     from lovasz.train.summary import LossSummary, Outcome, Spread, Summary
 
 LEGEND_COLUMNS = 3  # as many titles of losses as fit the width
+_FITTED = "with fitted offsets"
 BAR_CLASSES = 30  # more are not read in a picture; the table has all
 # Told apart by colour-blind readers too (Okabe and Ito).
 _LOSS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-# Of the IoU with fitted offsets, in the colour of the loss.
+_INK, _GRID = "#33373d", "#e3e6ea"
+# Of the IoU with fitted offsets, on the bar of its loss.
 _MARKER: Any = {
     "linestyle": "none",
     "marker": "D",
-    "markersize": 4.5,
+    "markersize": 4,
     "markerfacecolor": "white",
-    "markeredgewidth": 1.4,
+    "markeredgecolor": _INK,
+    "markeredgewidth": 1.1,
 }
-_INK, _GRID = "#33373d", "#e3e6ea"
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -136,18 +138,22 @@ def class_bars(summary: Summary) -> str:
             )
             if loss.decided is not None:
                 means = [100 * spread.mean for spread in _spreads(loss.decided, present)]
-                axes.plot(means, heights, color=colour, **_MARKER)
+                axes.plot(means, heights, **_MARKER)
         if summary.decided:
-            axes.plot([], [], color=_INK, label="with fitted offsets", **_MARKER)
+            axes.plot([], [], label=_FITTED, **_MARKER)
         axes.set_yticks(places, [f"{summary.data.classes[k]}" for k in present])
         axes.set_ylim(len(present) - 0.4, -0.6)
         axes.set_xlim(0, 100)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"IoU on the {summary.part_name} part, %")
+        handles, titles = axes.get_legend_handles_labels()
+        order = sorted(range(len(titles)), key=lambda k: titles[k] == _FITTED)  # marks come last
         figure.legend(
+            [handles[k] for k in order],
+            [titles[k] for k in order],
             loc="outside upper left",
-            ncols=min(count + summary.decided, LEGEND_COLUMNS),
+            ncols=min(len(titles), LEGEND_COLUMNS),
             borderaxespad=0,
         )
         return _svg(figure)

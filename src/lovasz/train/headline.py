@@ -15,7 +15,10 @@ WITH_OFFSETS = "with offsets fitted on the validation part"
 
 
 def headline(summary: Summary) -> str:
-    """The result in a few sentences: which loss is ahead, under each decision, and what follows."""
+    """The result in a few sentences: which loss is ahead, and what follows.
+
+    Of two decisions there is a line for each, and one for both together.
+    """
     if not summary.losses:
         return "No run has a result." if summary.diverged else "No run is complete yet."
     part = f"on the {summary.part_name} part"
@@ -35,14 +38,15 @@ def headline(summary: Summary) -> str:
             f" Paired by seed it is {_leads(first, summary.differences)}."
         )
     second = leader(summary, "fitted")
-    assert second.decided
-    where = ", on images of that part that they were not fitted to," if summary.in_sample else ""
+    where = ", on images of it that they were not fitted to," if summary.in_sample else ""
+    fitted = second.outcomes["fitted"].miou
     return (
-        f"Under argmax {first.title} has the highest mIoU {part}, {first.argmax.miou} %:"
-        f" paired by seed it is {_leads(first, summary.differences)}."
-        f" {WITH_OFFSETS.capitalize()}{where} {second.title} has the highest,"
-        f" {second.decided.miou} %: {_leads(second, summary.decided_differences)}."
-        f" {consequence(summary)}"
+        f"Under argmax {first.title} has the highest mIoU {part}, {first.argmax.miou} %;"
+        f" paired by seed it is {_leads(first, summary.differences)}.\n"
+        f"{WITH_OFFSETS.capitalize()}{where} {second.title} has the highest mIoU,"
+        f" {fitted} %; paired by seed it is"
+        f" {_leads(second, summary.decided_differences)}.\n"
+        f"{consequence(summary)}"
     )
 
 
@@ -128,12 +132,12 @@ def _alone(loss: LossSummary, part: str, *, in_sample: bool) -> str:
     gain = f"{loss.gain:+} points{_interval(loss)}{noise}."
     if in_sample:
         return (
-            f"{first} by argmax. Offsets fitted to that part change it by {gain[:-1]}, on images"
-            " that they were not fitted to."
+            f"{first} by argmax. Offsets were fitted to that part; on images of it that they were"
+            f" not fitted to, the gain is {gain}"
         )
     return (
         f"{first} by argmax and {loss.decided.miou} % {WITH_OFFSETS}. On validation images that"
-        f" they were not fitted to they gain {gain}"
+        f" they were not fitted to, the gain is {gain}"
     )
 
 
@@ -163,8 +167,7 @@ def _leads(best: LossSummary, differences: list[Difference]) -> str:
             other, ahead = _ahead(best, pair)
             seeds = sum(value > 0 for value in ahead.values)
             said.append(
-                f"{ahead} points ahead of {TITLES[other]}"
-                f" (ahead for {seeds} of {len(ahead.values)} seeds)"
+                f"{ahead} points ahead of {TITLES[other]} ({seeds} of {len(ahead.values)} seeds)"
             )
     return " and ".join(said)
 
