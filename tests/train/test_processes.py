@@ -16,6 +16,12 @@ from PIL import Image
 from lovasz import Window
 from lovasz.train.checkpoint import read
 from lovasz.train.commands import run
+from lovasz.train.config import TrainConfig
+from lovasz.train.data import load_data
+from lovasz.train.deciding import make_fit
+from lovasz.train.evaluate import evaluate_both
+from lovasz.train.processes import make_fabric
+from lovasz.train.saved import read_saved
 from tests.train.test_cli import arguments
 
 CLI = ["-m", "lovasz.train.cli", "train"]
@@ -95,8 +101,21 @@ def test_two_processes_train_as_one(options, alone):
     for window, state in zip(windows, (ours, theirs), strict=True):
         window.set_extra_state(state["criterion"]["window._extra_state"])
     assert torch.equal(*[window.counts.sum(-1) for window in windows])
+    decision = refitted(out, options)
+    assert ours["decision"]["offsets"] == decision.offsets.tolist()
+    assert ours["decision"]["statistics"] == decision.statistics.tolist()
     results = [json.loads((folder / "result.json").read_text()) for folder in (out, alone)]
     assert results[0]["miou"] == pytest.approx(results[1]["miou"], abs=0.01)
+
+
+def refitted(out, options):
+    """What one process fits to the network that two have trained: images come alone in both."""
+    config = TrainConfig(**{**options, "out": str(out)})
+    fabric, data = make_fabric(config), load_data(config)
+    fit = make_fit(len(data.classes), fabric)
+    network = read_saved(str(out)).network
+    evaluate_both(fabric, network, data, part="val", config=config, stop=lambda: False, fit=fit)
+    return fit.compute()
 
 
 def stopped(options, rows, *words):

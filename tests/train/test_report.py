@@ -38,7 +38,7 @@ LEFT_OUT = {
 }
 
 
-def results(folder, loss, seed, classes):
+def results(folder, loss, seed, classes, decided):
     """A complete run, as its folder would have it; no network was trained for it."""
     score = 0.3 + 0.1 * list(TITLES).index(loss) + 0.01 * seed
     names = ("miou", "accuracy", *FINE)
@@ -47,22 +47,38 @@ def results(folder, loss, seed, classes):
         "iou": [score] * (len(classes) - 1) + [None],
         "seconds": 90,
         "images": 1,
+        "part": "test",
         "confusion": np.diag([1] * (len(classes) - 1) + [0]).tolist(),
     }
+    if decided:  # earlier versions had none
+        fitted = score + 0.02 + 0.001 * seed
+        result["decided"] = {
+            **result,
+            "miou": fitted,
+            "iou": [fitted] * (len(classes) - 1) + [None],
+        }
+        result["decision"] = {
+            "offsets": [0.5] * len(classes),
+            "gain": 0.01,
+            "interval": [-0.01, 0.03],
+            "within_noise": True,
+        }
     log = [{"epoch": epoch, "miou": score, "loss": 1.0} for epoch in (1, 2)]
     return Run(loss, 0.001, seed, folder, result, log)
 
 
-def write(folder, losses, seeds):
+def write(folder, losses, seeds, *, decided=True):
     """The report of such runs."""
     image, labels = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
-    np.savez(folder / "pictures.npz", image0=image, truth0=labels, prediction0=labels)
+    np.savez(
+        folder / "pictures.npz", image0=image, truth0=labels, prediction0=labels, decided0=labels
+    )
     config = CompareConfig(data="squares", losses=losses, seeds=seeds, learning_rates=[0.001])
     classes = ["a class whose name is long", "red", "green", "never seen"]
     part = [None] * 4
     parts = {"train": part, "val": part, "test": part}
     data = DataSet("Squares", classes, parts, notes=["Images: <4> train."], left_out=LEFT_OUT)
-    runs = [results(folder, loss, seed, classes) for loss in losses for seed in seeds]
+    runs = [results(folder, loss, seed, classes, decided) for loss in losses for seed in seeds]
     write_report(folder / "report.html", config, summarise(config, data, runs), complete=True)
     return folder
 
@@ -77,6 +93,25 @@ def of_one_seed(tmp_path_factory):
 def of_many_seeds(tmp_path_factory):
     """Two losses with nine seeds."""
     return write(tmp_path_factory.mktemp("many"), ["cross-entropy", "both"], list(range(9)))
+
+
+@pytest.fixture(scope="module")
+def of_one_loss(tmp_path_factory):
+    """One loss, whose pictures and offsets are shown too."""
+    return write(tmp_path_factory.mktemp("alone"), ["both"], [3])
+
+
+@pytest.fixture(scope="module")
+def of_earlier_runs(tmp_path_factory):
+    """As those with many seeds, without fitted decisions."""
+    folder = tmp_path_factory.mktemp("earlier")
+    return write(folder, ["cross-entropy", "both"], list(range(9)), decided=False)
+
+
+@pytest.fixture(scope="module")
+def folders(of_one_seed, of_many_seeds, of_one_loss, of_earlier_runs):
+    """Of all of them."""
+    return of_one_seed, of_many_seeds, of_one_loss, of_earlier_runs
 
 
 class Tables(HTMLParser):
@@ -109,8 +144,8 @@ def report(folder):
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_every_number_has_the_heading_of_its_column_at_hand(of_one_seed, of_many_seeds):
-    for folder in (of_one_seed, of_many_seeds):
+def test_every_number_has_the_heading_of_its_column_at_hand(folders):
+    for folder in folders:
         tables = Tables(report(folder)).tables
         assert len(tables) >= 3
         for headings, labels in tables:
@@ -135,9 +170,9 @@ def test_what_is_left_out_of_the_data_is_listed(of_one_seed):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium to lay the page out")
 @pytest.mark.parametrize("width", [1200, 800, 500])
-def test_nothing_is_cut_off(of_one_seed, of_many_seeds, tmp_path, width):
+def test_nothing_is_cut_off(folders, tmp_path, width):
     """Chromium has no narrower window than 500 pixels; the page has the same layout below 640."""
-    for folder in (of_one_seed, of_many_seeds):
+    for folder in folders:
         page = tmp_path / "page.html"
         page.write_text(report(folder).replace("</body>", WIDER + "</body>"), encoding="utf-8")
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic"]
@@ -161,6 +196,25 @@ def test_one_seed_has_no_winner(of_one_seed, of_many_seeds):
         )
         assert (" has the highest mIoU" in text) == ranks
         assert ('class="best"' in text) == ranks
+
+
+def test_both_decisions_are_shown_where_there_are_two(folders):
+    for folder, count, decided in zip(folders, (5, 2, 1, 2), (1, 1, 1, 0), strict=True):
+        text = report(folder)
+        assert text.count('data-label="mIoU, %, fitted offsets"') == count * decided
+        assert text.count('data-label="mIoU, %, argmax"') == count * decided
+        assert text.count('data-label="mIoU, %"') == count * (1 - decided)
+        assert ("Results are those of argmax: 18 of 18 runs are from an" in text) == (not decided)
+        assert ("So Cross-entropy + Lovász-Softmax is ahead under both" in text) == (
+            folder == folders[1]
+        )
+        assert text.count('alt="prediction, Fitted offsets"') == (count == 1)
+        assert text.count('data-label="Offset"') == 4 * (count == 1)
+        drawn = "".join(
+            base64.b64decode(uri).decode()
+            for uri in re.findall(r"data:image/svg\+xml;base64,([^\"]*)", text)
+        )
+        assert ("<!-- with fitted offsets -->" in drawn) == bool(decided)
 
 
 def test_a_bar_has_no_number_of_steps_before_the_run_says_it():

@@ -167,7 +167,8 @@ def _leads(best: LossSummary, differences: list[Difference]) -> str:
             other, ahead = _ahead(best, pair)
             seeds = sum(value > 0 for value in ahead.values)
             said.append(
-                f"{ahead} points ahead of {TITLES[other]} ({seeds} of {len(ahead.values)} seeds)"
+                f"{ahead} points ahead of {TITLES[other]}"
+                f" (for {seeds} of {len(ahead.values)} seeds)"
             )
     return " and ".join(said)
 
