@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
         files.append(np.load(run / "pictures.npz"))
     colours = ListedColormap(np.array(load_landcover().colours) / 255)
 
-    count = len(files[0]) // 3
+    count = sum(name.startswith("image") for name in files[0])
     titles = ["image", "truth", *(TITLES[loss] for loss in config.losses)]
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
         figure = Figure(figsize=(8, 1.6 * count + 0.2), layout="constrained")

@@ -51,7 +51,7 @@ class Pixels(NamedTuple):
 
     def decided(self, offsets: Tensor) -> Tensor:
         """The class with the largest score plus offset, (M,)."""
-        return (self.scores + offsets.unsqueeze(1)).argmax(0)
+        return (self.scores + offsets.unsqueeze(1)).max(0).indices  # argmax takes ten times as long
 
     def counts(self, decided: Tensor) -> Tensor:
         """Hits, pixels decided so and pixels labelled so of each class, (C, 3) float64."""
@@ -107,7 +107,7 @@ def _best_offset(pixels: Pixels, goal: Goal, offsets: Tensor, index: int) -> flo
     start = pixels.counts(torch.where(margin <= -LIMIT, index, other))
     active = goal.active(start[:, 2])
     near = (margin.abs() < LIMIT).nonzero().flatten()
-    margin, order = margin[near].sort()
+    margin, order = _sorted(margin[near])
     places = near[order]
     other = other[places]
     moved = pixels.weight[places]
@@ -127,6 +127,17 @@ def _best_offset(pixels: Pixels, goal: Goal, offsets: Tensor, index: int) -> flo
     total = torch.where((low < cut) & (cut < high), total, -torch.inf)
     best = total >= total.max() - 1e-12
     return float(cut[best][cut[best].abs().argmin()])
+
+
+def _sorted(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Float32 numbers in order, and their places.
+
+    They are sorted as integers, of which torch takes some twentieth of the time on the CPU: the
+    bits of positive numbers have their order, and those of negative ones the reverse.
+    """
+    bits = numbers.view(torch.int32)
+    order = (bits ^ ((bits >> 31) & (2**31 - 1))).argsort(stable=True)
+    return numbers[order], order
 
 
 def _changes(goal: Goal, start: Tensor, other: Tensor, step: Tensor, active: Tensor) -> Tensor:
