@@ -100,8 +100,9 @@ def test_argmax_and_the_fitted_decision_stand_side_by_side(evaluate, trained, tm
         assert scores["miou_i"] == pytest.approx(np.mean(of_images))
         assert scores["miou_i_worst"] == pytest.approx(min(of_images))
     assert result["decided"]["confusion"] != result["confusion"]
-    numbers = dict(zip(("score_of_argmax", "score", "gain", "low", "high"), CLEAR, strict=True))
-    assert result["decision"] == {"offsets": OFFSETS, **numbers, "within_noise": False}
+    numbers = dict(zip(("score_of_argmax", "score", "gain"), CLEAR[:3], strict=True))
+    told = {"offsets": OFFSETS, **numbers, "interval": CLEAR[3:], "within_noise": False}
+    assert result["decision"] == told
     before, after = 100 * result["miou"], 100 * result["decided"]["miou"]
     assert "argmax → fitted decision" in said
     assert f"{before:.1f} │" in said
@@ -123,7 +124,7 @@ def test_argmax_and_the_fitted_decision_stand_side_by_side(evaluate, trained, tm
 
 def test_a_gain_without_an_interval_can_be_written(evaluate, trained, tmp_path):
     result, _ = evaluate(run=with_decision(trained, tmp_path, statistics=NOISE))
-    assert (result["decision"]["low"], result["decision"]["high"]) == (None, None)
+    assert result["decision"]["interval"] == [None, None]
     assert result["decision"]["within_noise"] is True
 
 

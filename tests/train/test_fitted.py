@@ -90,5 +90,5 @@ def test_its_gain_in_words_and_in_json():
         assert about["offsets"] == OFFSETS
         assert about["within_noise"] is (numbers is not CLEAR)
         if low != 0:
-            assert about["low"] == low
+            assert about["interval"][0] == low
             assert (about["score_of_argmax"], about["score"]) == (0.5, 0.5625)

@@ -18,8 +18,8 @@ from lovasz.train.checkpoint import read
 from lovasz.train.commands import run
 from lovasz.train.config import TrainConfig
 from lovasz.train.data import load_data
-from lovasz.train.deciding import make_fit
-from lovasz.train.evaluate import evaluate_both
+from lovasz.train.evaluate import evaluate_each
+from lovasz.train.fitting import make_fit
 from lovasz.train.processes import make_fabric
 from lovasz.train.saved import read_saved
 from tests.train.test_cli import arguments
@@ -114,7 +114,8 @@ def refitted(out, options):
     fabric, data = make_fabric(config), load_data(config)
     fit = make_fit(len(data.classes), fabric)
     network = read_saved(str(out)).network
-    evaluate_both(fabric, network, data, part="val", config=config, stop=lambda: False, fit=fit)
+    options = {"part": "val", "config": config, "stop": lambda: False}
+    evaluate_each(fabric, network, data, [None], **options, fit=fit)
     return fit.compute()
 
 

@@ -7,6 +7,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,8 +18,8 @@ from lovasz.train import checkpoint, loop
 from lovasz.train.commands import run
 from lovasz.train.config import TrainConfig
 from lovasz.train.data import IGNORE, IMAGENET, DataSet, load_data
-from lovasz.train.deciding import make_fit
-from lovasz.train.evaluate import evaluate_both, pictures
+from lovasz.train.evaluate import evaluate_each
+from lovasz.train.fitting import make_fit
 from lovasz.train.headline import headline, notes
 from lovasz.train.inference import predict_probabilities
 from lovasz.train.processes import make_fabric
@@ -69,14 +70,15 @@ def evaluated(train_config, network, part, *, decision=None, fit=False):
     fabric = make_fabric(config)
     fitting = make_fit(2, fabric) if fit else None
     data = DataSet("", ["dark", "bright"], {"val": part})
-    scores = evaluate_both(
+    offsets = [None] if decision is None else [None, decision.offsets]
+    scores = evaluate_each(
         fabric,
         network,
         data,
+        offsets,
         part="val",
         config=config,
         stop=lambda: False,
-        decision=decision,
         fit=fitting,
     )
     return (*scores, fitting.compute() if fitting else None)
@@ -119,10 +121,10 @@ def test_scores_of_both_decisions_and_the_fit_from_one_pass(train_config, shapes
 
 def test_a_large_image_is_one_image(train_config):
     """Its blocks are in one half, so that there is no other one to measure a gain with."""
-    _, _, found = evaluated(train_config, Levels(), example((60, 60)), fit=True)
+    _, found = evaluated(train_config, Levels(), example((60, 60)), fit=True)
     assert found.interval == (-math.inf, math.inf)
     assert found.gain == pytest.approx(0, abs=1e-6)  # the other half has no pixel to fit to
-    _, _, found = evaluated(train_config, Levels(), example(*[(24, 20)] * 40), fit=True)
+    _, found = evaluated(train_config, Levels(), example(*[(24, 20)] * 40), fit=True)
     assert math.isfinite(found.interval[0])
 
 
@@ -135,20 +137,20 @@ def test_logits_that_are_not_finite(train_config, shape):
             logits[:, 0, 3:6] = -torch.inf
             return logits
 
-    scores, _, found = evaluated(train_config, Wild(), example(*[shape] * 4), fit=True)
+    scores, found = evaluated(train_config, Wild(), example(*[shape] * 4), fit=True)
     assert found.offsets.isfinite().all()
     if shape == (12, 12):
         assert found.score_of_argmax == pytest.approx(scores.miou, abs=1e-6)
 
 
-def test_pictures_of_the_decision(train_config):
-    given = Decision(2)
-    given.offsets[1] = 10.0
-    part = example((12, 12), (30, 20))
-    kept = pictures(make_fabric(train_config()), Levels(), part, WINDOW, IMAGENET, given)
-    assert (kept["decided0"] == 1).all()
-    assert kept["decided1"].shape == kept["prediction1"].shape
-    assert not (kept["prediction1"] == 1).all()
+def test_pictures_of_the_decision(trained):
+    """They are where the run keeps those of argmax, and are of the same size."""
+    with np.load(trained / "pictures.npz") as kept:
+        names = {name for name in kept if name.startswith("prediction")}
+        assert names
+        for name in names:
+            decided = kept[name.replace("prediction", "decided")]
+            assert decided.shape == kept[name].shape
 
 
 def read(folder, name):
