@@ -51,7 +51,7 @@ class Pixels(NamedTuple):
 
     def decided(self, offsets: Tensor) -> Tensor:
         """The class with the largest score plus offset, (M,)."""
-        return (self.scores + offsets.unsqueeze(1)).max(0).indices  # argmax takes ten times as long
+        return (self.scores + offsets.unsqueeze(1)).max(0).indices  # argmax is slower
 
     def counts(self, decided: Tensor) -> Tensor:
         """Hits, pixels decided so and pixels labelled so of each class, (C, 3) float64."""
@@ -132,7 +132,7 @@ def _best_offset(pixels: Pixels, goal: Goal, offsets: Tensor, index: int) -> flo
 def _sorted(numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Float32 numbers in order, and their places.
 
-    They are sorted as integers, of which torch takes some twentieth of the time on the CPU: the
+    They are sorted as integers, of which torch takes an eighth of the time on the CPU: the
     bits of positive numbers have their order, and those of negative ones the reverse.
     """
     bits = numbers.view(torch.int32)
