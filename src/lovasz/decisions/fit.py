@@ -256,7 +256,9 @@ class DecisionFit:
         places = part.kept.nonzero().flatten()
         labels = None if part.labels is None else part.labels[places]
         sample, content = of_part(part.logits[:, places], labels, places, first)
-        return sample.cut(self.max_pixels), content
+        if len(sample.key) > self.max_pixels:
+            sample = sample.cut(self.max_pixels)
+        return sample, content
 
     def _joined(self, seen: Any, more: Any) -> Sample | Thresholds:
         """Both, without what there is no room for."""
