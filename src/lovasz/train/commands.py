@@ -25,7 +25,7 @@ from lovasz.train.folder import check_free, claimed
 from lovasz.train.headline import consequence, headline, notes
 from lovasz.train.loop import test, train
 from lovasz.train.losses import check_options
-from lovasz.train.model import build_model
+from lovasz.train.model import network_for
 from lovasz.train.processes import check_processes, left_in_order, meet, processes
 from lovasz.train.progress import (
     INTERRUPTED,
@@ -134,7 +134,7 @@ def _train(config: TrainConfig, console: Console) -> int:
     show = counted(console)
     data = load_data(config, show)
     check_options(config, [config.loss])  # a wrong option shows before the folder is claimed
-    network = build_model(config, len(data.classes), data.statistics.channels)
+    network = network_for(config, data)
     check_processes(config, data, network)
     here = processes()
     config.threads = config.threads or max(1, cores() // here.local)
@@ -174,7 +174,7 @@ def _compare(config: CompareConfig, console: Console) -> int:
     data = checked(load_data(config, show), show)
     first = config.run(config.losses[0], config.learning_rates[0], config.seeds[0])
     check_options(config, config.losses)
-    network = build_model(first, len(data.classes), data.statistics.channels)
+    network = network_for(first, data)
     for loss in config.losses:
         fitting_loss(config.run(loss, first.lr, first.seed), network, data)
     with claimed(config) as out:

@@ -21,7 +21,7 @@ from lovasz.train.events import Events
 from lovasz.train.fitted import described, read_decision
 from lovasz.train.fitting import make_fit
 from lovasz.train.losses import loss_of, set_epoch
-from lovasz.train.model import build_model
+from lovasz.train.model import network_for
 from lovasz.train.optimizer import build_optimizer, set_learning_rate
 from lovasz.train.processes import agreement, make_fabric, share_statistics
 from lovasz.train.saved import describe
@@ -213,7 +213,7 @@ def test(config: TrainConfig, data: DataSet, stop: Callable[[], bool]) -> None:
     """
     out = Path(config.out)
     fabric = make_fabric(config)
-    model = _network(config, data)
+    model = network_for(config, data)
     state = checkpoint.read(out / "checkpoint.pt")
     model.load_state_dict(state["model"])
     model = fabric.setup(model)
@@ -260,14 +260,10 @@ def _validate(
     return scores, fit.compute() if fit is not None and scores.confusion.any() else None
 
 
-def _network(config: TrainConfig, data: DataSet) -> nn.Module:
-    return build_model(config, len(data.classes), data.statistics.channels)
-
-
 def _network_and_loss(
     config: TrainConfig, data: DataSet, fabric: Fabric
 ) -> tuple[nn.Module, nn.Module]:
-    network = _network(config, data)
+    network = network_for(config, data)
     criterion = fitting_loss(config, network, data).to(fabric.device)
     return share_statistics(network, fabric), criterion
 

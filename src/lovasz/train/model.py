@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lovasz.train.config import Config
+    from lovasz.train.data import DataSet
 
 GROUPS = 8  # of channels, in a layer whose number of channels they divide
 
@@ -108,6 +109,15 @@ def build_model(config: Config, num_classes: int, channels: int = 3) -> nn.Modul
         try_network(model, config, num_classes, channels, training=False)
     # The images come in this format too, which is the faster one for convolutions.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def network_for(config: Config, data: DataSet) -> nn.Module:
+    """The network that the configuration names, for the classes and channels of a data set.
+
+    Raises:
+        UserError: As `build_model`.
+    """
+    return build_model(config, len(data.classes), data.statistics.channels)
 
 
 def _import_factory(name: str) -> Callable[..., Any]:
