@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 
-from benchmarks.study import garments, images, microscopy, points, volumes
+from benchmarks.study import garments, images, points, volumes
 from benchmarks.study.task import Task
 
 TASKS: dict[str, Callable[[], Task]] = {
@@ -15,7 +15,6 @@ TASKS: dict[str, Callable[[], Task]] = {
     "garments": garments.garments,
     "points": points.points,
     "volumes": volumes.volumes,
-    "microscopy": microscopy.microscopy,
     # The cell of docs/window.md in which a window costs a point.
     "digits16": partial(images.digits, steps=900, batch_size=16),
 }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.study import garments, microscopy, packages, points, volumes
+from benchmarks.study import garments, packages, points, volumes
 from benchmarks.study.packages import Package, fetch
 
 WHEEL = Package("wheel", "things", "1.0")
@@ -345,37 +345,3 @@ def test_the_volume_is_that_of_nilearn():
     assert shares == pytest.approx([0.783, 0.018, 0.126, 0.073], abs=0.001)
     assert labels[volumes.BOX[0], :, volumes.BOX[1]].astype(bool).sum() == labels.astype(bool).sum()
     check(volumes.volume_task(t1, labels), 1)
-
-
-def squares():
-    """Squares of 12 pixels in a row, numbered, the second one close to the first."""
-    numbers = np.zeros((512, 512), np.uint16)
-    for count, row in enumerate(range(0, 500, 20)):
-        for place, column in enumerate((0, 14, 128, 142, 256, 270, 384, 398)):
-            numbers[row : row + 12, column : column + 12] = 8 * count + place + 1
-    return numbers
-
-
-def test_regions_of_nuclei():
-    labels = microscopy.regions(squares())
-    # Inside, outline and contact from left to right; the edge of the image is no outline.
-    runs = [(1, 10), (2, 2), (3, 2), (2, 2), (1, 8), (2, 2), (0, 6)]
-    want = [label for label, length in runs for _ in range(length)]
-    assert labels[46, : len(want)].tolist() == want
-
-
-def test_microscopy(monkeypatch):
-    labels = microscopy.regions(squares())
-    data = microscopy.pieces(labels.astype(np.uint16) * 50, labels)
-    task = microscopy.image_task(data, title="", about="", crop=64, steps=1)
-    check(task, 1)
-    val = list(task.part("val"))
-    assert [x.shape for x, _ in val] == [(1, 1, 112, 128)] * 4
-    assert np.array_equal(torch.cat([y for _, y in val], -1)[0].numpy(), labels[264:376])
-    rows = [set(range(*limits)) for limits in microscopy.ROWS.values()]
-    assert len(set.union(*rows)) == sum(map(len, rows))
-
-
-@pytest.mark.skipif(microscopy.PACKAGE.file is None, reason="the package has not been downloaded")
-def test_the_nuclei_are_those_of_stardist():
-    check(microscopy.microscopy(), 1)
