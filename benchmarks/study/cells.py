@@ -32,6 +32,16 @@ class Cell:
         """The IoU of each class, a list of all classes for each seed."""
         return [row["test"][self.decision]["iou"] for row in self.rows.values()]
 
+    def gains(self) -> dict[int, float]:
+        """What the decision gains over argmax of the same networks, on the test part."""
+        argmax = {seed: row["test"]["argmax"]["miou"] for seed, row in self.rows.items()}
+        return {seed: value - argmax[seed] for seed, value in self.values("miou").items()}
+
+    def foretold(self) -> dict[int, float]:
+        """What fitted offsets gain on images of the validation part they were not fitted to."""
+        scores = {seed: row["val"] for seed, row in self.rows.items()}
+        return {seed: val["fitted"] - val["argmax"] for seed, val in scores.items()}
+
     def calibration(self) -> dict[int, float]:
         """The calibration error, by seed."""
         return {seed: row["calibration_error"] for seed, row in self.rows.items()}

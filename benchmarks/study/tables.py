@@ -23,6 +23,7 @@ def main_table(found: dict) -> str:
         "argmax",
         "fitted offsets",
         "gain of the offsets",
+        "foretold",
         "pixel accuracy, argmax",
         "calibration error",
     ]
@@ -37,9 +38,9 @@ def main_row(cells: Cells, task: str, loss: str) -> list[str]:
     """A row of `main_table`."""
     argmax, fitted = cells[task, loss, "argmax"], cells[task, loss, "fitted"]
     both = [with_rate(cell) for cell in (argmax, fitted)]
-    gain = shown(paired(argmax.values("miou"), fitted.values("miou")), sign="+")
+    gains = [shown(list(found.values()), sign="+") for found in (fitted.gains(), fitted.foretold())]
     more = [list(argmax.values("accuracy").values()), list(argmax.calibration().values())]
-    return [TITLES[loss], *both, gain, *map(shown, more)]
+    return [TITLES[loss], *both, *gains, *map(shown, more)]
 
 
 def with_rate(cell: Cell) -> str:
@@ -68,11 +69,11 @@ def difference(cells: Cells, task: str, loss: str, decision: str) -> str:
 
 
 def decision_table(found: dict) -> str:
-    """All decisions, for three losses: mIoU of the data set, of the images, and accuracy."""
+    """All decisions, for two losses: mIoU of the data set, of the images, and accuracy."""
     cells = cells_of(found["rows"])
     lines = []
     for task in tasks_of(cells):
-        for loss in ("cross-entropy", "lovasz", "both"):
+        for loss in ("cross-entropy", "both"):
             for decision, name in DECISIONS.items():
                 cell = cells.get((task, loss, decision))
                 if cell is not None:
