@@ -20,6 +20,7 @@ from lovasz.train.report import write_report
 from lovasz.train.runs import Run
 from lovasz.train.summary import FINE, TITLES, summarise
 
+WIDER_PAGES = (1200, 800)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # Everything that is wider than what holds it.
 WIDER = """
@@ -169,7 +170,9 @@ def test_what_is_left_out_of_the_data_is_listed(of_one_seed):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium to lay the page out")
-@pytest.mark.parametrize("width", [1200, 800, 500])
+@pytest.mark.parametrize(
+    "width", [*(pytest.param(w, marks=pytest.mark.slow) for w in WIDER_PAGES), 500]
+)
 def test_nothing_is_cut_off(folders, tmp_path, width):
     """Chromium has no narrower window than 500 pixels; the page has the same layout below 640."""
     for folder in folders:
