@@ -31,7 +31,10 @@ def table(studies: list[dict]) -> str:
     ]
     for (key, before), (loss, base) in product(without.items(), KINDS.items()):
         columns = [by_momentum[m].get(key, {}).get(loss) for m in momenta]
-        texts = [shown(paired(before[base], cell), sign="+") if cell else "" for cell in columns]
+        texts = [
+            shown(paired(before[base]["test"], cell["test"]), sign="+") if cell else ""
+            for cell in columns
+        ]
         lines.append(f"| {key[0]} | {key[1]} | {loss} − {base} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 

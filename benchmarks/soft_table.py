@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.window_table import shown
+from benchmarks.window_table import paired, shown
 
 # What the losses are called; all are beside a cross-entropy.
 TITLES = {
@@ -59,7 +59,7 @@ def table(found: dict) -> str:
     ]
     for first, second in PAIRS:
         if {first, second} <= found["variants"].keys():
-            values = paired(found["variants"][first], found["variants"][second])
+            values = paired(*(found["variants"][name]["miou"] for name in (first, second)))
             lines.append(f"| {TITLES[second]} − {TITLES[first]} | {shown(values, sign='+')} |")
     return "\n".join(lines)
 
@@ -73,12 +73,3 @@ def spread(values: dict[str, float]) -> str:
     numbers = [100 * value for value in values.values()]
     deviation = f" ({statistics.stdev(numbers):.1f})" if len(numbers) > 1 else ""
     return f"{statistics.fmean(numbers):.1f}{deviation}"
-
-
-def paired(first: dict, second: dict) -> list[float]:
-    """Differences for the seeds that both have."""
-    return [
-        value - first["miou"][seed]
-        for seed, value in second["miou"].items()
-        if seed in first["miou"]
-    ]

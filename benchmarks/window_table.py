@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from itertools import groupby
+from typing import TypeVar
 
 from scipy.stats import t as student
+
+S = TypeVar("S")  # a seed
 
 #: second minus first
 PAIRS = [
@@ -92,16 +96,18 @@ def difference_table(found: dict) -> str:
     ]
     for (data, size), cells in grouped(found):
         columns = [
-            shown(paired(cells[a], cells[b]), sign="+") if a in cells and b in cells else ""
+            shown(paired(cells[a]["test"], cells[b]["test"]), sign="+")
+            if a in cells and b in cells
+            else ""
             for a, b in pairs
         ]
         lines.append(f"| {data} | {size} | " + " | ".join(columns) + " |")
     return "\n".join(lines)
 
 
-def paired(first: dict, second: dict) -> list[float]:
-    """Differences for the seeds that both have."""
-    return [value - first["test"][s] for s, value in second["test"].items() if s in first["test"]]
+def paired(first: Mapping[S, float], second: Mapping[S, float]) -> list[float]:
+    """Second minus first, for the seeds that both have."""
+    return [value - first[seed] for seed, value in second.items() if seed in first]
 
 
 def grouped(found: dict) -> list[tuple[tuple[str, int], dict[str, dict]]]:

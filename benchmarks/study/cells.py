@@ -70,8 +70,3 @@ def cells_of(rows: Iterable[dict]) -> Cells:
                 task, loss, decision, lr, dict(sorted(seeds.items()))
             )
     return found
-
-
-def paired(first: dict[int, float], second: dict[int, float]) -> list[float]:
-    """Second minus first, for the seeds that both have."""
-    return [value - first[seed] for seed, value in second.items() if seed in first]

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.study.cells import cells_of, paired
+from benchmarks.study.cells import cells_of
 from benchmarks.study.losses import TITLES
 from benchmarks.study.tables import table, title
 from benchmarks.study.variants import TITLES as VARIANTS
-from benchmarks.window_table import shown
+from benchmarks.window_table import paired, shown
 
 #: What the window is compared with.
 WITHOUT = "both"

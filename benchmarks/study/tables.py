@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import fmean
 
-from benchmarks.study.cells import Cell, Cells, cells_of, paired
+from benchmarks.study.cells import Cell, Cells, cells_of
 from benchmarks.study.losses import TITLES
 from benchmarks.study.scores import DECISIONS
 from benchmarks.study.tasks import COMPARED
-from benchmarks.window_table import shown
+from benchmarks.window_table import paired, shown
 
 BASE = "cross-entropy"
 SHORT = ("cross-entropy", "dice", "lovasz", "both")  # of the README

@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks import gradients
 from benchmarks.runs import append, read_lines
 from benchmarks.study import command, tasks, training
-from benchmarks.study.cells import cells_of, paired
+from benchmarks.study.cells import cells_of
 from benchmarks.study.choice import chosen, search, wanted
 from benchmarks.study.images import image_task
 from benchmarks.study.losses import TITLES, compared
@@ -23,6 +23,7 @@ from benchmarks.study.task import IGNORE, Task
 from benchmarks.study.training import Setting, run
 from benchmarks.study.variants import TITLES as VARIANTS
 from benchmarks.study.variants import Changing, variants
+from benchmarks.window_table import paired
 from lovasz.train.data import DataSet
 
 

@@ -108,7 +108,7 @@ def test_interval_of_paired_differences():
         for a, b, c, d in [(0.28, 0.30, 0.32, 0.1), (0.30, 0.34, 0.33, 0.2)]
     )
     del second["test"]["9"]
-    mean, half = window_table.interval(window_table.paired(first, second))
+    mean, half = window_table.interval(window_table.paired(first["test"], second["test"]))
     assert mean == pytest.approx(0.0233333, abs=1e-6)
     assert half == pytest.approx(0.0379460, abs=1e-6)
 
