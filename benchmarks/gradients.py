@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.speed import ROOT, about
-from benchmarks.study.task import IGNORE, Task
+from benchmarks.study.losses import compared
+from benchmarks.study.task import Task
 from benchmarks.study.tasks import TASKS, load
 from benchmarks.study.variants import MOMENTUM
-from lovasz import Window, cross_entropy_lovasz_softmax, lovasz_softmax
+from lovasz import Window
 from lovasz.train.config import TrainConfig
 from lovasz.train.optimizer import build_optimizer, set_learning_rate
 
@@ -38,14 +39,9 @@ def measured(task: Task, lr: float, seed: int, every: int) -> list[dict[str, flo
     network = task.network().train()
     config = TrainConfig(lr=lr)
     optimizer = build_optimizer(config, network)
-    common = {"ignore_index": IGNORE, "upsample": task.upsample}
-    both = partial(cross_entropy_lovasz_softmax, **common)
-    window = partial(lovasz_softmax, window=Window(MOMENTUM), **common)
-    losses = {
-        "cross-entropy": partial(both, lovasz_weight=0.0),
-        "batch": partial(lovasz_softmax, **common),
-        "window": window,
-    }
+    known = compared(task)
+    both, window = known["both"], partial(known["lovasz"], window=Window(MOMENTUM))
+    losses = {"cross-entropy": known["cross-entropy"], "batch": known["lovasz"], "window": window}
     rows: list[list[dict[str, Tensor]]] = [[] for _ in range(_THIRDS)]
     for step, (inputs, labels) in enumerate(islice(task.batches(seed), task.steps)):
         set_learning_rate(optimizer, config, step, task.steps)

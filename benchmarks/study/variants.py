@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.study.losses import Loss
+from benchmarks.study.losses import Loss, compared
 from benchmarks.study.scores import enlarged
 from benchmarks.study.task import IGNORE, Task
-from lovasz import Window, cross_entropy_lovasz_softmax
+from lovasz import Window
 from tools import published
 
 #: Of the window in the tables of docs/window.md.
@@ -29,7 +29,7 @@ TITLES = {
 
 def variants(task: Task) -> dict[str, Loss]:
     """Each one new."""
-    both = partial(cross_entropy_lovasz_softmax, ignore_index=IGNORE, upsample=task.upsample)
+    both = compared(task)["both"]
     return {
         "both-0.9": partial(both, window=Window(MOMENTUM)),
         "both-0.5": partial(both, window=Window(0.5)),
