@@ -241,12 +241,14 @@ class DecisionFit:
 
     def _add(self, parts: Iterable[Image]) -> None:
         """Add one image, of whose pixels each part has some."""
-        whole, first = self._nothing(), 0
-        content = torch.zeros((), dtype=torch.int64)
+        whole: Sample | Thresholds | None = None
+        first, content = 0, torch.zeros((), dtype=torch.int64)
         for part in parts:
             found, added = self._counted(part, first)
-            whole, content = self._joined(whole, found), content + added.cpu()
-            first += part.kept.numel()
+            whole = found if whole is None else self._joined(whole, found)
+            content, first = content + added.cpu(), first + part.kept.numel()
+        if whole is None:
+            whole = self._nothing()
         self._seen = self._joined(self._seen, whole.in_group(group_of(content)))
 
     def _counted(self, part: Image, first: int) -> tuple[Sample | Thresholds, Tensor]:
