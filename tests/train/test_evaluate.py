@@ -11,7 +11,6 @@ from lovasz.train.evaluate import (
     Scores,
     evaluate,
     evaluate_each,
-    pictures,
     pictures_each,
 )
 from lovasz.train.inference import predict_labels
@@ -173,7 +172,7 @@ def test_evaluation_and_pictures_of_coarse_logits_and_of_a_network_that_diverged
         scores.append(
             evaluate(fabric, network, data, part="val", config=config, stop=lambda: False).as_dict()
         )
-        kept.append(pictures(fabric, network, part, config.crop, IMAGENET))
+        kept += pictures_each(fabric, network, part, config.crop, IMAGENET, [None])
     assert scores[0] == scores[1]
     assert all((kept[0][name] == kept[1][name]).all() for name in kept[0])
 
@@ -212,7 +211,8 @@ def test_absent_classes_do_not_count():
 
 def test_pictures_are_small_and_spread_over_the_part(train_config):
     part = example([(12, 12)] * 2 + [(600, 300)] + [(12, 12)] * 9)
-    kept = pictures(make_fabric(train_config()), Brightness(), part, 64, IMAGENET)
+    fabric = make_fabric(train_config())
+    (kept,) = pictures_each(fabric, Brightness(), part, 64, IMAGENET, [None])
     assert len(kept) == 3 * 6
     assert (kept["prediction0"] == kept["image0"][..., 0] // 255).all()
     assert max(array.shape[0] for array in kept.values()) <= 256
@@ -279,7 +279,8 @@ def test_pictures_of_images_of_other_channels_are_coloured(train_config, channel
     image = torch.tensor([0.0, 254.6, 300, 128.4])[:channels, None, None].expand(-1, 12, 12)
     part = [(image.contiguous(), torch.zeros(12, 12, dtype=torch.uint8))]
     statistics = Statistics((128.0,) * channels, (50.0,) * channels)
-    kept = pictures(make_fabric(train_config()), Brightness(), part, 12, statistics)
+    fabric = make_fabric(train_config())
+    (kept,) = pictures_each(fabric, Brightness(), part, 12, statistics, [None])
     assert kept["image0"].dtype == "uint8"
     assert kept["image0"][3, 4].tolist() == ([0, 255, 255] if channels == 4 else [0, 0, 0])
 

@@ -242,14 +242,6 @@ def _fine(num_classes: int) -> MetricCollection:
     )
 
 
-def pictures(
-    fabric: Fabric, model: nn.Module, part: Part, window: int, statistics: Statistics
-) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Image, truth and prediction of a few images spread evenly over the part, as byte arrays."""
-    (kept,) = pictures_each(fabric, model, part, window, statistics, [None])
-    return kept
-
-
 @torch.no_grad()
 def pictures_each(
     fabric: Fabric,
@@ -259,7 +251,10 @@ def pictures_each(
     statistics: Statistics,
     offsets: Sequence[Tensor | None],
 ) -> list[dict[str, np.ndarray[Any, np.dtype[np.uint8]]]]:
-    """The pictures of each of several decisions; offsets as for `evaluate_each`."""
+    """Image, truth and labels of a few images spread evenly over the part, as byte arrays.
+
+    There is a dictionary for each decision; offsets are as for `evaluate_each`.
+    """
     model.eval()
     kept: list[dict[str, np.ndarray[Any, np.dtype[np.uint8]]]] = [{} for _ in offsets]
     count = min(PICTURES, len(part))
