@@ -258,3 +258,24 @@ def test_a_bad_mask_ends_the_run_with_its_sentence(train_config, squares, worker
     sentence = r"^/.*\.png: expected labels from 0 to 2 .*, got 7; --mask_values [^;]*$"
     with pytest.raises(UserError, match=sentence):
         train(config, load_data(config), quiet, never)
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), UserError),
+        (ConnectionResetError("in the moment of its end"), UserError),
+        (EOFError("in the moment of its end"), UserError),
+        (RuntimeError("an error of another kind"), RuntimeError),
+    ],
+)
+def test_a_killed_loader_is_one_sentence(train_config, monkeypatch, error, found):
+    def ended(*_, **__):
+        raise error
+        yield
+
+    monkeypatch.setattr(loop, "training_batches", ended)
+    config = train_config(workers=1)
+    sentence = "another kind" if found is RuntimeError else "^workers: a process .* --resume"
+    with pytest.raises(found, match=sentence):
+        train(config, load_data(config), quiet, never)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,9 +15,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from lovasz.train.checkpoint import read
 from lovasz.train.commands import run
+from lovasz.train.data import training_batches
 from lovasz.train.folder import locked
 from tests.train.test_cli import arguments
 
@@ -198,9 +201,23 @@ def test_killed_loader_is_one_sentence_and_leaves_a_checkpoint(options):
                 break
             time.sleep(0.02)
         _, errors = process.communicate(timeout=30)
-        assert process.returncode == 2
+        assert process.returncode == 2, errors
         assert errors.startswith("lovasz: error: workers: a process that loads data was ended")
         assert errors.count("\n") == 1
+
+
+def test_a_killed_loader_interrupts_nothing_but_the_wait_for_its_batch(train_config):
+    """An error in the middle of a step would leave one that is done and not counted."""
+    part = [(torch.zeros(3, 12, 12, dtype=torch.uint8), torch.zeros(12, 12, dtype=torch.uint8))]
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = training_batches(part * 40, train_config(workers=2, batch_size=2), 0, 0)
+    next(batches)
+    for process in multiprocessing.active_children():
+        process.kill()
+        time.sleep(0.5)  # where torch's handler of the signal raises
+    assert signal.getsignal(signal.SIGCHLD) == before
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        list(batches)
 
 
 def test_a_comparison_goes_on_beside_a_run_that_diverges(options, capsys):

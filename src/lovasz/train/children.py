@@ -68,6 +68,24 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def child_signal_kept() -> Iterator[None]:
+    """Keep what happens when a child ends, whatever is done about it meanwhile.
+
+    torch raises an error when a loading process was killed: wherever the program stands, so also
+    between the step of the optimizer and its number. Without that, the loader says it in its turn,
+    within five seconds.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+
+
 def _leave_terminal_to_parent() -> None:
     for number in TERMINAL:
         signal.signal(number, signal.SIG_IGN)

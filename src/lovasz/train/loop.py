@@ -299,8 +299,9 @@ def _batches(
     while True:
         try:
             batch = next(batches, None)
-        except RuntimeError as error:  # torch has no kind of its own for it
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # torch has no kind of its own for it, and fails otherwise in the moment of its end
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise UserError(
                 "workers: a process that loads data was ended from outside (out of memory?);"

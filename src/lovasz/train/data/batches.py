@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from lovasz import EquibatchSampler
-from lovasz.train.children import start_loader
+from lovasz.train.children import child_signal_kept, start_loader
 from lovasz.train.data.base import IGNORE
 
 if TYPE_CHECKING:
@@ -132,4 +132,6 @@ def training_batches(
         # whose state belongs to the network.
         generator=torch.Generator(),
     )
-    yield from loader
+    with child_signal_kept():
+        drawn = iter(loader)
+    yield from drawn
