@@ -83,6 +83,12 @@ inline bool upsampled(const lovasz_inputs &inputs, const lovasz_strided &scores)
          scores.class_stride >= 0 && inputs.offsets == nullptr && inputs.cloud_ids == nullptr;
 }
 
+// What is read of scores.
+inline bool scores(const lovasz_inputs &inputs) {
+  return strided(inputs.scores) && within(inputs.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
+         upsampled(inputs, inputs.scores);
+}
+
 // Errors in [0, 1], and predictions that can be added up.
 inline bool bounded(const lovasz_inputs &inputs) {
   return inputs.link != LOVASZ_HINGE && inputs.link != LOVASZ_ELU;
@@ -113,13 +119,11 @@ inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
   if (!sized(inputs)) return false;
   const bool softmax = inputs.link == LOVASZ_CLASSES;
   const bool places =
-      strided(inputs.scores) && inputs.weight_image_stride >= 0 && inputs.weight_class_stride >= 0;
+      inputs.weight_image_stride >= 0 && inputs.weight_class_stride >= 0;
   const bool logits = inputs.link < LOVASZ_PROBABILITIES;
   return places && (!softmax || inputs.lse != nullptr) && inputs.bins >= bins && labels(inputs) &&
-         (logits || !inputs.cross_entropy) &&
-         within(inputs.score_type, LOVASZ_FLOAT32, LOVASZ_FLOAT16) &&
-         within(inputs.link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES) && clouds(inputs) &&
-         upsampled(inputs, inputs.scores);
+         (logits || !inputs.cross_entropy) && scores(inputs) &&
+         within(inputs.link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES) && clouds(inputs);
 }
 
 // And what is written: the gradient.

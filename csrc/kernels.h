@@ -72,9 +72,10 @@ static inline int64_t lovasz_enlarged_floats(const lovasz_inputs *inputs) {
          2 * (inputs->source[2] + lovasz_padding);
 }
 
-// Where labels are written to.
+// How labels are found, and where they are written to.
 struct lovasz_labels {
-  void *data;  // (N, L) int64, or uint8 if narrow
+  const float *lines;  // (2, C), factors and offsets of the scores, or null
+  void *data;          // (N, L), or of channels (N, C, L), int64, or uint8 if narrow
   bool narrow;
 };
 

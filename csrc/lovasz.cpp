@@ -268,13 +268,14 @@ int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by
   return pass.status();
 }
 
-int lovasz_argmax(const lovasz_inputs *inputs, void *labels, int32_t narrow, int32_t threads) {
-  if (!contract::sized(*inputs) || inputs->upsample == LOVASZ_AS_GIVEN || labels == nullptr ||
-      !contract::upsampled(*inputs, inputs->scores)) {
+int lovasz_argmax(const lovasz_inputs *inputs, const float *lines, void *labels, int32_t narrow,
+                  int32_t threads) {
+  if (!contract::sized(*inputs) || !contract::scores(*inputs) || labels == nullptr ||
+      inputs->link < LOVASZ_CLASSES || inputs->link > LOVASZ_CHANNEL_PROBABILITIES) {
     return LOVASZ_MISUSE;
   }
   Pass pass(*inputs);
-  const lovasz_labels out{labels, narrow != 0};
+  const lovasz_labels out{lines, labels, narrow != 0};
   pass.on_threads(threads, [&] {
     pass.take_chunks([&](int64_t, int64_t image, int64_t first, int64_t last, float *scratch) {
       pass.level.argmax(inputs, pass.grid, image, first, last, &out, scratch);

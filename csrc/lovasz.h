@@ -14,7 +14,7 @@
 #endif
 
 // Changes with everything that a binding has to know: a struct, an enumeration, a function.
-#define LOVASZ_ABI 6
+#define LOVASZ_ABI 7
 
 enum lovasz_score_type { LOVASZ_FLOAT32 = 0, LOVASZ_BFLOAT16 = 1, LOVASZ_FLOAT16 = 2 };
 
@@ -200,10 +200,12 @@ enum lovasz_status {
 // place of each point in that order (length).
 LOVASZ_API int lovasz_clouds(const int64_t *ids, int64_t length, int64_t clouds, int64_t *offsets,
                              int64_t *order, int64_t *places);
-// The class with the largest score of each pixel, (N, L): int64, or uint8 if `narrow`; -1, or 255,
-// where a score is NaN. Of the inputs the scores and how they are interpolated are read.
-LOVASZ_API int lovasz_argmax(const struct lovasz_inputs *, void *labels, int32_t narrow,
-                             int32_t threads);
+// The class with the largest score of each pixel, (N, L); for links of channels whether the score
+// of each is above 0, (N, C, L). As int64, or uint8 if `narrow`; -1, or 255, where a score is NaN.
+// `lines` (2, C) are factors, by which scores are multiplied before, and what is added then, or
+// null. Of the inputs the scores, their link and how they are interpolated are read.
+LOVASZ_API int lovasz_argmax(const struct lovasz_inputs *, const float *lines, void *labels,
+                             int32_t narrow, int32_t threads);
 // The first pass: errors into bins; into none, if there are 0 and a cross-entropy or regions are
 // asked for.
 LOVASZ_API int lovasz_histogram(const struct lovasz_inputs *, struct lovasz_histogram_result *,

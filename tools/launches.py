@@ -218,7 +218,8 @@ def _launch_upsampled(work: Upsampled) -> None:
     slopes, factors = meta(counts.shape), meta(counts.shape[:2])
     tail = (factors, IGNORE, "softmax", meta(()), None, 0.0, None, None, *upsampled)
     gpu.backward(scores, target, lse, slopes, *tail)
-    gpu.argmax(scores, work.size, work.mode, work.classes < 256)
+    lines = meta((2, work.classes)) if work.bins == 0 else None
+    gpu.argmax(scores, work.size, work.mode, work.classes < 256, lines, lines is not None)
 
 
 def _launch_soft(work: SoftWorkload) -> None:

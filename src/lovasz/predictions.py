@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from torch import Tensor
 from lovasz.core.options import Upsample, check_choice, check_upsample, is_integer
 from lovasz.core.shapes import check_floating
 from lovasz.core.upsampling import AXES, check_sizes, kernel_mode
+from lovasz.kernels import reference
+from lovasz.losses._tracing import is_traced
 from lovasz.losses._upsampling import three_sizes, with_three_axes
 
 __all__ = ["upsampled_argmax"]
@@ -69,25 +71,47 @@ def upsampled_argmax(
     _check_logits(name, logits)
     check_choice(name, "upsample", upsample, tuple(AXES))
     check_upsample(name, upsample, align_corners)
-    _check_size(name, logits, size)
-    source, size = tuple(logits.shape[2:]), tuple(size)
-    check_sizes(name, "logits", upsample, source, size, "size")
-    _check_dtype(name, logits, dtype)
-    if source == size:
-        return argmax(logits, dtype)
-    flat: Tensor = torch.ops.lovasz.argmax(
-        with_three_axes(logits.detach()),
-        three_sizes(size),
-        kernel_mode(upsample, align_corners),
-        dtype == torch.uint8,
-    )
-    return flat.reshape(len(flat), *size)
+    how = Deciding(dtype, upsample=upsample, align_corners=align_corners)
+    return how.labels(name, logits, size)
 
 
-def argmax(logits: Tensor, dtype: torch.dtype = torch.int64) -> Tensor:
-    """Labels of logits (N, C, *) without interpolation, -1 (255 as uint8) where one is NaN."""
-    top, labels = logits.detach().max(1)  # NaN is the largest
-    return labels.masked_fill_(top.isnan(), -1).to(dtype)
+class Deciding(NamedTuple):
+    """How scores (N, C, *) or (P, C) become labels; what is not said is as in `Decision`."""
+
+    dtype: torch.dtype = torch.int64
+    multilabel: bool = False
+    lines: Tensor | None = None  # (2, C) float32: factors of the scores, and what is added then
+    upsample: Upsample = "nearest"
+    align_corners: bool = False
+
+    def labels(self, name: str, scores: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """(N, *) or (P,), with multilabel the shape of the scores, or of `size`.
+
+        Args:
+            name: of the function, for sentences about a wrong size or dtype.
+            scores: checked.
+            size: of the labels; None: that of the scores.
+        """
+        _check_dtype(name, scores, self)
+        source = tuple(scores.shape[2:])
+        if size is None or _checked_size(name, scores, size, self.upsample) == source:
+            return self._as_given(scores.detach())
+        scores, rest = scores.detach(), (self.dtype == torch.uint8, self.lines, self.multilabel)
+        mode = kernel_mode(self.upsample, self.align_corners)
+        sizes = three_sizes(tuple(size))
+        labels: Tensor = torch.ops.lovasz.argmax(with_three_axes(scores), sizes, mode, *rest)
+        return labels.reshape(*labels.shape[:-1], *size)
+
+    def _as_given(self, scores: Tensor) -> Tensor:
+        """Without interpolation; compilers see what it is."""
+        flat = scores.flatten(2) if scores.dim() > 2 else scores.t().unsqueeze(0)
+        plain = scores.device.type != "cpu" or is_traced()
+        operator = reference.argmax if plain else torch.ops.lovasz.argmax
+        narrow = self.dtype == torch.uint8
+        labels: Tensor = operator(flat, None, None, narrow, self.lines, self.multilabel)
+        if not self.multilabel:
+            return labels.reshape(*scores.shape[:1], *scores.shape[2:])
+        return labels.reshape(scores.shape) if scores.dim() > 2 else labels.squeeze(0).t()
 
 
 def _check_logits(name: str, logits: Any) -> None:
@@ -101,7 +125,7 @@ def _check_logits(name: str, logits: Any) -> None:
         )
 
 
-def _check_size(name: str, logits: Tensor, size: Any) -> None:
+def _checked_size(name: str, logits: Tensor, size: Any, upsample: Upsample) -> tuple[int, ...]:
     """One integer for each spatial axis."""
     if not isinstance(size, Sequence) or not all(is_integer(length) for length in size):
         raise TypeError(
@@ -116,13 +140,16 @@ def _check_size(name: str, logits: Tensor, size: Any) -> None:
         )
     if min(size) < 1:
         raise ValueError(f"{name}: expected size of integers from 1, got {tuple(size)}")
+    check_sizes(name, "logits", upsample, shape[2:], tuple(size), "size")
+    return tuple(size)
 
 
-def _check_dtype(name: str, logits: Tensor, dtype: Any) -> None:
+def _check_dtype(name: str, logits: Tensor, how: Deciding) -> None:
     """One that holds all classes and the label for none."""
+    dtype: Any = how.dtype
     if dtype not in _MOST_CLASSES:
         raise TypeError(f"{name}: expected dtype to be torch.int64 or torch.uint8, got {dtype!r}")
-    if logits.shape[1] > _MOST_CLASSES[dtype]:
+    if not how.multilabel and logits.shape[1] > _MOST_CLASSES[dtype]:
         raise ValueError(
             f"{name}: expected dtype to be torch.int64 for more than 255 classes, got {dtype}"
             f" for {logits.shape[1]}"

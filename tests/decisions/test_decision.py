@@ -8,15 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from lovasz import Decision
-from lovasz.decisions import decision as module
 
 SHAPES = [(5,), (2, 9), (2, 6, 7), (2, 3, 4, 5)]
-
-
-@pytest.fixture(params=[2**20, 64], ids=["at once", "in chunks"])
-def chunk(request, monkeypatch):
-    """Large inputs are shifted in chunks; here small ones are too."""
-    monkeypatch.setattr(module, "_CHUNK", request.param)
 
 
 def made(classes=4, **options):
@@ -33,7 +26,7 @@ def shifted(decision, logits):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_labels_are_those_of_shifted_logits(shape, dtype, chunk):
+def test_labels_are_those_of_shifted_logits(shape, dtype):
     decision = made()
     logits = torch.randn(shape[0], 4, *shape[1:]).to(dtype)
     wanted = shifted(decision, logits).argmax(1)
@@ -47,6 +40,26 @@ def test_labels_are_those_of_shifted_logits(shape, dtype, chunk):
         narrow = decision(given, dtype=torch.uint8)
         assert narrow.dtype == torch.uint8
         assert torch.equal(narrow, wanted.to(torch.uint8))
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 30, 31)], ids=str)
+def test_probabilities_are_decided_as_their_logits(shape, dtype, multilabel):
+    logits = torch.randn(shape[0], 4, *shape[1:], dtype=torch.float64)
+    given = (logits.sigmoid() if multilabel else logits.softmax(1)).to(dtype)
+    decision = made(multilabel=multilabel)
+    logits = given.double().logit() if multilabel else given.double().log()
+    scores = logits + decision.offsets.double().view(-1, *[1] * (len(shape) - 1))
+    probable = made(multilabel=multilabel, from_logits=False)
+    for layout in (given, given.movedim(1, -1).contiguous().movedim(-1, 1)):
+        labels = probable(layout)
+        if multilabel:
+            clear = scores.abs() > 1e-5
+            assert torch.equal(labels[clear], (scores > 0).long()[clear])
+        else:
+            chosen = scores.gather(1, labels.unsqueeze(1)).squeeze(1)
+            torch.testing.assert_close(chosen, scores.amax(1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("axes", "size"), [(1, (23,)), (2, (13, 31)), (3, (7, 2, 10))])
@@ -86,9 +99,12 @@ def test_one_mask(shape):
     decision = made(1, multilabel=True)
     logits = torch.randn(shape).half()
     assert torch.equal(decision(logits), (logits.float() > -decision.offsets).long())
+    if len(shape) == 3 and shape[1] > 1:  # images without an axis for the channel
+        whole = decision(logits.unsqueeze(1), (7, 9)).squeeze(1)
+        assert torch.equal(decision(logits, (7, 9)), whole)
 
 
-def test_no_number_is_no_label(chunk):
+def test_no_number_is_no_label():
     logits = torch.randn(2, 4, 5, 7)
     logits[0, 1, 2, 3] = torch.nan
     none = logits.isnan().any(1)
@@ -122,14 +138,13 @@ def test_it_is_saved_copied_and_moved():
     assert network.to("meta")[1].offsets.is_meta
 
 
-def test_no_gradient(chunk):
+def test_no_gradient():
     logits = torch.randn(2, 4, 6, 7, requires_grad=True)
     for labels in (made()(logits), made()(logits, (9, 9)), made(multilabel=True)(logits)):
         assert not labels.requires_grad
 
 
-def test_vmap_compile_and_export(monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", 64)  # which tracers do not see
+def test_vmap_compile_and_export():
     decision, logits = made(), torch.randn(3, 2, 4, 6, 7)
     wanted = torch.stack([decision(part) for part in logits])
     assert torch.equal(torch.func.vmap(decision)(logits), wanted)
@@ -147,6 +162,10 @@ WRONG = [
     (LOGITS.long(), {}, TypeError, "logits of dtype float64"),
     ([1.0], {}, TypeError, "logits to be a tensor, got list"),
     (LOGITS, {"dtype": torch.int32}, TypeError, "torch.int64 or torch.uint8, got torch.int32"),
+    (LOGITS, {"size": 4}, TypeError, "size to be a sequence of integers, .* got 4"),
+    (LOGITS, {"size": (4, 4)}, ValueError, r"size of 1 integers, .* got \(4, 4\)"),
+    (LOGITS, {"size": (0,)}, ValueError, r"size of integers from 1, got \(0,\)"),
+    (LOGITS[..., 0], {"size": (4,)}, ValueError, r"size of 0 integers, .* got \(4,\)"),
 ]
 
 

@@ -19,7 +19,8 @@ FORWARD(int, lovasz_choose_level, (const char *a), (a))
 FORWARD(int, lovasz_clouds,
         (const int64_t *a, int64_t b, int64_t c, int64_t *d, int64_t *e, int64_t *f),
         (a, b, c, d, e, f))
-FORWARD(int, lovasz_argmax, (const lovasz_inputs *a, void *b, int32_t c, int32_t d), (a, b, c, d))
+FORWARD(int, lovasz_argmax,
+        (const lovasz_inputs *a, const float *b, void *c, int32_t d, int32_t e), (a, b, c, d, e))
 FORWARD(int, lovasz_histogram, (const lovasz_inputs *a, lovasz_histogram_result *b, int32_t c),
         (a, b, c))
 FORWARD(void, lovasz_extend, (const lovasz_extension *a, int32_t b), (a, b))

@@ -28,6 +28,7 @@ SCORES = torch.tensor(known_results.SCORES, dtype=torch.float64).view(1, CLASSES
 LABELS = torch.tensor(known_results.LABELS).view(1, PIXELS)
 CHANNELS = torch.tensor(known_results.CHANNELS).view(1, CLASSES, PIXELS)
 WEIGHT = torch.tensor(known_results.CLASS_WEIGHT, dtype=torch.float64)
+LINES = torch.tensor(known_results.LINES).view(2, CLASSES)
 
 
 def projected(values, rows):
@@ -57,6 +58,7 @@ def expected():
         SCORES, CHANNELS, torch.empty(0), slopes, factor, None, "sigmoid"
     )
     labels = reference.argmax(SCORES[:, :, None, None], (1, 1, 2 * PIXELS), LINEAR, True)
+    above = reference.argmax(SCORES, None, None, True, LINES, True)
     return {
         "lovasz_clouds": (1, 0, 2, 3, 5, 1, 4, 3, 0, 2, 3, 0, 4, 2, 1),
         "lovasz_histogram": counts.flatten().tolist(),
@@ -72,6 +74,7 @@ def expected():
         "the slopes of lovasz_sort_and_extend": projected(sort[1], CLASSES),
         "lovasz_backward by pixel": projected(by_pixel, CLASSES),
         "lovasz_histogram of channels": channels.flatten().tolist(),
+        "lovasz_argmax of channels": above.flatten().tolist(),
         "lovasz_backward of channels": projected(of_channels, CLASSES),
         "lovasz_argmax": labels.flatten().tolist(),
     }
@@ -171,7 +174,7 @@ FAULTS = {
         "lovasz_backward",
         lambda *a: spoil(a[6].data, ctypes.c_float, 18, scaled),
     ),
-    "a label": ("lovasz_argmax", lambda _, out, *__: spoil(out, ctypes.c_uint8, 0, more)),
+    "a label": ("lovasz_argmax", lambda _, __, out, *___: spoil(out, ctypes.c_uint8, 0, more)),
     "a cloud": ("lovasz_clouds", lambda *a: spoil(a[3], ctypes.c_int64, 1, more)),
 }
 

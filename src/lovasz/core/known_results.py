@@ -36,6 +36,7 @@ LABELS = [IGNORED if i % 7 == 4 else (5 * i + 2) % CLASSES for i in range(PIXELS
 CHANNELS = [(i * i + i // 5) % 3 % 2 for i in range(CLASSES * PIXELS)]
 CENTRES = [0.0, 0.02, 0.1, 0.3, 0.6, 0.8, 0.95, 1.0]
 CLASS_WEIGHT = [0.5, 2.0, 1.0]
+LINES = [*CLASS_WEIGHT, 1.0, 0.25, -1.0]
 
 _TABLE = """
 lovasz_clouds: 1 0 2 3 5 1 4 3 0 2 3 0 4 2 1
@@ -52,6 +53,8 @@ the slopes of lovasz_sort_and_extend: 1.0 9.08124098 1.0 8.65277778 1.0 8.547169
 lovasz_backward by pixel: 0.02919953 0.33127981 -0.05161373 -0.66102438 0.0224142 0.32974458
 lovasz_histogram of channels: 1 5 0 0 1 2 3 0 1 0 2 0 1 2 1 0 1 6 2 1 1 1 0 0 1 1 2 0 1 2 0 0 0
     3 2 1 2 2 3 0 0 1 0 2 1 1 1 0
+lovasz_argmax of channels: 0 1 1 1 1 0 0 0 0 1 1 0 1 0 1 1 1 1 1 1 0 1 0 1 0 0 0 0 0 0 1 1 0 0 1 0
+    0 0 0 0 1 0 0 0 1 0 0 0 0 0 1 0 0 0 1 0 0
 lovasz_backward of channels: -0.02491231 -0.07596572 -0.2549182 -2.74881017 -0.06577479
     -0.58074879
 lovasz_argmax: 1 1 2 2 0 0 0 0 1 1 1 1 2 2 2 2 2 2 2 0 0 0 2 1 1 1 1 0 0 0 0 0 0 2 0 0 0 0
@@ -124,6 +127,10 @@ def _of_channels(
     inputs = _inputs(halves, labels, link=1, by_point=True)
     inputs.target_class_stride, inputs.score_type = PIXELS, 1
     yield "lovasz_histogram of channels", _histogram(library, inputs)[0][:]
+    lines, above = _floats(LINES), (ctypes.c_uint8 * len(CHANNELS))()
+    pointers = ctypes.addressof(lines), ctypes.addressof(above)
+    _call(library.lovasz_argmax, inputs, *pointers, 1)
+    yield "lovasz_argmax of channels", above[:]
     scores = _floats(by_point)
     inputs.scores.data, inputs.score_type = ctypes.addressof(scores), 0
     yield "lovasz_backward of channels", _backward(library, inputs, slopes, by_pixel=False)
@@ -218,7 +225,7 @@ def _argmax(library: ctypes.CDLL, scores: ctypes.Array[Any]) -> Sequence[int]:
     inputs = _inputs(scores, labels, link=0)
     inputs.length, inputs.upsample = 2 * PIXELS, 1
     inputs.source[:], inputs.size[:] = (1, 1, PIXELS), (1, 1, 2 * PIXELS)
-    _call(library.lovasz_argmax, inputs, ctypes.addressof(labels), 1)
+    _call(library.lovasz_argmax, inputs, None, ctypes.addressof(labels), 1)
     return labels[:]
 
 

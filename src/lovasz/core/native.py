@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 # LOVASZ_ABI in csrc/lovasz.h.
-ABI = 6
+ABI = 7
 
 _SUFFIXES = {"win32": ".dll", "darwin": ".dylib"}
 
@@ -211,7 +211,7 @@ def _declare(library: ctypes.CDLL) -> None:
         pointer,  # order
         pointer,  # places
     )
-    library.lovasz_argmax.argtypes = (inputs, pointer, ctypes.c_int32, threads)
+    library.lovasz_argmax.argtypes = (inputs, pointer, pointer, ctypes.c_int32, threads)
     library.lovasz_histogram.argtypes = (inputs, ctypes.POINTER(HistogramResult), threads)
     library.lovasz_extend.argtypes = (ctypes.POINTER(Extension), threads)
     library.lovasz_extend.restype = None

@@ -11,15 +11,12 @@ from torch import Tensor, nn
 
 from lovasz.core.options import Upsample, check_at_least, check_flags, check_upsample
 from lovasz.core.shapes import check_floating
-from lovasz.core.upsampling import LINEAR_MODES, NEAREST
+from lovasz.core.upsampling import LINEAR_MODES
 from lovasz.losses._subclasses import plain
-from lovasz.losses._tracing import is_traced
-from lovasz.predictions import argmax, upsampled_argmax
+from lovasz.predictions import Deciding
 
 __all__ = ["Decision"]
 
-# Scores that are shifted at a time: what is shifted stays in the caches.
-_CHUNK = 2**20
 _STATISTICS = ("before", "after", "gain", "low", "high")
 
 
@@ -52,7 +49,7 @@ class Decision(nn.Module):
 
     Shape:
         - logits: (N, C, *) or (P, C), any floating dtype, layout and device; C = 1 with
-          ``multilabel`` also (N, *) or (P,), if ``size`` is not passed.
+          ``multilabel`` also (N, *) or (P,).
         - output: class indices (N, *) or (P,), and with ``multilabel`` zeros and ones of the shape
           of the logits; -1 (255 as uint8) where a score is NaN.
 
@@ -133,12 +130,13 @@ class Decision(nn.Module):
             size: of the labels, one integer for each spatial axis. None: that of the logits.
             dtype: torch.int64, or torch.uint8 for up to 255 classes.
         """
-        scores = self._checked(logits, dtype)
-        if size is not None and tuple(size) != tuple(scores.shape[2:]):
-            return self._upsampled(scores, size, dtype)
-        if self.multilabel:
-            return _above(scores, self._threshold(scores), dtype)
-        return _largest(scores, self._shift(scores), dtype, multiply=not self.from_logits)
+        scores = self._checked(logits)
+        one = scores.dim() < 2 or scores.shape[1] != self.num_classes  # without an axis for it
+        scores = scores.unsqueeze(1) if one else scores
+        upsample: Any = self.upsample or LINEAR_MODES.get(scores.dim() - 2, "nearest")
+        how = Deciding(dtype, self.multilabel, self._lines(), upsample, self.align_corners)
+        labels = how.labels(type(self).__name__, scores, size)
+        return labels.squeeze(1) if one else labels
 
     def extra_repr(self) -> str:
         """The scores, and whether the gain is more than noise."""
@@ -155,7 +153,7 @@ class Decision(nn.Module):
     def _statistic(self, name: str) -> float:
         return float(self.statistics[_STATISTICS.index(name)])
 
-    def _checked(self, logits: Any, dtype: Any) -> Tensor:
+    def _checked(self, logits: Any) -> Tensor:
         """Scores (N, C, *) or (P, C), or of one channel of multilabel as they are."""
         name, classes = type(self).__name__, self.num_classes
         if not isinstance(logits, Tensor):
@@ -167,46 +165,17 @@ class Decision(nn.Module):
             raise ValueError(
                 f"{name}: expected logits of shape (N, {classes}, *) or (P, {classes}), got {shape}"
             )
-        if dtype not in (torch.int64, torch.uint8):
-            raise TypeError(
-                f"{name}: expected dtype to be torch.int64 or torch.uint8, got {dtype!r}"
-            )
-        if dtype == torch.uint8 and not self.multilabel and classes > 255:
-            raise ValueError(
-                f"{name}: expected dtype to be torch.int64 for more than 255 classes, got {dtype}"
-                f" for {classes}"
-            )
         scores: Tensor = plain(logits).detach()
         return scores
 
-    def _shift(self, scores: Tensor) -> Tensor:
-        """What is added to the logits, or what probabilities are multiplied by, for (N, C, *)."""
-        offsets = self.offsets.to(torch.promote_types(scores.dtype, torch.float32))
-        offsets = offsets if self.from_logits else offsets.exp()
-        return offsets.view(-1, *[1] * (scores.dim() - 2))
-
-    def _threshold(self, scores: Tensor) -> Tensor:
-        """What scores of multilabel have to be above."""
-        threshold = -self.offsets if self.from_logits else (-self.offsets).sigmoid()
-        if self.num_classes == 1:
-            return threshold  # of one axis: a number without one would be rounded to 16 bits
-        return threshold.view(-1, *[1] * (scores.dim() - 2))
-
-    def _upsampled(self, scores: Tensor, size: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Labels at another resolution: shifted before, which is the same and less work."""
-        axes = scores.dim() - 2
-        upsample = self.upsample or LINEAR_MODES.get(axes, "nearest")
-        options: dict[str, Any] = {"upsample": upsample, "align_corners": self.align_corners}
-        if not self.multilabel:
-            shift = self._shift(scores)
-            shifted = scores + shift if self.from_logits else scores * shift
-            return upsampled_argmax(shifted, size, dtype=dtype, **options)
-        # The larger of 0 and what a score is above the threshold: nothing is stored enlarged.
-        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        margin = (wide - self._threshold(wide)).flatten(0, 1)
-        two = torch.stack((torch.zeros_like(margin), margin), dim=1)
-        labels = upsampled_argmax(two, size, dtype=dtype, **options)
-        return labels.view(*scores.shape[:2], *size)
+    def _lines(self) -> Tensor:
+        """Factors and offsets of the scores, (2, C): those of the logits, or of what they give."""
+        offsets = self.offsets
+        if self.from_logits:
+            return torch.stack((torch.ones_like(offsets), offsets))
+        if self.multilabel:  # above what the sigmoid of the threshold is
+            return torch.stack((torch.ones_like(offsets), -(-offsets).sigmoid()))
+        return torch.stack((offsets.exp(), torch.zeros_like(offsets)))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Decision:
         """Move with the module, the buffers keeping their dtype."""
@@ -217,55 +186,3 @@ class Decision(nn.Module):
             if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
                 self._buffers[name] = buffer.to(moved.device)
         return self
-
-
-def _above(scores: Tensor, threshold: Tensor, dtype: torch.dtype) -> Tensor:
-    """1 above the threshold, 0 below, and -1 (255 as uint8) where a score is NaN."""
-    above = (scores > threshold).to(dtype)
-    # A sum takes less than a comparison. It is NaN too if there are infinite scores of both signs.
-    if scores.device.type == "cpu" and not is_traced() and not bool(scores.sum().isnan()):
-        return above
-    return above.masked_fill_(scores.isnan(), -1 if dtype == torch.int64 else 255)
-
-
-def _largest(scores: Tensor, shift: Tensor, dtype: torch.dtype, *, multiply: bool) -> Tensor:
-    """The class with the largest shifted score of (N, C, *).
-
-    Args:
-        scores: (N, C, *) or (P, C).
-        shift: (C, 1, ...), to add or to multiply by.
-        dtype: of the labels.
-        multiply: which of the two.
-    """
-    shifted = torch.mul if multiply else torch.add
-    chunked = scores.device.type == "cpu" and scores.dim() > 2 and scores.numel() > _CHUNK
-    if not chunked or is_traced():
-        return argmax(shifted(scores, shift), dtype)
-    images, classes = scores.shape[:2]
-    flat, shift = scores.flatten(2), shift.view(-1, 1)
-    length = flat.shape[2]
-    labels = torch.empty((images, length), dtype=dtype)
-    step = max(1, min(length, _CHUNK // classes))
-    # Of the layout of the scores; written again and again.
-    first = flat[:1, :, :step]
-    memory = torch.empty_like(first, dtype=torch.promote_types(scores.dtype, torch.float32))
-    rows = memory.is_contiguous() and memory.dtype == torch.float32
-    for image in range(images):
-        for start in range(0, length, step):
-            part = flat[image : image + 1, :, start : start + step]
-            chunk = memory
-            if part.shape != memory.shape:  # the last one
-                chunk = torch.empty_like(part, dtype=memory.dtype)
-            shifted(part, shift, out=chunk)
-            found = _argmax_of_rows(chunk, dtype) if rows else argmax(chunk, dtype)
-            labels[image, start : start + step] = found
-    return labels.view(images, *scores.shape[2:])
-
-
-def _argmax_of_rows(scores: Tensor, dtype: torch.dtype) -> Tensor:
-    """Labels of (1, C, L) in contiguous rows, which torch takes several times as long for."""
-    size = (1, 1, scores.shape[2])
-    labels: Tensor = torch.ops.lovasz.argmax(
-        scores.view(1, -1, *size), size, NEAREST, dtype == torch.uint8
-    )
-    return labels

@@ -129,8 +129,11 @@ def _counts_around(arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def _labels_differ(arguments: dict[str, Any], value: Tensor, wanted: Tensor) -> Tensor:
-    """Where another class is named whose score is lower by more than rounding."""
-    scores = at_target(arguments["scores"], arguments["upsample"], arguments["size"])
+    """Where another class is named whose score is lower, or another sign, by more than rounding."""
+    options = (arguments[name] for name in ("size", "upsample", "lines"))
+    scores = reference.decided_by(arguments["scores"], *options)
+    if arguments["multilabel"]:
+        return (value != wanted) & ~(scores.abs() <= 1e-4 * scores.abs().max())
     known = value.to(torch.int64) < scores.shape[1]
     chosen = scores.gather(1, torch.where(known, value.to(torch.int64), 0).unsqueeze(1))[:, 0]
     near = scores.amax(1) - chosen <= 1e-4 * scores.abs().max()

@@ -208,11 +208,20 @@ def _check_backward(
     _expect("backward", wanted, scores.device)
 
 
-def _check_argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> None:
+def _check_argmax(
+    scores: Tensor,
+    size: Sequence[int] | None,
+    upsample: str | None,
+    narrow: bool,
+    lines: Tensor | None = None,
+    multilabel: bool = False,
+) -> None:
     """Arguments of ``lovasz::argmax``: labels of uint8 are below 255, which stands for none."""
     _, classes, _ = _shape("argmax", scores, upsample, size)
-    if not 1 <= classes <= (255 if narrow else 2**31 - 1):
+    if not 1 <= classes <= (255 if narrow and not multilabel else 2**31 - 1):
         raise ValueError(f"lovasz::argmax: expected 1 to 255 classes for uint8, got {classes}")
+    if lines is not None:
+        _expect("argmax", [("lines", lines, (2, classes), torch.float32)], scores.device)
 
 
 def _check_extend(

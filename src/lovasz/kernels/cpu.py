@@ -240,19 +240,28 @@ def backward(
     return gradient.copy_(out)
 
 
-def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> Tensor:
+def argmax(
+    scores: Tensor,
+    size: Sequence[int] | None,
+    upsample: str | None,
+    narrow: bool,
+    lines: Tensor | None = None,
+    multilabel: bool = False,
+) -> Tensor:
     """``lovasz::argmax`` for CPU tensors."""
     kernels = load() if scores.dtype in SCORE_TYPES and scores.numel() > 0 else None
     if kernels is None:
-        return reference.argmax(scores, size, upsample, narrow)
-    dtype = torch.uint8 if narrow else torch.int64
-    labels = torch.empty((scores.shape[0], math.prod(size)), dtype=dtype)
+        return reference.argmax(scores, size, upsample, narrow, lines, multilabel)
+    length = scores.shape[2] if size is None else math.prod(size)
+    shape = (*scores.shape[: 2 if multilabel else 1], length)
+    labels = torch.empty(shape, dtype=torch.uint8 if narrow else torch.int64)
     kernels.lovasz_expect_writes(labels.data_ptr(), labels.numel() * labels.element_size())
-    inputs = _Inputs(scores, labels, _NO_LSE, None, False, "softmax")
+    link = "sigmoid" if multilabel else "softmax"
+    inputs = _Inputs(scores, labels, _NO_LSE, None, False, link)
     inputs.add_upsampling(scores, upsample, size)
-    if status := kernels.lovasz_argmax(
-        inputs.struct, labels.data_ptr(), narrow, torch.get_num_threads()
-    ):
+    lines = None if lines is None else lines.contiguous()
+    pointer, threads = None if lines is None else lines.data_ptr(), torch.get_num_threads()
+    if status := kernels.lovasz_argmax(inputs.struct, pointer, labels.data_ptr(), narrow, threads):
         _raise_for(status)
     return labels
 

@@ -7,7 +7,8 @@
 ``sort_and_extend``  both at once, for Tversky's family
 ``reduce``           from the losses of the classes to the loss; here its gradient begins
 ``backward``         second pass: from slopes to the gradient of the scores
-``argmax``           labels: the class with the largest score of each pixel, without a loss
+``argmax``           labels without a loss: the class with the largest score of each pixel, or
+                     with ``multilabel`` whether the score of each channel is above 0
 ===================  ==============================================================================
 
 Scores are (N, C, L) with any strides. ``link`` says how they become errors (``core.links``); the
@@ -20,6 +21,9 @@ by pixel; losses (G, C), counts (G, C, 2, B): negatives and positives by bin of 
 ``regions`` (G, C, 8) are the sums of ``core.regions``, made for soft labels and where they are
 asked for; if they are not, those of predictions may be 0. ``smoothing`` is the cross-entropy's,
 ``label_smoothing`` that of everything else.
+
+For ``argmax``, ``lines`` (2, C) are factors, by which scores are multiplied before, and what is
+added then.
 
 With ``upsample`` (``core.upsampling``) the scores are (N, C, d, h, w) and interpolated to ``size``
 (D, H, W) while they are read; L is D · H · W, and the gradient is that of the scores as given.
@@ -75,7 +79,8 @@ _SCHEMAS = (
     " Tensor? mixture, Tensor? regions, int? ignore_index, str link, float smoothing,"
     " str? upsample, SymInt[]? size, float label_smoothing)"
     " -> (Tensor value, Tensor factors, Tensor cross_entropy, Tensor by_sum, Tensor region_sums)",
-    "argmax(Tensor scores, SymInt[] size, str upsample, bool narrow) -> Tensor labels",
+    "argmax(Tensor scores, SymInt[]? size, str? upsample, bool narrow, Tensor? lines=None,"
+    " bool multilabel=False) -> Tensor labels",
 )
 
 
@@ -221,10 +226,10 @@ def _(losses, active, invalid, weight, normalize, reduction, per_image, sums, sc
 
 
 @torch.library.register_fake("lovasz::argmax")
-def _(scores, size, upsample, narrow):  # type: ignore[no-untyped-def]
-    length = size[0] * size[1] * size[2]
+def _(scores, size, upsample, narrow, lines=None, multilabel=False):  # type: ignore[no-untyped-def]
+    length = scores.shape[2] if size is None else size[0] * size[1] * size[2]
     dtype = torch.uint8 if narrow else torch.int64
-    return scores.new_empty((scores.shape[0], length), dtype=dtype)
+    return scores.new_empty((*scores.shape[: 2 if multilabel else 1], length), dtype=dtype)
 
 
 def _lse(scores: Tensor, target: Tensor, link: str) -> Tensor:

@@ -31,7 +31,7 @@ from lovasz.kernels.precision import compute_dtype, to_compute
 from lovasz.kernels.segments import Segments, histogram_of, rows_of
 from lovasz.kernels.soft import is_soft, read_labels, slopes_of, sums_of
 from lovasz.kernels.sorting import extend_pixels, sort_errors
-from lovasz.kernels.upsampling import at_target, enlarge, shrink
+from lovasz.kernels.upsampling import at_target, shrink
 
 
 def histogram(
@@ -309,8 +309,29 @@ def log_sum_exp(scores: Tensor, link: str) -> Tensor:
     return most.squeeze(1).double() + rest
 
 
-def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> Tensor:
+def decided_by(
+    scores: Tensor, size: Sequence[int] | None, upsample: str | None, lines: Tensor | None
+) -> Tensor:
+    """Of what ``lovasz::argmax`` takes the largest, (N, C, L)."""
+    scores = at_target(scores, upsample, size)
+    if lines is None:
+        return scores
+    factors, offsets = lines.to(compute_dtype(scores)).unsqueeze(2)
+    return torch.addcmul(offsets, factors, to_compute(scores))
+
+
+def argmax(
+    scores: Tensor,
+    size: Sequence[int] | None,
+    upsample: str | None,
+    narrow: bool,
+    lines: Tensor | None = None,
+    multilabel: bool = False,
+) -> Tensor:
     """Reference of ``lovasz::argmax``."""
-    scores = enlarge(scores, size, upsample)
-    labels = scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
-    return labels.to(torch.uint8 if narrow else torch.int64)
+    scores = decided_by(scores, size, upsample, lines)
+    if multilabel:
+        top, labels = scores, (scores > 0).to(torch.int64)
+    else:
+        top, labels = scores.max(1)  # NaN is the largest
+    return labels.masked_fill(top.isnan(), -1).to(torch.uint8 if narrow else torch.int64)

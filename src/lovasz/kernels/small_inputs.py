@@ -53,6 +53,8 @@ def small(name: str, call: dict[str, Any]) -> dict[str, Any]:
             )
         ]
     if name == "argmax":
+        if call["lines"] is not None:
+            made["lines"] = _values((2, scores.shape[1])).to(torch.float32)
         return made
     length = scores.shape[2]
     if call["upsample"] is not None:

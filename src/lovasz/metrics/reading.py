@@ -27,7 +27,7 @@ from lovasz.core.shapes import (
 )
 from lovasz.losses._labels import from_one_hot
 from lovasz.losses._subclasses import plain
-from lovasz.predictions import argmax, upsampled_argmax
+from lovasz.predictions import Deciding
 
 UNDECIDED = -1  # the decision where a score is NaN, or is no probability
 NO_LABEL = torch.iinfo(torch.int64).min  # the label of a pixel whose target holds none
@@ -349,10 +349,7 @@ def _check_range(r: Reading, scores: Tensor, *, thresholded: bool) -> None:
 
 def _argmax(r: Reading, scores: Tensor, size: tuple[int, ...]) -> Tensor:
     """The class of the largest score at the resolution of the labels."""
-    if size == tuple(scores.shape[2:]) or r.upsample is None:
-        labels = argmax(scores)
-    else:
-        labels = upsampled_argmax(scores, size, upsample=r.upsample, align_corners=r.align_corners)
+    labels = _interpolated(r, scores, size, multilabel=False)
     if r.from_logits or readable(scores):
         return labels
     outside = ((scores < 0) | (scores > 1)).flatten(1).any()  # of the batch, so of each pixel
@@ -368,10 +365,16 @@ def _above(r: Reading, scores: Tensor, size: tuple[int, ...]) -> Tensor:
         return (scores > r.border).long().masked_fill_(lost, UNDECIDED)
     # The larger of 0 and what a score is above the threshold: the scores are not stored enlarged.
     margin = torch.where(lost, torch.nan, scores.to(torch.promote_types(scores.dtype, torch.float)))
-    margin = (margin - r.border).flatten(0, 1)
-    two = torch.stack((torch.zeros_like(margin), margin), dim=1)
-    decided = upsampled_argmax(two, size, upsample=r.upsample, align_corners=r.align_corners)
-    return decided.view(*scores.shape[:2], *size)
+    return _interpolated(r, margin - r.border, size, multilabel=True)
+
+
+def _interpolated(r: Reading, scores: Tensor, size: tuple[int, ...], *, multilabel: bool) -> Tensor:
+    """Labels of scores at that resolution, which are not stored enlarged."""
+    how = Deciding(multilabel=multilabel)
+    if r.upsample is None:
+        return how.labels(r.name, scores)
+    how = how._replace(upsample=r.upsample, align_corners=r.align_corners)
+    return how.labels(r.name, scores, size)
 
 
 def _whole(labels: Tensor) -> Tensor:

@@ -94,7 +94,8 @@ def test_of_interpolated_scores():
         passes("backward", scores, target, lse, torch.ones(2, 3, 99), torch.ones(1, 3), *tail)
         sort = (IGNORE, False, "softmax", 1.0, 1.0, False, None)
         passes("sort_and_extend", scores, target, *sort, *options)
-        passes("argmax", scores, size, mode, True)
+        for lines, multilabel in ((None, False), (torch.ones(2, 3), False), (None, True)):
+            passes("argmax", scores, size, mode, True, lines, multilabel)
     passes("argmax", torch.ones(1, 3, 2, 4, 5), [5, 4, 9], "nearest", False)
 
 

@@ -258,6 +258,16 @@ def test_argmax(sizes, layout, mode, dtype, narrow):
     assert (labels != expected).sum() <= (0 if dtype == torch.float32 else 1)
 
 
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize(("mode", "lines"), [(LINEAR, True), (LINEAR, False), (NEAREST, True)])
+def test_argmax_of_lines_and_of_channels(mode, lines, multilabel):
+    scores, size = scores_of((1, 5, 6), classes=5), (1, 9, 13)
+    scores[0, 1, 0, 2, 3] = torch.nan
+    scores[1, 2, 0, 1, 1] = -torch.inf
+    how = (size, mode, True, slopes_of(2, 5, 1).view(2, -1)[:, :5] if lines else None, multilabel)
+    assert torch.equal(gpu.argmax(scores, *how), reference.argmax(scores.double(), *how))
+
+
 def test_argmax_of_equal_scores_and_of_what_is_no_number():
     scores = torch.zeros(1, 3, 1, 2, 2)
     assert not gpu.argmax(scores, (1, 4, 6), LINEAR, False).any()

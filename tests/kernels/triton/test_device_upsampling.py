@@ -78,9 +78,11 @@ def test_both_passes_are_the_reference(work, mode, layout, dtype):
     assert gradient.stride() == torch.empty_like(scores).stride()
     assert relative(gradient, expected) < (1e-3 if dtype == torch.float32 else 8e-3)
     assert torch.equal(gradient, gpu.backward(scores, target, lse, slopes, *tail))
-    labels = gpu.argmax(scores, work[3], mode, True)
-    expected = reference.argmax(scores.double(), work[3], mode, True)
-    assert (labels != expected).float().mean() < 1e-5
+    lines = torch.rand(2, classes, device="cuda")
+    for how in ((None, False), (lines, False), (lines, True)):
+        labels = gpu.argmax(scores, work[3], mode, True, *how)
+        expected = reference.argmax(scores.double(), work[3], mode, True, *how)
+        assert (labels != expected).float().mean() < 1e-5
 
 
 @pytest.mark.parametrize("options", [{}, {"lovasz_weight": 0.0}, {"method": "sort"}])

@@ -50,7 +50,8 @@ def test_interpolated_scores():
     slopes, factors = torch.ones(1, 3, 2, 2048), torch.ones(1, 3)
     lse, tail = torch.empty(2, 168, dtype=torch.float64), (None, None, 0.0, None, None, LINEAR)
     check("backward", scores, target, lse, slopes, factors, 255, "softmax", *tail, [1, 12, 14])
-    check("argmax", scores, [1, 12, 14], LINEAR, True)
+    check("argmax", scores, [1, 12, 14], LINEAR, True, None, False)
+    check("argmax", scores, [1, 12, 14], LINEAR, True, torch.ones(2, 3), True)
 
 
 @pytest.mark.parametrize("link", ["softmax", "sigmoid"])

@@ -193,13 +193,22 @@ def reduce(
     return total, factors, cross_entropy, by_sum
 
 
-def argmax(scores: Tensor, size: Sequence[int], upsample: str, narrow: bool) -> Tensor:
-    """``lovasz::argmax`` for CUDA tensors."""
-    launch = _launches("upsampling", scores)
+def argmax(
+    scores: Tensor,
+    size: Sequence[int] | None,
+    upsample: str | None,
+    narrow: bool,
+    lines: Tensor | None = None,
+    multilabel: bool = False,
+) -> Tensor:
+    """``lovasz::argmax`` for CUDA tensors; torch has one of scores that are not interpolated."""
+    launch = None if upsample is None else _launches("upsampling", scores)
     if launch is None:
-        return reference.argmax(scores, size, upsample, narrow)
+        return reference.argmax(scores, size, upsample, narrow, lines, multilabel)
     with torch.cuda.device_of(scores):
-        labels: Tensor = launch.argmax(scores, size, upsample, narrow=narrow)
+        labels: Tensor = launch.argmax(
+            scores, size, upsample, narrow=narrow, lines=lines, multilabel=multilabel
+        )
     return labels
 
 

@@ -52,16 +52,24 @@ def _is_far(scores: Tensor) -> bool:
     return sum((size + 16) * stride for size, stride in extents) >= 2**31
 
 
-def argmax(scores: Tensor, size: Sequence[int], mode: str, *, narrow: bool) -> Tensor:
-    """Labels (N, L) of scores (N, C, d, h, w), as the operator has them."""
+def argmax(
+    scores: Tensor,
+    size: Sequence[int],
+    mode: str,
+    *,
+    narrow: bool,
+    lines: Tensor | None,
+    multilabel: bool,
+) -> Tensor:
+    """Labels (N, L) or (N, C, L) of scores (N, C, d, h, w), as the operator has them."""
     upsampling = Upsampling.of(scores, size, mode)
     images, classes = scores.shape[:2]
-    labels = scores.new_empty(
-        (images, upsampling.length), dtype=torch.uint8 if narrow else torch.int64
-    )
+    shape = (images, *([classes] if multilabel else []), upsampling.length)
+    labels = scores.new_empty(shape, dtype=torch.uint8 if narrow else torch.int64)
     block_t = blocks.ARGMAX_BLOCK
     argmax_kernel[(images * blocks.ceil_div(upsampling.length, block_t),)](
         scores,
+        lines if lines is None else lines.contiguous(),
         labels,
         classes,
         upsampling.length,
@@ -70,6 +78,8 @@ def argmax(scores: Tensor, size: Sequence[int], mode: str, *, narrow: bool) -> T
         MODE=upsampling.mode,
         AXES=upsampling.dimensions,
         WIDE=upsampling.wide,
+        LINES=lines is not None,
+        CHANNELS=multilabel,
         BLOCK_T=block_t,
         num_warps=blocks.WARPS,
     )
@@ -127,18 +137,25 @@ def enlarge_kernel(
 
 @triton.jit
 def argmax_kernel(
-    scores, labels, classes, length, stride_n, stride_c, stride_d, stride_h, stride_w,
+    scores, lines, labels, classes, length, stride_n, stride_c, stride_d, stride_h, stride_w,
     depth, d, step_d, offset_d, whole_d, ratio_d, height, h, step_h, offset_h, whole_h, ratio_h,
     width, w, step_w, offset_w, whole_w, ratio_w,
-    MODE: tl.constexpr, AXES: tl.constexpr, WIDE: tl.constexpr, BLOCK_T: tl.constexpr,
+    MODE: tl.constexpr, AXES: tl.constexpr, WIDE: tl.constexpr, LINES: tl.constexpr,
+    CHANNELS: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """Class with the largest score of each of a tile of outputs.
+    """Class with the largest score of each of a tile of outputs, or which scores are above 0.
 
     Tensors:
         scores: (N, C, d, h, w) float32, bfloat16 or float16, any strides
-        labels: (N, L) int64 or uint8, contiguous, written: the first of equals, -1 or 255 for NaN
+        lines: (2, C) float32, contiguous: what scores are multiplied by, and what is added then
+        labels: (N, L), with CHANNELS (N, C, L), int64 or uint8, contiguous, written: the first of
+            equals, or 0 and 1; -1 or 255 for NaN
 
-    Numbers and constants: as of ``enlarge_kernel``; length is L
+    Constants:
+        LINES: whether there are lines
+        CHANNELS: whether each class is decided by itself
+
+    Numbers and other constants: as of ``enlarge_kernel``; length is L
     """
     image, at, inside = tile_of(length, BLOCK_T)
     z, y, x = split(position_of(at, WIDE), height, width, AXES)
@@ -150,13 +167,22 @@ def argmax_kernel(
     label, number = tl.zeros((BLOCK_T,), tl.int32), inside
     for rival in range(0, classes):
         value = _interpolate(column, 0, along_d, along_h, along_w, inside, MODE, AXES)
-        above = value > best
-        number = number & (above | (value <= best))  # neither is so of NaN
-        label = tl.where(above, rival, label)
-        best = tl.where(above, value, best)
+        if LINES:
+            value = tl.load(lines + rival) * value + tl.load(lines + classes + rival)
+        if CHANNELS:
+            above = value > 0
+            found = tl.where(above | (value <= 0), above.to(tl.int32), -1)  # neither is so of NaN
+            out = labels + (image * classes + rival) * length + at
+            tl.store(out, found.to(labels.dtype.element_ty), mask=inside)
+        else:
+            above = value > best
+            number = number & (above | (value <= best))  # neither is so of NaN
+            label = tl.where(above, rival, label)
+            best = tl.where(above, value, best)
         column += stride_c
-    label = tl.where(number, label, -1)
-    tl.store(labels + image * length + at, label.to(labels.dtype.element_ty), mask=inside)
+    if not CHANNELS:
+        label = tl.where(number, label, -1)
+        tl.store(labels + image * length + at, label.to(labels.dtype.element_ty), mask=inside)
 
 
 @triton.jit
