@@ -118,8 +118,7 @@ inline bool labels(const lovasz_inputs &inputs) {
 inline bool kept(const lovasz_inputs &inputs, int64_t bins) {
   if (!sized(inputs)) return false;
   const bool softmax = inputs.link == LOVASZ_CLASSES;
-  const bool places =
-      inputs.weight_image_stride >= 0 && inputs.weight_class_stride >= 0;
+  const bool places = inputs.weight_image_stride >= 0 && inputs.weight_class_stride >= 0;
   const bool logits = inputs.link < LOVASZ_PROBABILITIES;
   return places && (!softmax || inputs.lse != nullptr) && inputs.bins >= bins && labels(inputs) &&
          (logits || !inputs.cross_entropy) && scores(inputs) &&
