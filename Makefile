@@ -14,7 +14,9 @@ STACKS_ALONE ?= dynamic-network-architectures==0.4.4 mmcv-lite==2.1.0 mmengine==
 BIN := $(VENV)/bin
 # Where constraints.txt names the versions a warning is an error, see conftest.py.
 PYTEST := LOVASZ_WARNINGS=error $(BIN)/python -m pytest --numprocesses auto --dist worksteal
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+# Python compiles the modules that are imported; pip would compile all of them.
+INSTALL := -m pip install --disable-pip-version-check --no-compile --quiet
+PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
 
@@ -24,7 +26,7 @@ KERNELS := CMakeLists.txt $(wildcard csrc/*)
 help:
 	@echo "make demo      train on the embedded images, compare three losses, write a report"
 	@echo "make test      run the tests"
-	@echo "make slow      run the tests that take long: runs that are stopped and killed"
+	@echo "make slow      run the tests that take long: runs that are killed, compilers, benchmarks"
 	@echo "make interpret run the GPU kernels in Triton's interpreter"
 	@echo "make targets   compile the GPU kernels for several devices (make test does for one)"
 	@echo "make emulate   run the compiled GPU kernels on an emulator of PTX"
@@ -66,6 +68,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
+# Both at once: LOVASZ_SLOW=1 make test
 slow: $(VENV)/.test
 	LOVASZ_SLOW=1 $(PYTEST) -q -m slow
 
@@ -147,11 +150,11 @@ versions:
 
 peers:
 	$(PYTHON) -m venv build/peers
-	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt \
+	build/peers/bin/python $(INSTALL) --constraint constraints.txt \
 	  torch numpy hypothesis pytest monai==1.6.1 absl-py h5py ml-dtypes namex optree rich \
 	  pyyaml yapf addict termcolor platformdirs
-	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(PEERS)
-	build/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
+	build/peers/bin/python $(INSTALL) --no-deps $(PEERS)
+	build/peers/bin/python $(INSTALL) --no-deps --force-reinstall .
 	build/peers/bin/python -m pytest --override-ini filterwarnings= -q \
 	  tests/test_region_peers.py tests/test_region_peers_others.py tests/test_compat_peers.py
 
@@ -160,8 +163,8 @@ build/stacks/.made: $(VENV)/.test Makefile
 	$(BIN)/python -m venv build/stacks
 	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
 	  > $$(build/stacks/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
-	build/stacks/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(STACKS)
-	build/stacks/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(STACKS_ALONE)
+	build/stacks/bin/python $(INSTALL) --constraint constraints.txt $(STACKS)
+	build/stacks/bin/python $(INSTALL) --no-deps $(STACKS_ALONE)
 	@touch $@
 
 # What frameworks warn of is theirs.
@@ -172,10 +175,10 @@ stacks: build/stacks/.made
 
 stacks-torchvision:
 	$(PYTHON) -m venv build/stacks-torchvision
-	build/stacks-torchvision/bin/python -m pip install --disable-pip-version-check --quiet \
+	build/stacks-torchvision/bin/python $(INSTALL) \
 	  torch==2.14.1 torchvision==0.29.1 hypothesis pytest pytest-xdist \
 	  segmentation-models-pytorch==0.6.0 terratorch==1.2.11 torchgeo==0.8.1
-	build/stacks-torchvision/bin/python -m pip install --disable-pip-version-check --quiet --no-deps .
+	build/stacks-torchvision/bin/python $(INSTALL) --no-deps .
 	LOVASZ_STACKS=1 build/stacks-torchvision/bin/python $(STACK_TESTS)
 
 # Kernels of its own, which are built with the headers that JAX brings.
@@ -184,9 +187,9 @@ build/jax/.made: $(VENV)/.test Makefile $(KERNELS)
 	$(BIN)/python -m venv build/jax
 	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
 	  > $$(build/jax/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
-	build/jax/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(JAX)
+	build/jax/bin/python $(INSTALL) --constraint constraints.txt $(JAX)
 	LOVASZ_JAX_INCLUDE=$$(build/jax/bin/python -c "import jax; print(jax.ffi.include_dir())") \
-	build/jax/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall \
+	build/jax/bin/python $(INSTALL) --no-deps --force-reinstall \
 	  --config-settings=build-dir=build/jax-kernels --editable .
 	@touch $@
 
@@ -198,7 +201,7 @@ build/keras/.made: $(VENV)/.test Makefile
 	$(BIN)/python -m venv build/keras
 	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
 	  > $$(build/keras/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
-	build/keras/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(KERAS)
+	build/keras/bin/python $(INSTALL) --constraint constraints.txt $(KERAS)
 	@touch $@
 
 # Keras fixes its backend when it is imported.

@@ -230,7 +230,8 @@ def combinations():
     for name in CASES:
         yield from ((name, False, None), (name, True, IGNORE))
         if name not in shared:
-            yield from ((name, True, None), (name, False, IGNORE))
+            for options in ((True, None), (False, IGNORE)):
+                yield pytest.param(name, *options, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("name", "per_image", "ignore"), list(combinations()))

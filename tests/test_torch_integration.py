@@ -333,6 +333,7 @@ def test_the_gradient_of_class_weights_is_recorded():
     assert_same(got, want)
 
 
+@pytest.mark.slow
 @EVERY_WAY
 @pytest.mark.parametrize("transform", ["grad", "vmap of grad"])
 def test_compiles_whole_under_transforms(name, method, transform):
@@ -354,6 +355,7 @@ def test_the_compiled_gradient_by_inductor(name):
     assert_same(value_and_gradient(compiled, *inputs), value_and_gradient(module, *inputs))
 
 
+@pytest.mark.slow
 def test_a_package_of_aot_inductor_has_value_and_gradient(tmp_path):
     def step(scores, target):
         loss = lovasz.cross_entropy_lovasz_softmax(scores, target, ignore_index=255)

@@ -38,6 +38,7 @@ def test_inference_runs(capsys):
     assert found["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_speed_runs_and_writes_its_table(tmp_path):
     output = tmp_path / "speed.json"
     speed.main(["--quick", "--threads", "1", "--output", str(output)])
@@ -76,6 +77,7 @@ def test_soft_labels_print_their_tables(capsys):
     assert "| best p for q = 0.7 | 0.7 | 1 | 0.7 | 1 | 1 | 0.7 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_clouds_run_and_write_their_table(tmp_path, monkeypatch):
     monkeypatch.setattr(clouds, "METHODS", clouds.METHODS[:1])  # each in processes of its own
     output = tmp_path / "clouds.json"
@@ -150,6 +152,7 @@ def test_upsampling_compares_what_is_equal(name):
     assert labels[0].equal(labels[1])
 
 
+@pytest.mark.slow
 def test_upsampling_measures_the_memory_of_every_way():
     workload = upsampling.QUICK["volume"]
     peaks = upsampling.child("upsampling", {"measure": "memory", "workload": workload})
@@ -219,6 +222,7 @@ def test_regions_are_compared_with_a_cross_entropy_where_no_peer_is():
     assert regions_table.compared(regions_table.DICE, shown) == " (ratio to nnU-Net)"
 
 
+@pytest.mark.slow
 def test_regions_measure_the_memory_of_every_way():
     workload = regions.QUICK["images"]
     peaks = regions.child("regions", {"measure": "memory", "workload": workload})

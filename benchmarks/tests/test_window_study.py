@@ -113,6 +113,7 @@ def test_interval_of_paired_differences():
     assert half == pytest.approx(0.0379460, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_two_steps_of_real_training(tmp_path):
     before = torch.get_num_threads()
     setting = window.Setting("landcover", 2, "both-windowed", 0.01, 0, steps=2, momentum=0.5)
