@@ -72,18 +72,18 @@ def images_of(reading: Reading, scores: Any, target: Any, ignore_mask: Any) -> I
     link = "sigmoid" if reading.multilabel else "softmax"
     inputs = prepare(name, reading.scores_name, link, scores, target, options)
     labels = inputs.target
-    if labels.is_floating_point():
-        if not reading.multilabel or not bool(((labels == 0) | (labels == 1)).all()):
-            wanted = "zeros and ones" if reading.multilabel else "class indices"
-            raise TypeError(f"{name}: expected target of {wanted}, got soft labels")
-        labels = labels.to(torch.int64)
-    labels = labels.to(torch.int64)
+    hard = not labels.is_floating_point()
+    if not hard and not (reading.multilabel and bool(((labels == 0) | (labels == 1)).all())):
+        wanted = "zeros and ones" if reading.multilabel else "class indices"
+        raise TypeError(f"{name}: expected target of {wanted}, got soft labels")
+    labels = labels.to(torch.int64) if labelled else labels
     kept = torch.ones_like(labels, dtype=torch.bool)
     if inputs.ignore_index is not None:
         kept = labels != inputs.ignore_index
     if inputs.pixel_weight is not None:
         kept = kept & (inputs.pixel_weight > 0)
-    _check_labels(reading, inputs.scores.shape[1], labels, kept)
+    if labelled:
+        _check_labels(reading, inputs.scores.shape[1], labels, kept)
     for index in range(len(labels)):
         of_image = at_target(inputs.scores[index : index + 1], inputs.upsample, inputs.size)[0]
         yield Image(
@@ -136,6 +136,20 @@ def _check_labels(reading: Reading, classes: int, labels: Tensor, kept: Tensor) 
 def _as_logits(reading: Reading, scores: Tensor, kept: Tensor) -> Tensor:
     """Scores (C, L) that are numbers, as logits in float32."""
     scores = scores.to(torch.float32)
+    # Of NaN neither is true.
+    least, most = (-_LARGEST, _LARGEST) if reading.from_logits else (0, 1)
+    usual = scores.numel() == 0 or bool((least <= scores.amin()) & (scores.amax() <= most))
+    if usual and reading.from_logits:
+        return scores
+    if not usual:
+        _check_used(reading, scores, kept)
+    if not reading.from_logits:
+        scores = scores.logit() if reading.multilabel else scores.log()
+    return scores.nan_to_num(nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
+
+
+def _check_used(reading: Reading, scores: Tensor, kept: Tensor) -> None:
+    """Those that count are numbers, and probabilities where they are said to be."""
     used = scores[kept] if reading.multilabel else scores[:, kept]
     if bool(used.isnan().any()):
         raise ValueError(
@@ -149,5 +163,3 @@ def _as_logits(reading: Reading, scores: Tensor, kept: Tensor) -> Tensor:
                 f"{reading.name}: expected probabilities in [0, 1] with from_logits=False, got"
                 f" {float(used[outside][0]):g}; of logits leave from_logits=False out"
             )
-        scores = scores.logit() if reading.multilabel else scores.log()
-    return scores.nan_to_num(nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)

@@ -60,7 +60,8 @@ class Thresholds(NamedTuple):
 
 def bins_of(logits: Tensor) -> Tensor:
     """How many edges each logit is above: those with a smaller index than this number."""
-    return (torch.ceil(logits * _PER_UNIT) + _HALF).clamp(0, _EDGES).to(torch.int64)
+    places = (logits * _PER_UNIT).ceil_().add_(_HALF).clamp_(0, _EDGES)
+    return places.to(torch.int32)
 
 
 def probabilities() -> Tensor:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from lovasz.core.options import check_choice, check_flags
 from lovasz.decisions._reading import Image, Reading, images_of
-from lovasz.decisions._thresholds import BINS, bins_of, probabilities
+from lovasz.decisions._thresholds import BINS, bins_of, offsets_of, probabilities
 from lovasz.kernels.precision import float64_device
+from lovasz.predictions import Deciding
 
 __all__ = ["image_decision"]
 
@@ -50,8 +51,7 @@ def image_decision(
     $((1 + J_c)\, p_c - J_c) / N_c$ for the IoU; a class whose best set is empty is left out.
 
     It relies on probabilities that are right on average, image by image. For scores over the data
-    set see `DecisionFit`. It counts first and decides then, which takes several times as long as an
-    argmax.
+    set see `DecisionFit`. It counts first and decides then, which takes longer than an argmax.
 
     Args:
         logits: (N, C, *) or (P, C) for the points of one image, any floating dtype and layout.
@@ -103,37 +103,45 @@ def _with_float64(image: Image) -> Image:
 
 def _masks(image: Image, score: str) -> Tensor:
     """Zeros and ones (C, L)."""
-    bins = bins_of(image.logits)
-    best = _expected(bins, image.kept, score).score.argmax(1, keepdim=True)
-    return (bins > best.to(bins.device)).long()
+    best = _expected(image.logits, image.kept, score).score.argmax(1)
+    offsets = offsets_of(best)
+    return _decided(image.logits, torch.ones_like(offsets), offsets, multilabel=True)
 
 
 def _classes(image: Image, score: str) -> Tensor:
     """Class indices (L,)."""
-    probable = image.logits.softmax(0, dtype=torch.float64)
-    expected = _expected(bins_of(probable.logit()), image.kept.expand(probable.shape), score)
+    probable = image.logits.softmax(0)
+    expected = _expected(probable.logit(), image.kept.expand(probable.shape), score)
     value, edge = expected.score.max(1, keepdim=True)
     size, empty = expected.size.gather(1, edge), edge == BINS - 2
     if bool(empty.all()):
         return probable.argmax(0)
-    # Written as an offset and a factor, for two passes over the pixels.
-    factor = (2 if score == "dice" else 1 + value) / size
-    offset = (value / size).masked_fill(empty, torch.inf)
-    return (probable * factor - offset).argmax(0)
+    # Written as a factor and an offset, for one pass over the pixels.
+    factors = (2 if score == "dice" else 1 + value) / size
+    offsets = (-value / size).masked_fill(empty, -torch.inf)
+    return _decided(probable, factors.squeeze(1), offsets.squeeze(1), multilabel=False)
 
 
-def _expected(bins: Tensor, kept: Tensor, score: str) -> Expected:
+def _decided(scores: Tensor, factors: Tensor, offsets: Tensor, *, multilabel: bool) -> Tensor:
+    """Labels of scores (C, L) by factors and offsets (C,)."""
+    lines = torch.stack((factors, offsets)).to(torch.float32)
+    how = Deciding(multilabel=multilabel, lines=lines.to(scores.device))
+    return how.labels("image_decision", scores.unsqueeze(0)).squeeze(0)
+
+
+def _expected(logits: Tensor, kept: Tensor, score: str) -> Expected:
     """Expected scores of the pixels above each edge, of which none are above the last one.
 
     Args:
-        bins: (C, L), how many edges each pixel is above.
+        logits: (C, L), of each class or channel by itself.
         kept: (C, L), which pixels count.
         score: "dice" or "iou".
     """
-    classes = len(bins)
-    rows = BINS * torch.arange(classes, device=bins.device).unsqueeze(1)
-    number = torch.bincount((rows + bins)[kept], minlength=classes * BINS)
-    number = number.view(classes, BINS).double()
+    classes = len(logits)
+    place = bins_of(logits)
+    place += BINS * torch.arange(classes, dtype=place.dtype, device=place.device).unsqueeze(1)
+    counted = place.flatten() if bool(kept.all()) else place[kept]
+    number = torch.bincount(counted, minlength=classes * BINS).view(classes, BINS).double()
     p = probabilities().to(number)
     # Sums of 1, p, p², p³ above each edge, and of all pixels.
     moments = torch.stack([number * p**k for k in range(4)])
