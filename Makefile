@@ -14,8 +14,7 @@ STACKS_ALONE ?= dynamic-network-architectures==0.4.4 mmcv-lite==2.1.0 mmengine==
 BIN := $(VENV)/bin
 # Where constraints.txt names the versions a warning is an error, see conftest.py.
 PYTEST := LOVASZ_WARNINGS=error $(BIN)/python -m pytest --numprocesses auto --dist worksteal
-# Python compiles the modules that are imported; pip would compile all of them.
-INSTALL := -m pip install --disable-pip-version-check --no-compile --quiet
+INSTALL := -m pip install --disable-pip-version-check --quiet
 PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
 KERNELS := CMakeLists.txt $(wildcard csrc/*)
@@ -68,7 +67,6 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
-# Both at once: LOVASZ_SLOW=1 make test
 slow: $(VENV)/.test
 	LOVASZ_SLOW=1 $(PYTEST) -q -m slow
 

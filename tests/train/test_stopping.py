@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data._utils import signal_handling
 
 from lovasz.train.checkpoint import read
 from lovasz.train.commands import run
@@ -206,16 +207,19 @@ def test_killed_loader_is_one_sentence_and_leaves_a_checkpoint(options):
         assert errors.count("\n") == 1
 
 
-def test_a_killed_loader_interrupts_nothing_but_the_wait_for_its_batch(train_config):
+def test_a_killed_loader_interrupts_nothing_but_the_wait_for_its_batch(train_config, monkeypatch):
     """An error in the middle of a step would leave one that is done and not counted."""
+    # As in a process in which torch has not set its handler yet: it does so once.
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     part = [(torch.zeros(3, 12, 12, dtype=torch.uint8), torch.zeros(12, 12, dtype=torch.uint8))]
-    before = signal.getsignal(signal.SIGCHLD)
     batches = training_batches(part * 40, train_config(workers=2, batch_size=2), 0, 0)
     next(batches)
     for process in multiprocessing.active_children():
         process.kill()
         time.sleep(0.5)  # where torch's handler of the signal raises
-    assert signal.getsignal(signal.SIGCHLD) == before
+    assert signal_handling._SIGCHLD_handler_set
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         list(batches)
 
