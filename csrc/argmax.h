@@ -5,6 +5,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "tile.h"
+#include "vector_math.h"
 
 namespace LOVASZ_LEVEL {
 
@@ -41,19 +42,16 @@ void argmax_tile(const lovasz_inputs &inputs, Rows x, int64_t image, int64_t pix
                  const lovasz_labels &labels) {
   alignas(64) float most[T];
   alignas(64) int32_t best[T], number[T];
+  for (int t = 0; t < T; ++t) {
+    most[t] = -infinity;
+    best[t] = 0;
+    number[t] = 1;
+  }
   for (int64_t c = 0; c < inputs.classes; ++c) {
     x.prefetch(c);
     const float *__restrict row = x.data + c * x.stride;
     const Line line(inputs, labels, c);
     const int32_t own = static_cast<int32_t>(c);
-    if (c == 0) {
-      for (int t = 0; t < T; ++t) {
-        most[t] = line(row[t]);
-        best[t] = 0;
-        number[t] = row[t] == row[t];
-      }
-      continue;
-    }
     for (int t = 0; t < T; ++t) {
       const float score = line(row[t]);
       // By bits: compilers make a branch of a choice.

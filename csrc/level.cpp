@@ -314,7 +314,7 @@ void keys(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, i
 void argmax(const lovasz_inputs *inputs, const lovasz_grid *grid, int64_t image, int64_t first,
             int64_t last, const lovasz_labels *labels, float *memory) {
   const Span span(inputs, grid, image, first, last, memory);
-  if (inputs->link == LOVASZ_CLASSES) {
+  if (inputs->link == LOVASZ_CLASSES || inputs->link == LOVASZ_PROBABILITIES) {
     span.wide_tiles([&](auto tile, Rows x, int64_t pixel, int64_t size) {
       argmax_tile<decltype(tile)::pixels>(*inputs, x, image, pixel, size, *labels);
     });

@@ -271,7 +271,7 @@ int lovasz_backward(const lovasz_inputs *inputs, const float *slopes, int32_t by
 int lovasz_argmax(const lovasz_inputs *inputs, const float *lines, void *labels, int32_t narrow,
                   int32_t threads) {
   if (!contract::sized(*inputs) || !contract::scores(*inputs) || labels == nullptr ||
-      inputs->link < LOVASZ_CLASSES || inputs->link > LOVASZ_CHANNEL_PROBABILITIES) {
+      !contract::within(inputs->link, LOVASZ_CLASSES, LOVASZ_CHANNEL_PROBABILITIES)) {
     return LOVASZ_MISUSE;
   }
   Pass pass(*inputs);

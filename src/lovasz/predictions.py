@@ -93,13 +93,12 @@ class Deciding(NamedTuple):
             size: of the labels; None: that of the scores.
         """
         _check_dtype(name, scores, self)
-        source = tuple(scores.shape[2:])
+        scores, source = scores.detach(), tuple(scores.shape[2:])
         if size is None or _checked_size(name, scores, size, self.upsample) == source:
-            return self._as_given(scores.detach())
-        scores, rest = scores.detach(), (self.dtype == torch.uint8, self.lines, self.multilabel)
+            return self._as_given(scores)
         mode = kernel_mode(self.upsample, self.align_corners)
-        sizes = three_sizes(tuple(size))
-        labels: Tensor = torch.ops.lovasz.argmax(with_three_axes(scores), sizes, mode, *rest)
+        how = (three_sizes(tuple(size)), mode, *self._options())
+        labels: Tensor = torch.ops.lovasz.argmax(with_three_axes(scores), *how)
         return labels.reshape(*labels.shape[:-1], *size)
 
     def _as_given(self, scores: Tensor) -> Tensor:
@@ -107,11 +106,14 @@ class Deciding(NamedTuple):
         flat = scores.flatten(2) if scores.dim() > 2 else scores.t().unsqueeze(0)
         plain = scores.device.type != "cpu" or is_traced()
         operator = reference.argmax if plain else torch.ops.lovasz.argmax
-        narrow = self.dtype == torch.uint8
-        labels: Tensor = operator(flat, None, None, narrow, self.lines, self.multilabel)
+        labels: Tensor = operator(flat, None, None, *self._options())
         if not self.multilabel:
             return labels.reshape(*scores.shape[:1], *scores.shape[2:])
         return labels.reshape(scores.shape) if scores.dim() > 2 else labels.squeeze(0).t()
+
+    def _options(self) -> tuple[bool, Tensor | None, bool]:
+        """The last arguments of the operator."""
+        return self.dtype == torch.uint8, self.lines, self.multilabel
 
 
 def _check_logits(name: str, logits: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from lovasz import Decision
+from tests.kernels.cases import assert_decided
 
 SHAPES = [(5,), (2, 9), (2, 6, 7), (2, 3, 4, 5)]
 
@@ -53,13 +54,7 @@ def test_probabilities_are_decided_as_their_logits(shape, dtype, multilabel):
     scores = logits + decision.offsets.double().view(-1, *[1] * (len(shape) - 1))
     probable = made(multilabel=multilabel, from_logits=False)
     for layout in (given, given.movedim(1, -1).contiguous().movedim(-1, 1)):
-        labels = probable(layout)
-        if multilabel:
-            clear = scores.abs() > 1e-5
-            assert torch.equal(labels[clear], (scores > 0).long()[clear])
-        else:
-            chosen = scores.gather(1, labels.unsqueeze(1)).squeeze(1)
-            torch.testing.assert_close(chosen, scores.amax(1), rtol=0, atol=1e-5)
+        assert_decided(probable(layout), scores, 1e-5, multilabel=multilabel)
 
 
 @pytest.mark.parametrize(("axes", "size"), [(1, (23,)), (2, (13, 31)), (3, (7, 2, 10))])
@@ -68,15 +63,11 @@ def test_upsampled_logits(axes, size):
     logits = torch.randn(2, 4, *(5, 7, 3)[:axes])
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[axes]
     scores = shifted(decision, F.interpolate(logits, size, mode=mode))
-    labels = decision(logits, size)
-    chosen = scores.gather(1, labels.unsqueeze(1)).squeeze(1)
-    torch.testing.assert_close(chosen, scores.amax(1), rtol=0, atol=1e-5)
+    assert_decided(decision(logits, size), scores, 1e-5, multilabel=False)
     probable = made(from_logits=False)
     given = F.interpolate(logits.softmax(1), size, mode=mode)
     scores = given * decision.offsets.exp().view(-1, *[1] * axes)
-    labels = probable(logits.softmax(1), size)
-    chosen = scores.gather(1, labels.unsqueeze(1)).squeeze(1)
-    torch.testing.assert_close(chosen, scores.amax(1), rtol=0, atol=1e-5)
+    assert_decided(probable(logits.softmax(1), size), scores, 1e-5, multilabel=False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

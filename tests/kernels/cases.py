@@ -62,6 +62,16 @@ def relative(got: Tensor, expected: Tensor) -> float:
     return float((got.double() - expected.double()).norm() / scale)
 
 
+def assert_decided(labels: Tensor, scores: Tensor, within: float, *, multilabel: bool) -> None:
+    """Labels are those of the largest of the scores (N, C, *), or of the channels above 0."""
+    if multilabel:
+        clear = scores.abs() > within
+        assert torch.equal(labels[clear], (scores > 0).long()[clear])
+    else:
+        chosen = scores.gather(1, labels.unsqueeze(1)).squeeze(1)
+        torch.testing.assert_close(chosen, scores.amax(1), rtol=0, atol=within)
+
+
 def factors_of(groups: int, classes: int) -> Tensor:
     """Factors of the losses, as of a mean with class weights: some are 0, some negative."""
     generator = torch.Generator().manual_seed(groups * 1000 + classes)

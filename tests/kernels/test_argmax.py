@@ -5,6 +5,7 @@ import torch
 
 from lovasz.core.upsampling import KERNEL_MODES
 from lovasz.kernels import cpu, reference
+from tests.kernels.cases import assert_decided
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 # Of one tile, of some and a part, and of one pixel; and with many labels, which go past the caches.
@@ -58,12 +59,7 @@ def test_lines(level, shape, dtype, multilabel):
     factors, offsets = lines.double().unsqueeze(2)
     wanted = factors * scores.double() + offsets
     got = cpu.argmax(by_pixel(scores), None, None, False, lines.t().contiguous().t(), multilabel)
-    if multilabel:
-        clear = wanted.abs() > 1e-6
-        assert torch.equal(got[clear], (wanted > 0).long()[clear])
-    else:
-        chosen = wanted.gather(1, got.unsqueeze(1)).squeeze(1)
-        torch.testing.assert_close(chosen, wanted.amax(1), rtol=0, atol=1e-6)
+    assert_decided(got, wanted, 1e-6, multilabel=multilabel)
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
@@ -76,12 +72,7 @@ def test_lines_of_interpolated_scores(level, source, size, mode, multilabel):
     scores, lines = torch.randn(2, 5, *source), lines_of(5)
     got = cpu.argmax(scores, size, mode, True, lines, multilabel).long()
     whole = reference.decided_by(scores, size, mode, lines)
-    if multilabel:
-        clear = whole.abs() > 1e-5
-        assert torch.equal(got[clear], (whole > 0).long()[clear])
-    else:
-        chosen = whole.gather(1, got.unsqueeze(1)).squeeze(1)
-        torch.testing.assert_close(chosen, whole.amax(1), rtol=0, atol=1e-5)
+    assert_decided(got, whole, 1e-5, multilabel=multilabel)
 
 
 def test_equal_scores(level):

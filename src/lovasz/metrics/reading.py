@@ -363,7 +363,6 @@ def _above(r: Reading, scores: Tensor, size: tuple[int, ...]) -> Tensor:
         lost = lost | (scores < 0) | (scores > 1)
     if size == tuple(scores.shape[2:]) or r.upsample is None:
         return (scores > r.border).long().masked_fill_(lost, UNDECIDED)
-    # The larger of 0 and what a score is above the threshold: the scores are not stored enlarged.
     margin = torch.where(lost, torch.nan, scores.to(torch.promote_types(scores.dtype, torch.float)))
     return _interpolated(r, margin - r.border, size, multilabel=True)
 
